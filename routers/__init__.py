@@ -1,1 +1,35 @@
-"""."""
+"""Mixture-of-Experts routers, the layer that acts on them, and what they cost: torch and nothing else.
+
+Importing the package registers its variants, one a file.
+"""
+
+from routers import (  # noqa: F401  # imported for their registration
+    attention,
+    hadamard,
+    hash,
+    hybrid,
+    linear,
+    mlp,
+    mlp_hadamard,
+    self_supervised,
+)
+from routers.base import LogitRouter, Router
+from routers.experts import FeedForwardExperts
+from routers.moe_layer import MoELayer
+from routers.registry import create_router, get_router_class, list_routers, register_from_path, register_router
+from routers.routing import Routing, StraightThrough, TokenChoice
+
+__all__ = [
+    "FeedForwardExperts",
+    "LogitRouter",
+    "MoELayer",
+    "Router",
+    "Routing",
+    "StraightThrough",
+    "TokenChoice",
+    "create_router",
+    "get_router_class",
+    "list_routers",
+    "register_from_path",
+    "register_router",
+]

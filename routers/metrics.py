@@ -1,0 +1,111 @@
+"""What a router did with a batch, pure functions. Axes: T tokens, E experts, K experts per token.
+
+`router_probs` (T, E); `selected_experts` (T, K) int64; `tokens_per_expert` (E,) counts; `load` (E,) shares, sum 1.
+Entropies are in nats. Every function returns a tensor, of no dimension where it returns one number, and wants T >= 1:
+a mean over no token does not exist and is NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def entropy(probs: Tensor) -> Tensor:
+    """−Σ p ln p over the last axis, 0 ln 0 = 0: (…, E) -> (…)."""
+    return -torch.xlogy(probs, probs).sum(dim=-1)
+
+
+def token_entropy(router_probs: Tensor) -> Tensor:
+    """Mean over tokens of the entropy of p_t: the entropy in the paper's tables. ln E if uniform, 0 if one-hot."""
+    return entropy(router_probs).mean()
+
+
+def load_entropy(load: Tensor) -> Tensor:
+    """Entropy of the shares of assignments: the entropy in the paper's text (III-E3). ln E at balance."""
+    return entropy(load)
+
+
+def mean_top_k_prob(router_probs: Tensor, top_k: int = 2) -> Tensor:
+    """Mean of the K largest probabilities of each token, before renormalisation; 1/K if one-hot."""
+    return router_probs.topk(top_k, dim=-1).values.mean()
+
+
+def score_std(router_probs: Tensor) -> Tensor:
+    """Standard deviation of all routing probabilities (ddof 0), the paper's variance of the routing scores."""
+    return router_probs.std(correction=0)
+
+
+def output_std(output: Tensor) -> Tensor:
+    """Standard deviation of the MoE layer's output over tokens and features (ddof 0)."""
+    return output.std(correction=0)
+
+
+def tokens_per_expert(selected_experts: Tensor, num_experts: int) -> Tensor:
+    """Counts n_e of assignments, (T, K) -> (E,) int64."""
+    return torch.bincount(selected_experts.flatten(), minlength=num_experts)
+
+
+def expert_load(selected_experts: Tensor, num_experts: int) -> Tensor:
+    """Shares of assignments f_e = n_e/(K·T), equation (15): (T, K) -> (E,), sum 1."""
+    return tokens_per_expert(selected_experts, num_experts) / selected_experts.numel()
+
+
+def max_violation(load: Tensor) -> Tensor:
+    """max n / mean n − 1 (MaxVio, Wang et al. 2024): 0 at balance, E − 1 if one expert takes all. Counts or shares."""
+    load = load.double()
+    return load.max() / load.mean() - 1
+
+
+def coefficient_of_variation(load: Tensor) -> Tensor:
+    """std(n) / mean(n) with ddof 0, over all experts, idle ones too: 0 at balance. Counts or shares."""
+    load = load.double()
+    return load.std(correction=0) / load.mean()
+
+
+def gini(load: Tensor) -> Tensor:
+    """Σ_i Σ_j |n_i − n_j| / (2 E Σ n): 0 at balance, 1 − 1/E if one expert takes all. Counts or shares."""
+    load = load.double()
+    return (load[:, None] - load[None, :]).abs().sum() / (2 * len(load) * load.sum())
+
+
+def dead_experts(load: Tensor, threshold: float = 0.001) -> Tensor:
+    """Share of the experts whose share of the load is below the threshold."""
+    load = load.double()
+    return (load / load.sum() < threshold).double().mean()
+
+
+def specialisation(router_probs: Tensor) -> Tensor:
+    """H(mean p) − mean H(p): mutual information of token and expert. 0 if all tokens are routed alike, at most ln E."""
+    return entropy(router_probs.mean(dim=0)) - token_entropy(router_probs)
+
+
+def co_activation(selected_experts: Tensor, num_experts: int) -> Tensor:
+    """P(j | i) = N_ij / N_i over all pairs of a token's experts: (T, K) -> (E, E), the diagonal 0; an idle i has 0."""
+    chosen = torch.zeros(len(selected_experts), num_experts, dtype=torch.float64, device=selected_experts.device)
+    chosen.scatter_(1, selected_experts, 1.0)
+    together = chosen.T @ chosen
+    counts = together.diagonal().clone()
+    together.fill_diagonal_(0)
+    return together / counts.clamp_min(1)[:, None]
+
+
+def margin(router_probs: Tensor, top_k: int = 2) -> Tensor:
+    """Mean over tokens of p_(K) − p_(K+1), how clear the choice was; 0 where K = E leaves no choice."""
+    if top_k >= router_probs.shape[-1]:
+        return router_probs.new_zeros(())
+    top = router_probs.topk(top_k + 1, dim=-1).values
+    return (top[:, top_k - 1] - top[:, top_k]).mean()
+
+
+def flip_rate(selected_a: Tensor, selected_b: Tensor) -> Tensor:
+    """1 − |E_a ∩ E_b| / K, mean over tokens: how much of the selection two runs do not share. (T, K), (T, K) -> ()."""
+    shared = (selected_a[:, :, None] == selected_b[:, None, :]).any(dim=-1)
+    return 1 - shared.double().mean()
+
+
+def drop_rate(tokens_per_expert: Tensor, capacity_factor: float) -> Tensor:
+    """1 − kept/(K·T) if each expert keeps at most capacity_factor · (K·T)/E assignments, rounded up (GShard)."""
+    assignments = tokens_per_expert.sum()
+    capacity = torch.ceil(capacity_factor * assignments / len(tokens_per_expert))
+    return 1 - tokens_per_expert.clamp_max(capacity).sum() / assignments

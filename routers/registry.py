@@ -1,0 +1,135 @@
+"""The names under which routers are known: the package's own, those of installed packages, those a user passes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from routers.base import Router
+
+ENTRY_POINT_GROUP = "moe_routers"
+
+RouterClass = TypeVar("RouterClass", bound=type[Router])
+
+_classes: dict[str, type[Router]] = {}
+
+
+def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
+    """Class decorator: makes a router known under a name.
+
+    Raises:
+        ValueError: the name is taken by another class, or cannot stand in a test id.
+        TypeError: the class is no Router.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
+        raise ValueError(f"router name {name!r} must consist of letters, digits, '_' and '.'")
+
+    def register(router_class: RouterClass) -> RouterClass:
+        if not (isinstance(router_class, type) and issubclass(router_class, Router)):
+            raise TypeError(f"router {name!r}: {router_class!r} is not a subclass of routers.Router")
+        known = _classes.get(name)
+        if known is not None and known is not router_class:
+            raise ValueError(f"router {name!r} is already registered, as {known.__module__}.{known.__qualname__}")
+        _classes[name] = router_class
+        return router_class
+
+    return register
+
+
+def list_routers() -> list[str]:
+    """All names, sorted: registered ones and entry points of installed packages."""
+    return sorted(_classes.keys() | _entry_points().keys())
+
+
+def get_router_class(name: str) -> type[Router]:
+    """The class behind a name.
+
+    Raises:
+        ValueError: unknown name (the message lists those that exist), or an entry point that cannot be loaded.
+    """
+    if name not in _classes:
+        entry_point = _entry_points().get(name)
+        if entry_point is None:
+            raise ValueError(f"unknown router {name!r}; there are: {', '.join(list_routers())}")
+        try:
+            loaded = entry_point.load()
+        except Exception as error:
+            raise ValueError(f"router {name!r}: entry point {entry_point.value} cannot be loaded: {error!r}") from error
+        register_router(name)(loaded)
+    return _classes[name]
+
+
+def create_router(name: str, *, hidden_size: int, num_experts: int, top_k: int, **options: Any) -> Router:
+    """Make a router by name.
+
+    Args:
+        name: one of `list_routers()`.
+        hidden_size: D.
+        num_experts: E.
+        top_k: K.
+        **options: the variant's own, and those of `Router`: norm_topk_prob, straight_through, check_finite.
+
+    Raises:
+        ValueError: unknown name or a value that the variant refuses.
+        TypeError: an option that the variant does not have.
+    """
+    return get_router_class(name)(hidden_size=hidden_size, num_experts=num_experts, top_k=top_k, **options)
+
+
+def register_from_path(target: str) -> str:
+    """Register a router named as `package.module:Class` or `path/to/file.py:Class`.
+
+    A class that registers itself (with `@register_router`) keeps its name, another is named after the class,
+    `MyRouter` becoming `my_router`.
+
+    Returns:
+        the name.
+
+    Raises:
+        ValueError: wrong form, module or class not found, name taken.
+    """
+    location, separator, class_name = target.rpartition(":")
+    if not separator or not location or not class_name:
+        raise ValueError(f"router {target!r} must have the form package.module:Class or path/to/file.py:Class")
+    try:
+        module = _module_from_file(Path(location)) if location.endswith(".py") else importlib.import_module(location)
+    except Exception as error:
+        raise ValueError(f"router {target!r}: {location} cannot be imported: {error!r}") from error
+    router_class = getattr(module, class_name, None)
+    if router_class is None:
+        raise ValueError(f"router {target!r}: {location} has no {class_name}")
+    for name, known in _classes.items():
+        if known is router_class:
+            return name
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()
+    try:
+        register_router(name)(router_class)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) == str(path.resolve()):
+        return sys.modules[path.stem]
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Pickling and dataclasses look a class's module up by name; a name that is taken is not overwritten.
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
