@@ -86,7 +86,7 @@ class Router(nn.Module, ABC):
         return self.select(probs=self.compute_router_probabilities(self.flatten(hidden_states)))
 
     def flatten(self, hidden_states: Tensor) -> Tensor:
-        """(…, D) -> (T, D), checked."""
+        """Checked tokens, (T, D) or (B, S, D) -> (T, D)."""
         if hidden_states.dim() not in (2, 3) or hidden_states.shape[-1] != self.hidden_size:
             raise ValueError(
                 f"hidden_states have shape {tuple(hidden_states.shape)}, "

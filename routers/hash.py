@@ -1,8 +1,9 @@
-"""Hash router, equations (9) to (11). Axes: T tokens, D hidden size, E experts, G groups of L lanes of 64 bits."""
+"""Hash router, equations (9) to (11). Axes: T tokens, D hidden size, E experts, L lanes of 64-bit words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,16 +23,18 @@ MIX_1, MIX_2, GOLDEN = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C1
 class HashRouter(Router):
     """e = hash(x) mod E, a one-hot distribution, no parameters and nothing learned.
 
-    The key is the token's values, as float32, every bit of them; or its id where `token_ids` are given (hash layers,
-    Roller et al. 2021). Integer arithmetic wraps the same way everywhere, so the same values meet the same expert on
-    every machine, with any number of threads and in any split into batches. Mind that hidden states computed in another
-    batch or precision differ in their last bits, and then are other values: only ids are stable under that.
+    The key is the token's values, every bit of them as float32 (so 0.0 and −0.0 are two keys: a pass that made them one
+    would cost half as much as the hash); or its id where `token_ids` are given (hash layers, Roller et al. 2021).
+    Integer arithmetic wraps the same way everywhere, so the same values meet the same expert on every machine, with any
+    number of threads and in any split into batches. Mind that hidden states computed in another batch or precision
+    differ in their last bits, and then are other values: only ids are stable under that.
 
     A hash names one expert, so one is selected whatever `top_k` (which is checked and then 1).
 
-    The values' hash is multilinear (Σ w_i · x_i mod 2⁶⁴ over 64-bit words, odd random w_i) with a SplitMix64 finaliser.
-    The weight of the word in group g and lane l is a_g + b_l, so that the sum over all words is had from two plain
-    reductions and two short products, at the cost of reading the input.
+    The values' hash is multilinear, Σ w_l · x_i mod 2⁶⁴ over the token's 64-bit words, with odd random weights, so that a
+    change in any one value changes the sum, and a SplitMix64 finaliser. Word i has the weight of lane l = i mod 32: words
+    of a lane are added before they are multiplied, which reads the input once and costs a third of a weight for every
+    word. What is given up: exchanging two words of the same lane leaves the key as it was.
 
     Args:
         seed: draws the weights.
@@ -41,7 +44,6 @@ class HashRouter(Router):
         **sizes_and_options: see `Router`.
     """
 
-    group_weights: Tensor
     lane_weights: Tensor
     expert_of_id: Tensor | None
 
@@ -49,12 +51,9 @@ class HashRouter(Router):
         super().__init__(**sizes_and_options)
         self.top_k = 1
         self.seed = seed
-        groups = -(-self.hidden_size // (LANES * FLOATS_PER_WORD))
-        numbers = _splitmix64(seed)
-        weights = torch.tensor([next(numbers) for _ in range(groups + LANES)])
-        # One of each pair even, one odd: their sums, the words' weights, are odd and so lose no bit.
-        self.register_buffer("group_weights", weights[:groups] & ~1, persistent=False)
-        self.register_buffer("lane_weights", weights[groups:] | 1, persistent=False)
+        weights = torch.tensor(list(islice(_splitmix64(seed), LANES)))
+        # Odd, so that a product mod 2⁶⁴ loses no bit. Drawn anew from the seed, so no part of the saved state.
+        self.register_buffer("lane_weights", weights | 1, persistent=False)
         table = None if token_counts is None else balanced_assignment(token_counts, self.num_experts)
         self.register_buffer("expert_of_id", table)
 
@@ -84,15 +83,12 @@ class HashRouter(Router):
         return self._to_expert(ids.long() * _signed(GOLDEN) + self.lane_weights[0])
 
     def _hash_values(self, tokens: Tensor) -> Tensor:
-        # Adding 0.0 turns −0.0 into 0.0: equal values, equal hash.
-        values = tokens.detach().to(torch.float32) + 0.0
+        values = tokens.detach().to(torch.float32).contiguous()
         block = LANES * FLOATS_PER_WORD
         if self.hidden_size % block:
             values = F.pad(values, (0, -self.hidden_size % block))
         words = values.view(torch.int64).view(len(tokens), -1, LANES)
-        by_group = (words.sum(dim=2) * self.group_weights).sum(dim=1)
-        by_lane = (words.sum(dim=1) * self.lane_weights).sum(dim=1)
-        return by_group + by_lane
+        return (words.sum(dim=1) * self.lane_weights).sum(dim=1)
 
     def _to_expert(self, key: Tensor) -> Tensor:
         """SplitMix64's finaliser, then modulo E, equation (10)."""
