@@ -1,0 +1,175 @@
+"""What a router does with an input, over seeds: metrics, loads and the figures' data.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.inputs import INPUTS, Batch, Inputs
+from bench.intervals import summarise
+from harness.bert import experts_from_feed_forward, feed_forward
+from routers import FeedForwardExperts, MoELayer, Router, Routing, metrics
+from routers.losses import importance, load_balancing_loss
+from routers.routing import TokenChoice
+
+CAPACITY_FACTOR = 1.25
+HISTOGRAM_BINS = 80
+# The outermost thousandth at each end is left out of a histogram, which a single outlier would otherwise flatten.
+HISTOGRAM_TAIL = 0.001
+
+EXPERT_KINDS = {False: ("random",), True: ("copied", "partitioned")}
+"""By whether the input has the encoder's width: how the experts are made."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One router, freshly drawn, on one batch.
+
+    Attributes:
+        metrics: name -> number.
+        load: (E,) shares.
+        co_activation: (E, E).
+        layer: kind of experts -> output_std, and output_error or None.
+        figures: what the figures show of it.
+    """
+
+    metrics: dict[str, float]
+    load: list[float]
+    co_activation: list[list[float]]
+    layer: dict[str, dict[str, float | None]]
+    figures: dict[str, Any]
+
+
+def observe(router: Router, batch: Batch, inputs: Inputs, input_name: str, seed: int) -> Observation:
+    """Route a batch, run it through the experts, and say what happened."""
+    hidden_states = batch.hidden_states
+    kinds = EXPERT_KINDS[INPUTS[input_name].pretrained]
+    with torch.no_grad():
+        routing: Routing = router(hidden_states)
+        outputs = {kind: _layer(router, make_experts(kind, inputs, router, seed))(hidden_states) for kind in kinds}
+        original = None
+        if INPUTS[input_name].pretrained:
+            original = feed_forward(inputs.encoder.model).to(hidden_states.device)(hidden_states)
+    layer = {kind: _output_figures(output, original) for kind, output in outputs.items()}
+    output_std = layer[kinds[0]]["output_std"]
+    assert output_std is not None
+    counts = routing.tokens_per_expert
+    load = counts / counts.sum()
+    return Observation(
+        metrics={name: float(metric(routing)) for name, metric in METRICS.items()} | {"output_std": output_std},
+        load=load.tolist(),
+        co_activation=_co_activation(routing).tolist(),
+        layer=layer,
+        figures={
+            "sequence_probs": _rounded(routing.router_probs[: batch.sequence_length]),
+            "sequence_tokens": batch.words[: batch.sequence_length] if batch.words else None,
+            "output_histogram": {kind: _histogram(output) for kind, output in outputs.items()},
+        },
+    )
+
+
+METRICS: dict[str, Callable[[Routing], Tensor]] = {
+    "token_entropy": lambda routing: metrics.token_entropy(routing.router_probs),
+    "load_entropy": lambda routing: metrics.load_entropy(_load(routing)),
+    "mean_top_k_prob": lambda routing: metrics.mean_top_k_prob(routing.router_probs, _table_k(routing)),
+    "score_std": lambda routing: metrics.score_std(routing.router_probs),
+    "aux_loss": lambda routing: _aux_loss(routing),
+    "max_violation": lambda routing: metrics.max_violation(routing.tokens_per_expert),
+    "cv": lambda routing: metrics.coefficient_of_variation(routing.tokens_per_expert),
+    "gini": lambda routing: metrics.gini(routing.tokens_per_expert),
+    "dead_experts": lambda routing: metrics.dead_experts(routing.tokens_per_expert),
+    "specialisation": lambda routing: metrics.specialisation(routing.router_probs),
+    "margin": lambda routing: metrics.margin(routing.router_probs, _table_k(routing)),
+    "drop_rate": lambda routing: metrics.drop_rate(routing.tokens_per_expert, CAPACITY_FACTOR),
+}
+
+
+def _load(routing: Routing) -> Tensor:
+    return routing.tokens_per_expert / routing.tokens_per_expert.sum()
+
+
+def _table_k(routing: Routing) -> int:
+    """The tables' K = 2 for every router, whatever it selects, so that their rows compare."""
+    return min(2, routing.num_experts)
+
+
+def _aux_loss(routing: Routing) -> Tensor:
+    """Equation (17); written with the loads, it holds for routing without `selected_experts` as well."""
+    if isinstance(routing, TokenChoice):
+        return load_balancing_loss(routing.router_probs, routing.selected_experts)
+    return 0.01 * (_load(routing) * importance(routing.router_probs)).sum()
+
+
+def _co_activation(routing: Routing) -> Tensor:
+    if isinstance(routing, TokenChoice):
+        return metrics.co_activation(routing.selected_experts, routing.num_experts)
+    return torch.zeros(routing.num_experts, routing.num_experts)
+
+
+def make_experts(kind: str, inputs: Inputs, router: Router, seed: int) -> nn.Module:
+    """A bank for the router's width: drawn at random, or made from the encoder's first feed-forward network."""
+    device = inputs.device
+    if kind == "random":
+        preset = inputs.preset
+        factor = preset.intermediate_size // preset.hidden_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            bank = FeedForwardExperts(router.num_experts, router.hidden_size, factor * router.hidden_size)
+        return bank.to(device)
+    return experts_from_feed_forward(inputs.encoder.model, router.num_experts, kind, seed=seed).to(device)
+
+
+def _layer(router: Router, experts: nn.Module) -> MoELayer:
+    return MoELayer(router.hidden_size, 0, router.num_experts, router, experts=experts)
+
+
+def _output_figures(output: Tensor, original: Tensor | None) -> dict[str, float | None]:
+    error = None if original is None else float((output - original).norm() / original.norm())
+    return {"output_std": float(metrics.output_std(output)), "output_error": error}
+
+
+def _histogram(output: Tensor) -> dict[str, list[float]]:
+    values = output.flatten().cpu().sort().values
+    tail = int(HISTOGRAM_TAIL * len(values))
+    low, high = float(values[tail]), float(values[-1 - tail])
+    counts = torch.histc(values, bins=HISTOGRAM_BINS, min=low, max=high)
+    return {
+        "edges": torch.linspace(low, high, HISTOGRAM_BINS + 1).tolist(),
+        "counts": counts.long().tolist(),
+    }
+
+
+def _rounded(probs: Tensor) -> list[list[float]]:
+    return [[round(value, 5) for value in row] for row in probs.tolist()]
+
+
+def combine(observations: list[Observation]) -> dict[str, Any]:
+    """The observations of several seeds as the JSON's `behaviour`."""
+    first = observations[0]
+
+    def over_seeds(get: Callable[[Observation], float | None]) -> dict[str, Any] | None:
+        values = [value for observation in observations if (value := get(observation)) is not None]
+        return summarise(values) if values else None
+
+    loads = torch.tensor([observation.load for observation in observations])
+    co_activation = torch.tensor([observation.co_activation for observation in observations])
+    return {
+        "seeds": list(range(len(observations))),
+        "metrics": {name: over_seeds(lambda o, name=name: o.metrics[name]) for name in first.metrics},  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        "expert_load": {"mean": loads.mean(dim=0).tolist(), "sd": loads.std(dim=0).tolist()},
+        "co_activation": co_activation.mean(dim=0).tolist(),
+        "layer": {
+            kind: {
+                figure: over_seeds(lambda o, kind=kind, figure=figure: o.layer[kind][figure])  # type: ignore[misc]  # likewise
+                for figure in first.layer[kind]
+            }
+            for kind in first.layer
+        },
+    }

@@ -1,0 +1,12 @@
+"""Router and selected experts for one token at batch size 1: the paper's token latency."""
+
+from __future__ import annotations
+
+from bench.session import Replay
+
+SCENARIO = "token"
+
+
+def bench_token(replay: Replay, input_name: str, router_name: str) -> None:
+    """Time of one token through the layer."""
+    replay(SCENARIO, input_name, router_name)

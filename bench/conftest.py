@@ -1,0 +1,96 @@
+"""Benchmarks for every router and input; recorded durations into pytest-benchmark; the study into its JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from bench.clocks import ReplayClock
+from bench.scenarios import SCENARIOS
+from bench.session import Replay, make_study
+from bench.study import Study
+from harness.fetch import AssetError
+from routers import list_routers
+
+REPLAY_CLOCK = ReplayClock()
+STUDY = pytest.StashKey[Study]()
+STATUS = pytest.StashKey[int]()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every benchmark runs on each of its scenario's inputs, with each registered router."""
+    scenario = getattr(metafunc.module, "SCENARIO", None)
+    if scenario:
+        metafunc.parametrize("router_name", list_routers())
+        metafunc.parametrize("input_name", SCENARIOS[scenario].inputs)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make pytest-benchmark read the recorded durations."""
+    for item in items:
+        item.add_marker(pytest.mark.benchmark(timer=REPLAY_CLOCK))
+
+
+@pytest.fixture(scope="session")
+def study(request: pytest.FixtureRequest) -> Study:
+    """The run's study, planned from what was collected and selected."""
+    study = make_study(request.session)
+    request.config.stash[STUDY] = study
+    return study
+
+
+@pytest.fixture
+def replay(benchmark: Any, study: Study) -> Replay:
+    """Measure the group of a benchmark once, then replay this router's part of it."""
+
+    def run(scenario: str, input_name: str, router_name: str) -> None:
+        try:
+            durations = study.durations(scenario, input_name, router_name)
+            benchmark.extra_info.update(study.extra_info(scenario, input_name, router_name))
+        except AssetError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        info = benchmark.extra_info
+        benchmark.group = (
+            f"{scenario} | {input_name} | T={info['num_tokens']} D={info['hidden_size']} "
+            f"E={info['num_experts']} K={info['top_k']}"
+        )
+        REPLAY_CLOCK.load(durations)
+        benchmark.pedantic(lambda: None, rounds=len(durations))
+
+    return run
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Add what torch runs on; drop the momentary clock rates, which make every two machines look different."""
+    for field in ("hz_actual", "hz_actual_friendly"):
+        machine_info["cpu"].pop(field, None)
+    machine_info["torch"] = torch.__version__
+    if torch.cuda.is_available():
+        machine_info["gpu"] = torch.cuda.get_device_name()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    """Add the study. Called once for each file that is written."""
+    study = config.stash.get(STUDY, None)
+    if study is not None:
+        output_json["study"] = study.summary()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the run ended."""
+    session.config.stash[STATUS] = exitstatus
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A run that went to its end needs its journal no more; any other keeps it for `--resume`."""
+    study = config.stash.get(STUDY, None)
+    if study is None:
+        return
+    if config.stash.get(STATUS, None) in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        study.journal.finish()
+    else:
+        study.journal.close()

@@ -1,0 +1,97 @@
+"""The journal: one JSON line per finished measurement, on disk before the next begins, so that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+class JournalError(Exception):
+    """A journal that cannot be continued: one line that names the file and the reason."""
+
+
+class Journal:
+    """An append-only file. The first line is the configuration, each further one a key and a result.
+
+    Args:
+        path: the file.
+        configuration: what must be equal for results to be used again; JSON values.
+        resume: read the results of an earlier run with the same configuration; otherwise begin anew.
+
+    Raises:
+        JournalError: on `resume`, a file of another configuration, or one that is no journal.
+    """
+
+    def __init__(self, path: Path, configuration: dict[str, Any], *, resume: bool) -> None:
+        self.path = path
+        self.notice: str | None = None
+        self._results: dict[str, Any] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if resume and path.exists() and path.stat().st_size:
+            self._read(configuration)
+            self._file = path.open("a", encoding="utf-8")
+        else:
+            if resume:
+                self.notice = f"{path}: nothing to resume, starting anew"
+            elif path.exists():
+                self.notice = f"{path}: an unfinished run was here and is replaced; --resume would have continued it"
+            self._file = path.open("w", encoding="utf-8")
+            self._write(configuration)
+
+    def get(self, key: str) -> Any | None:
+        """The result under a key, or None."""
+        return self._results.get(key)
+
+    def append(self, key: str, result: Any) -> None:
+        """Keep a result; it is on disk when this returns."""
+        self._write([key, result])
+        self._results[key] = result
+
+    def finish(self) -> None:
+        """Remove the file: all results have gone into the run's JSON."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file and leave it for `--resume`."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, value: Any) -> None:
+        self._file.write(json.dumps(value, separators=(",", ":")) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _read(self, configuration: dict[str, Any]) -> None:
+        content = self.path.read_bytes()
+        complete, _, torn = content.rpartition(b"\n")
+        try:
+            header, *entries = [json.loads(line) for line in complete.split(b"\n")]
+            results = {key: result for key, result in entries}  # noqa: C416  # unpacks, and so checks, each entry
+        except ValueError as error:
+            raise JournalError(f"{self.path}: not a journal of this suite ({error}); remove it to start anew") from None
+        if header != configuration:
+            known = header if isinstance(header, dict) else {}
+            other = sorted(
+                key for key in known.keys() | configuration.keys() if known.get(key) != configuration.get(key)
+            )
+            raise JournalError(
+                f"{self.path}: made with another configuration (different: {', '.join(other)}); "
+                "repeat that run's options, or leave out --resume to start anew"
+            )
+        self._results = results
+        self.notice = f"{self.path}: continuing after {len(results)} finished measurements"
+        if torn:
+            # The line that was being written when the run was killed.
+            self.notice += ", dropping a torn last line"
+            os.truncate(self.path, len(complete) + 1)

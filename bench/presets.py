@@ -1,0 +1,74 @@
+"""How much is measured: frozen settings looked up by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes and amounts of one run.
+
+    Attributes:
+        name: as given to `--preset`.
+        repetitions: blocks; an interval needs at least two, and has one degree of freedom less.
+        rounds: calls of each router in a block.
+        warmup: rounds before the first block that are not kept.
+        seeds: how many routers, inputs and expert banks each behavioural figure is drawn over.
+        models: pretrained encoders in order of preference; the first that can be had is taken and named.
+        batch_size: B, of the timed batch.
+        sequence_length: S.
+        hidden_size: D of random input; contextual input has its encoder's.
+        intermediate_size: I of the experts for random input.
+        num_experts: E.
+        top_k: K.
+    """
+
+    name: str
+    repetitions: int
+    rounds: int
+    warmup: int
+    seeds: int
+    models: tuple[str, ...] = ("embedded",)
+    batch_size: int = 16
+    sequence_length: int = 128
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_experts: int = 8
+    top_k: int = 2
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("quick", repetitions=5, rounds=60, warmup=10, seeds=5),
+        Preset(
+            "paper",
+            repetitions=5,
+            rounds=1024,
+            warmup=50,
+            seeds=10,
+            models=("bert-base-uncased", "embedded-768", "embedded"),
+        ),
+        Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5),
+        # Seconds, to see a new router go through everything. Its numbers mean nothing.
+        Preset(
+            "smoke",
+            repetitions=2,
+            rounds=3,
+            warmup=1,
+            seeds=2,
+            batch_size=2,
+            sequence_length=16,
+            hidden_size=64,
+            intermediate_size=128,
+        ),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; a ValueError lists those that exist."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,98 @@
+"""What a run of `pytest bench` is made of: its options, its journal's configuration, its progress bars."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from tqdm import tqdm
+
+from bench.inputs import Inputs
+from bench.journal import Journal, JournalError
+from bench.presets import get_preset
+from bench.study import Bar, Progress, Study
+from routers import get_router_class, list_routers
+
+Replay = Callable[[str, str, str], None]
+"""(scenario, input, router): measure if that has not happened yet, and hand the durations to pytest-benchmark."""
+
+PACKAGES = ("routers", "harness", "bench")
+
+
+def make_study(session: pytest.Session) -> Study:
+    """The study that the collected benchmarks ask for."""
+    config = session.config
+    preset = get_preset(config.getoption("--preset"))
+    device, num_threads = config.getoption("--device"), config.getoption("--threads")
+    models = tuple(config.getoption("--model"))
+    configuration = {
+        "preset": asdict(preset) | {"models": list(models or preset.models)},
+        "device": device,
+        "threads": num_threads,
+        "torch": torch.__version__,
+        "code": source_digest(config.rootpath),
+        "benchmarks": sorted(item.nodeid for item in session.items),
+    }
+    try:
+        journal = Journal(
+            config.rootpath / config.getoption("--journal"), configuration, resume=config.getoption("--resume")
+        )
+    except JournalError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    if journal.notice:
+        with uncaptured(config):
+            print(f"\n{journal.notice}", file=sys.stderr)
+    study = Study(preset, Inputs(preset, device, models), journal, progress_bars(config), device, num_threads)
+    for item in session.items:
+        scenario, names = scenario_of(item), getattr(item, "callspec", None)
+        if scenario and names:
+            study.plan(scenario, names.params["input_name"], names.params["router_name"])
+    return study
+
+
+def scenario_of(item: pytest.Item) -> str | None:
+    """The scenario of a benchmark: its module says it."""
+    module: ModuleType | None = getattr(item, "module", None)
+    return getattr(module, "SCENARIO", None)
+
+
+def source_digest(root: Path) -> str:
+    """SHA-256 of the code that is measured and measures: a changed run is not continued with old results."""
+    digest = hashlib.sha256()
+    own = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
+    # Routers from elsewhere, through `--router` or an entry point.
+    foreign = {getattr(sys.modules.get(get_router_class(name).__module__), "__file__", None) for name in list_routers()}
+    for path in [*own, *sorted(Path(file) for file in foreign if file)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def progress_bars(config: pytest.Config) -> Progress:
+    """Bars on the terminal's standard error, for all that takes longer than two seconds."""
+
+    @contextmanager
+    def bar(what: str, steps: int) -> Iterator[Bar]:
+        interval = 0.1 if sys.stderr.isatty() else 10
+        with uncaptured(config), tqdm(total=steps, desc=what, leave=False, delay=2, mininterval=interval) as progress:
+            yield progress
+
+    return bar
+
+
+@contextmanager
+def uncaptured(config: pytest.Config) -> Iterator[None]:
+    """Let output through to the terminal."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        yield
+        return
+    with capture.global_and_fixture_disabled():
+        yield

@@ -1,0 +1,50 @@
+"""Options of the suite, for `pytest bench` and `pytest tests` alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.clocks import available_devices
+from bench.presets import PRESETS, get_preset
+from routers import register_from_path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the suite's options."""
+    group = parser.getgroup("moe", "Mixture-of-Experts routers")
+    group.addoption("--preset", default="quick", help=f"how much is measured: {', '.join(PRESETS)} (quick)")
+    group.addoption("--device", default="cpu", help="cpu or cuda (cpu)")
+    group.addoption("--threads", type=int, default=1, help="torch's threads while something is timed (1)")
+    group.addoption(
+        "--router",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="one more router, as package.module:Class or path/to/file.py:Class; may be repeated",
+    )
+    group.addoption(
+        "--model",
+        action="append",
+        default=[],
+        help="pretrained encoder: a directory, 'embedded', 'embedded-768' or a hub's name; "
+        "repeated, the first that can be had is taken (the preset's own)",
+    )
+    group.addoption("--resume", action="store_true", help="continue a killed run from its journal")
+    group.addoption("--journal", default=".benchmarks/journal.jsonl", help="where finished measurements are kept")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what cannot be run before anything is collected."""
+    try:
+        get_preset(config.getoption("--preset"))
+        for target in config.getoption("--router"):
+            register_from_path(target)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+    device = config.getoption("--device")
+    if device not in available_devices():
+        raise pytest.UsageError(
+            f"unknown device {device!r}; on this machine there are: {', '.join(available_devices())}"
+        )
+    if config.getoption("--threads") < 1:
+        raise pytest.UsageError(f"--threads is {config.getoption('--threads')}, expected at least 1")
