@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 
 class JournalError(Exception):
     """A journal that cannot be continued: one line that names the file and the reason."""
@@ -22,7 +24,7 @@ class Journal:
         resume: read the results of an earlier run with the same configuration; otherwise begin anew.
 
     Raises:
-        JournalError: on `resume`, a file of another configuration, or one that is no journal.
+        JournalError: another run is writing the file; or, on `resume`, it is of another configuration or no journal.
     """
 
     def __init__(self, path: Path, configuration: dict[str, Any], *, resume: bool) -> None:
@@ -30,6 +32,19 @@ class Journal:
         self.notice: str | None = None
         self._results: dict[str, Any] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(f"{path}.lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise JournalError(f"{path}: another run is writing it; wait, or choose another file") from None
+        try:
+            self._open(configuration, resume)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, configuration: dict[str, Any], resume: bool) -> None:
+        path = self.path
         if resume and path.exists() and path.stat().st_size:
             self._read(configuration)
             self._file = path.open("a", encoding="utf-8")
@@ -58,6 +73,7 @@ class Journal:
     def close(self) -> None:
         """Close the file and leave it for `--resume`."""
         self._file.close()
+        self._lock.release()
 
     def __enter__(self) -> Journal:
         return self

@@ -66,7 +66,7 @@ def training_step(router: Router, hidden_states: Tensor, _: nn.Module) -> Call:
         router.zero_grad(set_to_none=True)
         probs = router(inputs).router_probs
         if probs.requires_grad:
-            probs.backward(gradient)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            probs.backward(gradient)
 
     return step
 

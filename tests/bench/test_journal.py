@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from bench.journal import Journal, JournalError
+
+CONFIGURATION = {"preset": "quick", "threads": 1}
+
+
+def written(path: Path, *results: str) -> None:
+    with Journal(path, CONFIGURATION, resume=False) as journal:
+        for index, result in enumerate(results):
+            journal.append(f"block {index}", result)
+
+
+def test_results_are_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "journal"
+    written(path, "a", "b")
+    with Journal(path, CONFIGURATION, resume=True) as journal:
+        assert (journal.get("block 0"), journal.get("block 1"), journal.get("block 2")) == ("a", "b", None)
+        assert journal.notice == f"{path}: continuing after 2 finished measurements"
+
+
+def test_without_resume_a_run_begins_anew_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    written(path, "a")
+    with Journal(path, CONFIGURATION, resume=False) as journal:
+        assert journal.get("block 0") is None
+        assert journal.notice is not None
+        assert "--resume would have continued it" in journal.notice
+
+
+def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    written(path, "a")
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=r"journal: made with another configuration \(different: threads\)"):
+        Journal(path, CONFIGURATION | {"threads": 2}, resume=True)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"torn", b'{"preset": "quick"', b"not JSON\n", b'[1]\n["key"]\n', b"\xff\xfe\n"]
+)
+def test_a_file_that_is_no_journal_is_refused_or_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(content)
+    if not content:
+        Journal(path, CONFIGURATION, resume=True).close()
+        return
+    with pytest.raises(JournalError, match="not a journal of this suite"):
+        Journal(path, CONFIGURATION, resume=True)
+
+
+def test_a_torn_last_line_is_dropped_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    written(path, "a", "b")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4])
+    with Journal(path, CONFIGURATION, resume=True) as journal:
+        assert (journal.get("block 0"), journal.get("block 1")) == ("a", None)
+        assert journal.notice is not None
+        assert "torn last line" in journal.notice
+        journal.append("block 1", "b")
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_cut_anywhere_in_its_entries_it_goes_on_with_the_whole_lines(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "journal"
+    written(path, "a", "b", "c")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    with Journal(path, CONFIGURATION, resume=True) as journal:
+        for index, result in enumerate("abc"):
+            if journal.get(f"block {index}") is None:
+                journal.append(f"block {index}", result)
+    assert path.read_bytes() == whole
+
+
+def test_a_killed_writer_loses_nothing_that_was_finished(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    program = textwrap.dedent(f"""
+        from pathlib import Path
+        from bench.journal import Journal
+        journal = Journal(Path({str(path)!r}), {CONFIGURATION!r}, resume=False)
+        for index in range(10**6):
+            journal.append(f"block {{index}}", [0] * 100)
+            print(index, flush=True)
+    """)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        finished = [int(writer.stdout.readline()) for _ in range(20)][-1]
+        os.kill(writer.pid, signal.SIGKILL)
+    with Journal(path, CONFIGURATION, resume=True) as journal:
+        assert all(journal.get(f"block {index}") == [0] * 100 for index in range(finished + 1))
+
+
+def test_a_second_run_on_the_same_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with (
+        Journal(path, CONFIGURATION, resume=False),
+        pytest.raises(JournalError, match="another run is writing it"),
+    ):
+        Journal(path, CONFIGURATION, resume=False)
+
+
+def test_a_finished_journal_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    Journal(path, CONFIGURATION, resume=False).finish()
+    assert list(tmp_path.glob("journal")) == []

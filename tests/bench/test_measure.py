@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.clocks import CpuClock
+from bench.measure import balanced_orders, garbage_collector_off, measure_block, peak_gflops, threads
+
+
+class CountingClock:
+    """A clock without time: a call takes as many nanoseconds as the calls before it."""
+
+    def __init__(self) -> None:
+        self._calls: list[int] = []
+
+    def time(self, call) -> None:  # type: ignore[no-untyped-def]
+        call()
+        self._calls.append(len(self._calls))
+
+    def durations(self) -> list[int]:
+        return self._calls
+
+
+@given(st.integers(1, 8), st.integers(1, 20), st.text())
+def test_every_round_has_every_subject_once_and_is_followed_by_its_reverse(
+    subjects: int, rounds: int, seed: str
+) -> None:
+    names = [f"router {index}" for index in range(subjects)]
+    orders = list(balanced_orders(names, rounds, seed))
+    assert len(orders) == rounds
+    assert all(sorted(order) == names for order in orders)
+    for forward, backward in zip(orders[::2], orders[1::2], strict=False):
+        assert backward == forward[::-1]
+
+
+def test_all_subjects_have_the_same_mean_position() -> None:
+    names = list("abcde")
+    positions: Counter[str] = Counter()
+    for order in balanced_orders(names, 10, "seed"):
+        positions.update({name: order.index(name) for name in names})
+    assert len(set(positions.values())) == 1
+
+
+def test_equal_positions_of_the_result_are_the_same_round() -> None:
+    calls: list[str] = []
+    subjects = {name: (lambda name=name: calls.append(name)) for name in "abc"}
+    durations = measure_block(subjects, CountingClock(), rounds=4, seed="s")
+    for round_index in range(4):
+        this_round = [durations[name][round_index] for name in "abc"]
+        assert sorted(this_round) == [3 * round_index, 3 * round_index + 1, 3 * round_index + 2]
+        for name in "abc":
+            assert calls[durations[name][round_index]] == name
+
+
+def test_a_slow_subject_reads_slow() -> None:
+    matrix = torch.randn(200, 200)
+
+    def twice() -> None:
+        for _ in range(20):
+            matrix @ matrix
+
+    durations = measure_block({"nothing": lambda: None, "work": twice}, CpuClock(), rounds=6, seed="s")
+    assert min(durations["work"]) > max(durations["nothing"][1:])
+
+
+def test_a_tick_a_round() -> None:
+    ticks: list[int] = []
+    measure_block({"a": lambda: None}, CpuClock(), rounds=7, seed="s", tick=lambda: ticks.append(1))
+    assert len(ticks) == 7
+
+
+def test_the_garbage_collector_is_off_inside_and_back_after_an_error() -> None:
+    assert gc.isenabled()
+
+    def fail_inside() -> None:
+        with garbage_collector_off():
+            assert not gc.isenabled()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_inside()
+    assert gc.isenabled()
+
+
+def test_threads_are_set_and_put_back() -> None:
+    before = torch.get_num_threads()
+    with threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_the_machine_reaches_some_flops() -> None:
+    assert peak_gflops("cpu", CpuClock(), size=128, calls=3) > 0.01
