@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.inputs import INPUTS, Batch, Inputs
+from bench.experts import Experts
+from bench.inputs import Batch
 from bench.intervals import summarise
-from harness.bert import experts_from_feed_forward, feed_forward
-from routers import FeedForwardExperts, MoELayer, Router, Routing, metrics
+from routers import MoELayer, Router, Routing, metrics
 from routers.losses import importance, load_balancing_loss
 from routers.routing import TokenChoice
 
@@ -23,9 +23,6 @@ CAPACITY_FACTOR = 1.25
 HISTOGRAM_BINS = 80
 # The outermost thousandth at each end is left out of a histogram, which a single outlier would otherwise flatten.
 HISTOGRAM_TAIL = 0.001
-
-EXPERT_KINDS = {False: ("random",), True: ("copied", "partitioned")}
-"""By whether the input has the encoder's width: how the experts are made."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +44,14 @@ class Observation:
     figures: dict[str, Any]
 
 
-def observe(router: Router, batch: Batch, inputs: Inputs, input_name: str, seed: int) -> Observation:
-    """Route a batch, run it through the experts, and say what happened."""
+@torch.no_grad()
+def observe(router: Router, batch: Batch, experts: Experts) -> Observation:
+    """Route a batch, run it through each bank of experts, and say what happened."""
     hidden_states = batch.hidden_states
-    kinds = EXPERT_KINDS[INPUTS[input_name].pretrained]
-    with torch.no_grad():
-        routing: Routing = router(hidden_states)
-        outputs = {kind: _layer(router, make_experts(kind, inputs, router, seed))(hidden_states) for kind in kinds}
-        original = None
-        if INPUTS[input_name].pretrained:
-            original = feed_forward(inputs.encoder.model).to(hidden_states.device)(hidden_states)
-    layer = {kind: _output_figures(output, original) for kind, output in outputs.items()}
-    output_std = layer[kinds[0]]["output_std"]
+    routing: Routing = router(hidden_states)
+    outputs = {kind: _layer(router, bank)(hidden_states) for kind, bank in experts.banks.items()}
+    layer = {kind: _output_figures(output, experts.original_output) for kind, output in outputs.items()}
+    output_std = next(iter(layer.values()))["output_std"]
     assert output_std is not None
     counts = routing.tokens_per_expert
     load = counts / counts.sum()
@@ -111,19 +104,6 @@ def _co_activation(routing: Routing) -> Tensor:
     if isinstance(routing, TokenChoice):
         return metrics.co_activation(routing.selected_experts, routing.num_experts)
     return torch.zeros(routing.num_experts, routing.num_experts)
-
-
-def make_experts(kind: str, inputs: Inputs, router: Router, seed: int) -> nn.Module:
-    """A bank for the router's width: drawn at random, or made from the encoder's first feed-forward network."""
-    device = inputs.device
-    if kind == "random":
-        preset = inputs.preset
-        factor = preset.intermediate_size // preset.hidden_size
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            bank = FeedForwardExperts(router.num_experts, router.hidden_size, factor * router.hidden_size)
-        return bank.to(device)
-    return experts_from_feed_forward(inputs.encoder.model, router.num_experts, kind, seed=seed).to(device)
 
 
 def _layer(router: Router, experts: nn.Module) -> MoELayer:

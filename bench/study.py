@@ -9,14 +9,15 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from statistics import median
 from typing import Any, Protocol
 
 import torch
 
-from bench.behaviour import EXPERT_KINDS, combine, make_experts, observe
+from bench.behaviour import Observation, combine, observe
 from bench.clocks import CLOCKS
+from bench.experts import KINDS, intermediate_size, make_experts
 from bench.inputs import INPUTS, PROSE, SHAKESPEARE, Inputs
 from bench.intervals import paired_ratio
 from bench.journal import Journal
@@ -96,9 +97,9 @@ class Study:
         self.planned: dict[tuple[str, str], list[str]] = {}
         self.noise_floors: dict[tuple[str, str], float] = {}
         self.load_before = os.getloadavg()
-        self._banks: dict[str, torch.nn.Module] = {}
         self.group = cache(self._group)
-        self.behaviour = cache(self._behaviour)
+        self.observations = cache(self._observations)
+        self.experts = lru_cache(maxsize=1)(self._experts)  # one input's at a time: a bank is large
 
     def plan(self, scenario: str, input_name: str, router_name: str) -> None:
         """A benchmark will ask for this router: it is measured together with the others of its group."""
@@ -125,7 +126,9 @@ class Study:
         group = self.group(scenario, input_name)
         router = group.subjects[router_name].router
         assert router is not None
-        behaviour = self.behaviour(input_name, router_name)
+        observations = self.observations(input_name)[router_name]
+        if isinstance(observations, Exception):
+            raise observations
         return {
             "schema": SCHEMA,
             "scenario": scenario,
@@ -136,7 +139,7 @@ class Study:
             "batch_size": group.batch_size,
             "sequence_length": group.sequence_length,
             "hidden_size": group.hidden_size,
-            "intermediate_size": self._intermediate_size(input_name, group.hidden_size),
+            "intermediate_size": intermediate_size(self.inputs, input_name),
             "num_experts": router.num_experts,
             "top_k": self.preset.top_k,
             "experts_per_token": router.top_k,
@@ -147,8 +150,8 @@ class Study:
             "parameters": sum(parameter.numel() for parameter in router.parameters() if parameter.requires_grad),
             "flops": group.subjects[router_name].flops,
             "timing": self._timing(scenario, input_name, router_name),
-            "behaviour": behaviour["behaviour"],
-        } | ({"figures": behaviour["figures"]} if scenario == "router" else {})
+            "behaviour": combine(observations),
+        } | ({"figures": observations[0].figures} if scenario == "router" else {})
 
     def summary(self) -> dict[str, Any]:
         """The JSON's `study`: what holds for the whole run."""
@@ -217,8 +220,7 @@ class Study:
         try:
             router = self._router(BASELINE if name == TWIN else name, hidden_states.shape[1], seed=0)
             check_router(router, hidden_states)
-            experts = self._bank(input_name, router)
-            call = scenario.prepare(router, hidden_states, experts)
+            call = scenario.prepare(router, hidden_states, self.experts(input_name))
             return Subject(router, call, count_flops(call))
         except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
             return Subject(error=error)
@@ -229,20 +231,9 @@ class Study:
             sizes = {"num_experts": self.preset.num_experts, "top_k": self.preset.top_k}
             return create_router(name, hidden_size=hidden_size, **sizes).to(self.device).eval()
 
-    def _bank(self, input_name: str, router: Router) -> torch.nn.Module:
-        """One bank of experts for all routers of an input: they are timed on the same weights in the same memory."""
-        if input_name not in self._banks:
-            # The one before is let go: a bank is large.
-            self._banks = {input_name: make_experts(self._expert_kind(input_name), self.inputs, router, seed=0)}
-        return self._banks[input_name]
-
-    def _expert_kind(self, input_name: str) -> str:
-        return EXPERT_KINDS[INPUTS[input_name].pretrained][0]
-
-    def _intermediate_size(self, input_name: str, hidden_size: int) -> int:
-        if INPUTS[input_name].pretrained:
-            return self.inputs.encoder.intermediate_size
-        return self.preset.intermediate_size // self.preset.hidden_size * hidden_size
+    def _experts(self, input_name: str) -> torch.nn.Module:
+        """One bank for all routers of an input: they are timed on the same weights in the same memory."""
+        return next(iter(make_experts(self.inputs, input_name, 0, KINDS[:1]).banks.values()))
 
     def _timing(self, scenario: str, input_name: str, router_name: str) -> dict[str, Any]:
         group, preset = self.group(scenario, input_name), self.preset
@@ -265,22 +256,44 @@ class Study:
             "peak_gflops": self.peak,
         }
 
-    def _behaviour(self, input_name: str, router_name: str) -> dict[str, Any]:
-        key = f"behaviour | {input_name} | {router_name}"
-        kept = self.journal.get(key)
-        if kept is not None:
-            return dict(kept)
-        observations = []
+    def _observations(self, input_name: str) -> dict[str, list[Observation] | Exception]:
+        """Every planned router on every seed of an input; a seed's routers share its batch and its experts."""
+        names = sorted(
+            {name for (_, planned), group in self.planned.items() if planned == input_name for name in group}
+        )
+        found: dict[str, list[Observation] | Exception] = {name: [] for name in names}
+        seeds = self.preset.seeds
         # Nothing is timed here, so all cores may work.
-        with threads(os.cpu_count() or 1), self.progress(key, self.preset.seeds) as bar:
-            for seed in range(self.preset.seeds):
-                batch = self.inputs.batch(input_name, seed)
-                router = self._router(router_name, batch.hidden_states.shape[1], seed)
-                observations.append(observe(router, batch, self.inputs, input_name, seed))
-                bar.update()
-        result = {"behaviour": combine(observations), "figures": observations[0].figures}
-        self.journal.append(key, result)
-        return result
+        with threads(os.cpu_count() or 1), self.progress(f"behaviour | {input_name}", seeds * len(names)) as bar:
+            for seed in range(seeds):
+                key = f"behaviour | {input_name} | seed {seed}"
+                kept = self.journal.get(key)
+                if kept is None:
+                    kept = self._observe(input_name, seed, found, bar)
+                    self.journal.append(key, kept)
+                else:
+                    bar.update(len(names))
+                for name, observation in kept.items():
+                    earlier = found[name]
+                    if isinstance(earlier, list):
+                        earlier.append(Observation(**observation))
+        return found
+
+    def _observe(
+        self, input_name: str, seed: int, found: dict[str, list[Observation] | Exception], bar: Bar
+    ) -> dict[str, dict[str, Any]]:
+        """One seed of an input. A router that fails takes its error in `found` and is left out."""
+        batch = self.inputs.batch(input_name, seed)
+        experts = make_experts(self.inputs, input_name, seed)
+        observed = {}
+        for name in found:
+            try:
+                router = self._router(name, batch.hidden_states.shape[1], seed)
+                observed[name] = asdict(observe(router, batch, experts))
+            except Exception as error:  # as in `_subject`: a user's router may fail in any way
+                found[name] = error
+            bar.update()
+        return observed
 
 
 def _qualified_name(router_class: type[Router]) -> str:

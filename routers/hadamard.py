@@ -33,9 +33,9 @@ class HadamardRouter(LogitRouter):
     rows: Tensor
 
     def __init__(self, *, constrained: bool = True, **sizes_and_options: Any) -> None:
-        if not constrained:
-            sizes_and_options |= {"top_k": sizes_and_options["num_experts"]}
         super().__init__(**sizes_and_options)
+        if not constrained:
+            self.top_k = self.num_experts
         self.constrained = constrained
         rows = hadamard_rows(self.hidden_size, first=int(constrained), count=self.num_experts)
         # Computed anew from the sizes, so it is no part of the state that is saved.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -31,10 +33,10 @@ class HashRouter(Router):
 
     A hash names one expert, so one is selected whatever `top_k` (which is checked and then 1).
 
-    The values' hash is multilinear, Σ w_l · x_i mod 2⁶⁴ over the token's 64-bit words, with odd random weights, so that a
-    change in any one value changes the sum, and a SplitMix64 finaliser. Word i has the weight of lane l = i mod 32: words
-    of a lane are added before they are multiplied, which reads the input once and costs a third of a weight for every
-    word. What is given up: exchanging two words of the same lane leaves the key as it was.
+    The values' hash is multilinear, Σ w_l · x_i mod 2⁶⁴ over the token's 64-bit words, with odd random weights, so that
+    a change in any one value changes the sum, which is then mixed. Word i has the weight of lane l = i mod 32:
+    words of a lane are added before they are multiplied, which reads the input once and takes a third of the time that
+    a weight for every word takes. What is given up: exchanging two words of a lane leaves the key as it was.
 
     Args:
         seed: draws the weights.
@@ -60,16 +62,14 @@ class HashRouter(Router):
     def compute_router_probabilities(self, hidden_states: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """One-hot, (…, D) -> (…, E)."""
         tokens = hidden_states.reshape(-1, self.hidden_size)
-        probs = self._one_hot(self.assign(tokens, token_ids), hidden_states.dtype)
+        probs = one_hot(self.assign(tokens, token_ids).unsqueeze(1), self.num_experts, _probs_dtype(hidden_states))
         return probs.view(*hidden_states.shape[:-1], self.num_experts)
 
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, **_: Any) -> Routing:
         """Route a batch, see `Router.forward`. token_ids: (T,) or (B, S) integers; the values are not read then."""
-        tokens = self.flatten(hidden_states)
-        expert = self.assign(tokens, token_ids)
-        probs = self._one_hot(expert, hidden_states.dtype)
-        weights = torch.ones(len(tokens), 1, dtype=probs.dtype, device=tokens.device)
-        return TokenChoice(self.num_experts, probs=probs, selected_experts=expert.unsqueeze(1), routing_weights=weights)
+        expert = self.assign(self.flatten(hidden_states), token_ids).unsqueeze(1)
+        weights = torch.ones(expert.shape, dtype=_probs_dtype(hidden_states), device=expert.device)
+        return OneExpert(self.num_experts, selected_experts=expert, routing_weights=weights)
 
     def assign(self, tokens: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """The expert of each token, (T, D) and (T,) ids or None -> (T,) int64."""
@@ -87,20 +87,34 @@ class HashRouter(Router):
         block = LANES * FLOATS_PER_WORD
         if self.hidden_size % block:
             values = F.pad(values, (0, -self.hidden_size % block))
-        words = values.view(torch.int64).view(len(tokens), -1, LANES)
+        elif values.storage_offset() % FLOATS_PER_WORD:
+            values = values.clone()  # torch views pairs of floats as words only from an even offset on
+        words = values.view(torch.int64).view(len(tokens), values.shape[1] // block, LANES)
         return (words.sum(dim=1) * self.lane_weights).sum(dim=1)
 
     def _to_expert(self, key: Tensor) -> Tensor:
-        """SplitMix64's finaliser, then modulo E, equation (10)."""
-        key = (key ^ _shift_right(key, 30)) * _signed(MIX_1)
-        key = (key ^ _shift_right(key, 27)) * _signed(MIX_2)
-        return _shift_right(key ^ _shift_right(key, 31), 1) % self.num_experts
+        """One round of SplitMix64's finaliser, then the upper half, the better mixed one, modulo E: equation (10)."""
+        key = (key ^ _shift_right(key, 32)) * _signed(MIX_1)
+        return _shift_right(key, 32) % self.num_experts
 
-    def _one_hot(self, expert: Tensor, dtype: torch.dtype) -> Tensor:
-        probs = torch.zeros(
-            len(expert), self.num_experts, dtype=torch.promote_types(dtype, torch.float32), device=expert.device
-        )
-        return probs.scatter_(1, expert.unsqueeze(1), 1.0)
+
+@dataclass(frozen=True, eq=False)
+class OneExpert(TokenChoice):
+    """Token choice of one expert with weight 1, whose one-hot probabilities are made when somebody asks."""
+
+    @cached_property
+    def router_probs(self) -> Tensor:
+        """(T, E) one-hot, equation (11)."""
+        return one_hot(self.selected_experts, self.num_experts, self.routing_weights.dtype)
+
+
+def one_hot(expert: Tensor, num_experts: int, dtype: torch.dtype) -> Tensor:
+    """(T, 1) int64 -> (T, E)."""
+    return torch.zeros(len(expert), num_experts, dtype=dtype, device=expert.device).scatter_(1, expert, 1.0)
+
+
+def _probs_dtype(hidden_states: Tensor) -> torch.dtype:
+    return torch.promote_types(hidden_states.dtype, torch.float32)
 
 
 def balanced_assignment(token_counts: Tensor, num_experts: int) -> Tensor:

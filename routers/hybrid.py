@@ -11,6 +11,7 @@ from routers.attention import AttentionRouter
 from routers.base import Router
 from routers.linear import LinearRouter
 from routers.registry import register_router
+from routers.routing import expert_softmax
 
 
 @register_router("hybrid")
@@ -37,7 +38,7 @@ class HybridRouter(Router):
 
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E)."""
-        linear_share, attention_share = torch.softmax(self.mixture_logits, dim=0)
+        linear_share, attention_share = expert_softmax(self.mixture_logits)
         linear = self.linear.compute_router_probabilities(hidden_states)
         attention = self.attention.compute_router_probabilities(hidden_states)
         mixture: Tensor = linear_share * linear + attention_share * attention

@@ -131,5 +131,11 @@ def _module_from_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Pickling and dataclasses look a class's module up by name; a name that is taken is not overwritten.
     sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        # Half a module must not be found by the next call.
+        if sys.modules.get(path.stem) is module:
+            del sys.modules[path.stem]
+        raise
     return module

@@ -122,7 +122,7 @@ class TokenChoice(Routing):
         order, _ = self._by_expert
         num_tokens, top_k = self.selected_experts.shape
         position = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        by_token = expert_outputs[position].view(num_tokens, top_k, -1)
+        by_token = expert_outputs[position].view(num_tokens, top_k, expert_outputs.shape[-1])
         weights = self.routing_weights.to(expert_outputs.dtype)
         return torch.bmm(weights.unsqueeze(1), by_token).squeeze(1)
 
@@ -145,7 +145,7 @@ class StraightThrough(TokenChoice):
     def combine(self, expert_outputs: Tensor) -> Tensor:
         """Hard value, soft gradient: hard + (soft − soft) with all but the second soft detached."""
         num_tokens = self.selected_experts.shape[0]
-        by_expert = expert_outputs.view(self.num_experts, num_tokens, -1)
+        by_expert = expert_outputs.view(self.num_experts, num_tokens, expert_outputs.shape[-1])
         hard_weights = torch.zeros_like(self.router_probs).scatter(1, self.selected_experts, self.routing_weights)
         dtype = expert_outputs.dtype
         soft = torch.einsum("te,etd->td", self.router_probs.to(dtype), by_expert)

@@ -1,0 +1,34 @@
+"""Words and sources that the page explains at its end."""
+
+DEFINITIONS = (
+    ("Entropy", "mean over tokens of the entropy of a token's router probabilities, in nats; ln 8 = 2.0794 is uniform"),
+    ("Mean top-k", "mean of the K largest probabilities, before they are normalised to sum to one"),
+    ("Output STD", "standard deviation of the MoE layer's output"),
+    ("Auxiliary loss", "α Σ f P with α = 0.01: f an expert's share of assignments, P its mean probability"),
+    ("Load", "an expert's share of all assignments; the shares sum to one"),
+    ("CV", "standard deviation of the experts' counts over their mean"),
+    ("MaxVio", "the largest count over the mean count, minus one"),
+    ("Gini", "Σ Σ |load difference| / (2 E Σ load); 0 is even"),
+    ("Dead experts", "share of experts with a load below 0.1 %"),
+    ("Specialisation", "entropy of the mean probabilities minus the mean entropy: what a token tells about its expert"),
+    ("Margin", "probability of the last expert selected minus that of the first one not selected"),
+    ("Effective experts", "exp of the entropy of the mean probabilities"),
+    ("Ratio", "median over rounds of a router's time over the baseline's in the same round, one a block"),
+    ("Noise floor", "the same ratio for the baseline against itself (A/A)"),
+)
+
+METHOD = (
+    "A router is compared with a slow float64 reference before it is timed; one that disagrees is not ranked.",
+    "All routers of a group are measured together, interleaved in balanced order, in blocks of rounds; the baseline "
+    "takes part twice, and its ratio to itself is the noise floor.",
+    "A block gives one ratio per router; the interval is Student's t over the logarithms of the blocks' ratios, "
+    "never over single calls, which are not independent.",
+    "Behaviour is measured over seeds; a seed draws the router, the input batch and the experts. sd has ddof 1.",
+)
+
+SOURCES = (
+    ("Optimizing MoE Routers (the paper)", "https://arxiv.org/abs/2506.16419"),
+    ("Fedus et al. 2021, Switch Transformers (load-balancing loss)", "https://arxiv.org/abs/2101.03961"),
+    ("Roller et al. 2021, Hash Layers (hash routing)", "https://arxiv.org/abs/2106.04426"),
+    ("Shazeer et al. 2017, Sparsely-Gated Mixture-of-Experts", "https://arxiv.org/abs/1701.06538"),
+)

@@ -1,0 +1,87 @@
+"""Figures 4 and 6: where the probability goes along a sequence, and token by token."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from reports.errors import MissingDataError
+from reports.figures.style import colours, label, panels
+from reports.plot import Plot
+from reports.study import Entry, Sample, Study
+
+_SHOWN_TOKENS = 32
+# More experts than this make a legend of coloured boxes unreadable.
+_LEGEND_UP_TO = 16
+
+
+def along_sequence(input_name: str, study: Study) -> Plot:
+    """Figure 4: stacked routing probabilities along one sequence, a panel per router."""
+    samples = sampled(study, input_name)
+    return Plot(
+        name=f"figure-4-{input_name}",
+        title=f"Figure 4, “{input_name}” input: routing probability along a sequence",
+        caption="One sequence of the first seed; each colour is an expert, its height at a token the probability "
+        "that the router gives it.",
+        draw=lambda: _draw_sequence(samples),
+    )
+
+
+def by_token(input_name: str, study: Study) -> Plot:
+    """Figure 6: expert probabilities of individual tokens as a heat map, a panel per router."""
+    samples = sampled(study, input_name)
+    return Plot(
+        name=f"figure-6-{input_name}",
+        title=f"Figure 6, “{input_name}” input: expert probability of individual tokens",
+        caption=f"The first {_SHOWN_TOKENS} tokens of the same sequence. The colour scale is shared and follows the "
+        "square root, so that soft routers show their differences; the range is each panel's smallest and largest "
+        "probability.",
+        draw=lambda: _draw_tokens(samples),
+    )
+
+
+def sampled(study: Study, input_name: str) -> list[tuple[Entry, Sample]]:
+    """Routers with a sample on this input."""
+    samples = [(e, e.sample) for e in study.select("router", input_name) if e.sample and e.sample.sequence_probs]
+    if not samples:
+        raise MissingDataError(f"the files hold no sampled sequence on input “{input_name}”")
+    return samples
+
+
+def _draw_sequence(samples: list[tuple[Entry, Sample]]) -> Figure:
+    figure, axes = panels(len(samples), width=3.4, height=1.75)
+    num_experts = max(entry.sizes["num_experts"] for entry, _ in samples)
+    palette = colours(num_experts)
+    for ax, (entry, sample) in zip(axes, samples, strict=True):
+        probs = np.asarray(sample.sequence_probs)
+        # Rasterised: as paths, a thousand steps a panel made the page megabytes long.
+        tokens = np.arange(len(probs))
+        ax.stackplot(tokens, probs.T, colors=palette[: probs.shape[1]], step="mid", linewidth=0, rasterized=True)
+        ax.set(title=label(entry.router), ylim=(0, 1), xlim=(0, max(1, len(probs) - 1)))
+    figure.supxlabel("token", fontsize=9)
+    figure.supylabel("probability", fontsize=9)
+    if num_experts <= _LEGEND_UP_TO:
+        names = [f"expert {index}" for index in range(num_experts)]
+        handles = axes[0].collections[:num_experts]
+        figure.legend(handles, names, loc="outside upper center", ncols=8, frameon=False, handlelength=1)
+    return figure
+
+
+def _draw_tokens(samples: list[tuple[Entry, Sample]]) -> Figure:
+    tallest = min(_SHOWN_TOKENS, max(len(sample.sequence_probs) for _, sample in samples))
+    figure, axes = panels(len(samples), width=2.6, height=0.4 + 0.13 * tallest)
+    for ax, (entry, sample) in zip(axes, samples, strict=True):
+        probs = np.asarray(sample.sequence_probs[:_SHOWN_TOKENS])
+        image = ax.imshow(
+            probs, aspect="auto", interpolation="none", cmap="viridis", norm=PowerNorm(0.5, vmin=0, vmax=1)
+        )
+        words = (sample.sequence_tokens or tuple(str(index) for index in range(tallest)))[:_SHOWN_TOKENS]
+        ax.set_yticks(range(len(words)), [label(word) for word in words], fontsize=7)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xticks(np.arange(0, probs.shape[1], max(1, probs.shape[1] // 8)))
+        ax.set_title(f"{label(entry.router)}\n{probs.min():.3f} to {probs.max():.3f}")
+    figure.supxlabel("expert", fontsize=9)
+    figure.supylabel("token", fontsize=9)
+    figure.colorbar(image, ax=axes, label="probability", shrink=0.6, aspect=40, ticks=[0, 0.05, 0.125, 0.25, 0.5, 1])
+    return figure

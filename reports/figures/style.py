@@ -1,0 +1,78 @@
+"""One look for all figures: palette, grid of panels, and output that is the same on every run."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import colormaps, rc_context  # the backend is chosen before anything draws
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with every common colour blindness.
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+
+# matplotlib types the names of all its settings as one literal; a dict of Any is what it accepts besides.
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
+    "svg.hashsalt": "moe-router-bench",  # ids that do not change from run to run
+    "text.parse_math": False,  # a token may be a dollar sign
+}
+
+
+@contextmanager
+def report_style() -> Iterator[None]:
+    """Everything that is drawn or saved inside looks like this report."""
+    with rc_context(_STYLE), warnings.catch_warnings():
+        # Words of any script may be labels; a box in the PNG is no reason to stop, and the SVG keeps the text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def colours(number: int) -> list[str]:
+    """So many distinguishable colours: named ones while they last, then steps along a perceptual map."""
+    if number <= len(OKABE_ITO):
+        return list(OKABE_ITO[:number])
+    ramp = colormaps["viridis"].resampled(number)
+    return [mpl.colors.to_hex(ramp(index)) for index in range(number)]
+
+
+def panels(number: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A near-square grid of panels with shared axes; places left over stay empty."""
+    across = min(number, 3 if number <= 9 else 4)
+    down = math.ceil(number / across)
+    figure = Figure(figsize=(width * across, height * down + 0.6), layout="constrained")
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    axes = list(grid.flat)
+    for spare in axes[number:]:
+        spare.set_visible(False)
+    for column_end in axes[max(0, number - across) : number]:
+        column_end.tick_params(labelbottom=True)
+    return figure, axes[:number]
+
+
+def label(name: str) -> str:
+    """A name without control characters, which no font draws and XML forbids."""
+    return "".join(character if character.isprintable() else "�" for character in name)
+
+
+def save(figure: Figure, kind: str) -> bytes:
+    """The figure's bytes as `svg` or `png`, without date or version in them."""
+    buffer = io.BytesIO()
+    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
+    figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()

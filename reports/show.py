@@ -1,0 +1,85 @@
+"""How a number is written for a reader; a number that does not exist is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+Show = Callable[..., str]
+DASH = "–"
+
+
+def missing(value: Any) -> bool:
+    """None, or the NaN that pandas makes of it in a column of numbers."""
+    return value is None or bool(pd.isna(value))
+
+
+def as_text(value: Any) -> str:
+    """Words as they are."""
+    return DASH if missing(value) else str(value)
+
+
+def count(value: Any) -> str:
+    """A whole number in groups of three."""
+    return DASH if missing(value) else f"{int(value):,}"
+
+
+def fixed(decimals: int, *, signed: bool = False) -> Show:
+    """So many decimals, with a true minus sign."""
+
+    def show(value: Any) -> str:
+        if missing(value):
+            return DASH
+        return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
+
+    return show
+
+
+def significant(value: Any) -> str:
+    """Three significant digits, without exponents between a thousandth and a million."""
+    if missing(value):
+        return DASH
+    size = abs(value)
+    if size >= 99.95:
+        return f"{value:,.0f}"
+    for bound, decimals in ((9.995, 1), (0.9995, 2), (0.09995, 3), (0.009995, 4)):
+        if size >= bound:
+            return f"{value:.{decimals}f}"
+    return f"{value:.3g}"
+
+
+def percent(value: Any) -> str:
+    """A share of one, in per cent."""
+    return DASH if missing(value) else f"{100 * value:.1f} %"
+
+
+def bounds(show: Show) -> Show:
+    """An interval's two ends."""
+
+    def show_bounds(low: Any, high: Any) -> str:
+        return DASH if missing(low) or missing(high) else f"[{show(low)}, {show(high)}]"
+
+    return show_bounds
+
+
+def interval(show: Show) -> Show:
+    """An estimate and its interval."""
+
+    def show_interval(estimate: Any, low: Any, high: Any) -> str:
+        if missing(estimate):
+            return DASH
+        return show(estimate) if missing(low) or missing(high) else f"{show(estimate)} {bounds(show)(low, high)}"
+
+    return show_interval
+
+
+def sentence(text: str) -> str:
+    """Words from a file as a sentence, with capital and full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def listing(names: list[str]) -> str:
+    """`a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "none"

