@@ -34,7 +34,7 @@ class Observation:
         load: (E,) shares.
         co_activation: (E, E).
         layer: kind of experts -> output_std, and output_error or None.
-        figures: what the figures show of it.
+        figures: what the figures show of it, or empty.
     """
 
     metrics: dict[str, float]
@@ -45,11 +45,11 @@ class Observation:
 
 
 @torch.no_grad()
-def observe(router: Router, batch: Batch, experts: Experts) -> Observation:
-    """Route a batch, run it through each bank of experts, and say what happened."""
-    hidden_states = batch.hidden_states
-    routing: Routing = router(hidden_states)
-    outputs = {kind: _layer(router, bank)(hidden_states) for kind, bank in experts.banks.items()}
+def observe(router: Router, batch: Batch, experts: Experts, output_tokens: int, *, figures: bool) -> Observation:
+    """Route a batch, run its first tokens through each bank of experts, and say what happened."""
+    routing: Routing = router(batch.hidden_states)
+    tokens = batch.hidden_states[:output_tokens]
+    outputs = {kind: _layer(router, bank)(tokens) for kind, bank in experts.banks.items()}
     layer = {kind: _output_figures(output, experts.original_output) for kind, output in outputs.items()}
     output_std = next(iter(layer.values()))["output_std"]
     assert output_std is not None
@@ -60,12 +60,17 @@ def observe(router: Router, batch: Batch, experts: Experts) -> Observation:
         load=load.tolist(),
         co_activation=_co_activation(routing).tolist(),
         layer=layer,
-        figures={
-            "sequence_probs": _rounded(routing.router_probs[: batch.sequence_length]),
-            "sequence_tokens": batch.words[: batch.sequence_length] if batch.words else None,
-            "output_histogram": {kind: _histogram(output) for kind, output in outputs.items()},
-        },
+        figures=_figures(routing, batch, outputs) if figures else {},
     )
+
+
+def _figures(routing: Routing, batch: Batch, outputs: dict[str, Tensor]) -> dict[str, Any]:
+    first_sequence = slice(batch.sequence_length)
+    return {
+        "sequence_probs": [[round(prob, 5) for prob in row] for row in routing.router_probs[first_sequence].tolist()],
+        "sequence_tokens": batch.words[first_sequence] if batch.words else None,
+        "output_histogram": {kind: _histogram(output) for kind, output in outputs.items()},
+    }
 
 
 METRICS: dict[str, Callable[[Routing], Tensor]] = {
@@ -124,10 +129,6 @@ def _histogram(output: Tensor) -> dict[str, list[float]]:
         "edges": torch.linspace(low, high, HISTOGRAM_BINS + 1).tolist(),
         "counts": counts.long().tolist(),
     }
-
-
-def _rounded(probs: Tensor) -> list[list[float]]:
-    return [[round(value, 5) for value in row] for row in probs.tolist()]
 
 
 def combine(observations: list[Observation]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.inputs import INPUTS, Inputs
+from bench.seeds import derive_seed
 from harness.bert import experts_from_feed_forward, feed_forward
 from routers import FeedForwardExperts
 
@@ -21,7 +22,7 @@ class Experts:
 
     Attributes:
         banks: kind -> (expert_inputs (N, D), expert_index (N,)) -> (N, D).
-        original_output: (T, D) what the feed-forward network that they were made from gives, or None.
+        original_output: what the feed-forward network that they were made from gives for the first tokens, or None.
     """
 
     banks: dict[str, nn.Module]
@@ -31,16 +32,17 @@ class Experts:
 def make_experts(inputs: Inputs, input_name: str, seed: int, kinds: tuple[str, ...] = KINDS) -> Experts:
     """Experts for an input: from the encoder where the input has its width, otherwise drawn at random."""
     preset, device = inputs.preset, inputs.device
+    seed_of_bank = derive_seed("experts", seed)
     hidden_states = inputs.batch(input_name, seed).hidden_states
     if INPUTS[input_name].pretrained:
         model = inputs.encoder.model
-        banks = {kind: experts_from_feed_forward(model, preset.num_experts, kind, seed=seed) for kind in kinds}
+        banks = {kind: experts_from_feed_forward(model, preset.num_experts, kind, seed=seed_of_bank) for kind in kinds}
         with torch.no_grad():
-            original_output = feed_forward(model).to(device)(hidden_states)
+            original_output = feed_forward(model).to(device)(hidden_states[: preset.output_tokens])
         return Experts({kind: bank.to(device) for kind, bank in banks.items()}, original_output)
     hidden_size = hidden_states.shape[1]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of_bank)
         bank = FeedForwardExperts(preset.num_experts, hidden_size, intermediate_size(inputs, input_name))
     return Experts({"random": bank.to(device)}, None)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.presets import Preset
+from bench.seeds import derive_seed
 from harness.assets import resolve_model
 from harness.encoder import Encoder, contextual_embeddings, feed_forward_inputs, load_encoder, token_batch
 from harness.texts import TextAsset, resolve_text
@@ -85,7 +86,7 @@ class Inputs:
             asset.text,
             batch_size=preset.batch_size,
             sequence_length=preset.sequence_length,
-            seed=seed,
+            seed=derive_seed("text", seed),
         )
 
     def describe(self, name: str) -> str:
@@ -114,7 +115,8 @@ class Inputs:
 
 
 def _normal(seed: int, tokens: int, hidden_size: int) -> Tensor:
-    return torch.randn(tokens, hidden_size, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(derive_seed("input", seed))
+    return torch.randn(tokens, hidden_size, generator=generator)
 
 
 INPUTS: dict[str, InputKind] = {

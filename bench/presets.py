@@ -15,6 +15,7 @@ class Preset:
         rounds: calls of each router in a block.
         warmup: rounds before the first block that are not kept.
         seeds: how many routers, inputs and expert banks each behavioural figure is drawn over.
+        output_tokens: how many tokens go through the experts for the figures of the layer's output.
         models: pretrained encoders in order of preference; the first that can be had is taken and named.
         batch_size: B, of the timed batch.
         sequence_length: S.
@@ -29,6 +30,7 @@ class Preset:
     rounds: int
     warmup: int
     seeds: int
+    output_tokens: int = 512
     models: tuple[str, ...] = ("embedded",)
     batch_size: int = 16
     sequence_length: int = 128
@@ -48,6 +50,7 @@ PRESETS = {
             rounds=1024,
             warmup=50,
             seeds=10,
+            output_tokens=2048,
             models=("bert-base-uncased", "embedded-768", "embedded"),
         ),
         Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5),

@@ -24,6 +24,7 @@ from bench.journal import Journal
 from bench.measure import Call, measure_block, peak_gflops, threads
 from bench.presets import Preset
 from bench.scenarios import SCENARIOS, count_flops
+from bench.seeds import derive_seed
 from routers import Router, create_router, get_router_class
 from routers.reference import check_router
 
@@ -227,7 +228,7 @@ class Study:
 
     def _router(self, name: str, hidden_size: int, seed: int) -> Router:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(derive_seed("router", seed))
             sizes = {"num_experts": self.preset.num_experts, "top_k": self.preset.top_k}
             return create_router(name, hidden_size=hidden_size, **sizes).to(self.device).eval()
 
@@ -289,7 +290,7 @@ class Study:
         for name in found:
             try:
                 router = self._router(name, batch.hidden_states.shape[1], seed)
-                observed[name] = asdict(observe(router, batch, experts))
+                observed[name] = asdict(observe(router, batch, experts, self.preset.output_tokens, figures=seed == 0))
             except Exception as error:  # as in `_subject`: a user's router may fail in any way
                 found[name] = error
             bar.update()
