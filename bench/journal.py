@@ -51,7 +51,7 @@ class Journal:
         else:
             if resume:
                 self.notice = f"{path}: nothing to resume, starting anew"
-            elif path.exists():
+            elif path.exists() and path.read_bytes().count(b"\n") > 1:
                 self.notice = f"{path}: an unfinished run was here and is replaced; --resume would have continued it"
             self._file = path.open("w", encoding="utf-8")
             self._write(configuration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("reports: interrupted, nothing written", file=sys.stderr)
         return INTERRUPTED
-    _announce(sections, options.output / "index.html")
+    try:
+        _announce(sections, options.output / "index.html")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough. The interpreter flushes once more at exit, which must find an open descriptor.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

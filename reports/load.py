@@ -102,7 +102,7 @@ def _entry(info: Node, source: int) -> Entry:
         input=info["input"].text(),
         input_source=info["input_source"].text(),
         sizes=sizes,
-        experts_per_token=info["experts_per_token"].number(),
+        experts_per_token=info["experts_per_token"].optional(),
         parameters=info["parameters"].count(),
         flops=flops.count() if flops else None,
         timing=_timing(info["timing"]),

@@ -67,7 +67,7 @@ PLAN = (
         CLAIM_RULE,
         tables=tuple(
             (f"{shift.title}, random against contextual", partial(contextual.random_against_contextual, shift))
-            for shift in (contextual.POLARISED, contextual.CONCENTRATED, contextual.VARIED)
+            for shift in contextual.SHIFTS
         ),
     ),
     SectionPlan("experts", "Experts", tables=(("Experts copied against partitioned", contextual.experts),)),

@@ -32,7 +32,8 @@ def fixed(decimals: int, *, signed: bool = False) -> Show:
     def show(value: Any) -> str:
         if missing(value):
             return DASH
-        return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
+        rounded = round(value, decimals) + 0.0  # plus zero: no “−0.00”
+        return f"{rounded:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
 
     return show
 
@@ -41,6 +42,8 @@ def significant(value: Any) -> str:
     """Three significant digits, without exponents between a thousandth and a million."""
     if missing(value):
         return DASH
+    if value == 0:
+        return "0"
     size = abs(value)
     if size >= 99.95:
         return f"{value:,.0f}"

@@ -37,7 +37,8 @@ def _machine(machine: Mapping[str, Any]) -> str:
     cpu = _mapping(machine.get("cpu"))
     name = cpu.get("brand_raw") or machine.get("processor") or machine.get("machine") or "an unknown machine"
     cores = cpu.get("count")
-    return f"{name} ({cores} cores)" if cores else str(name)
+    processor = f"{name} ({cores} cores)" if cores else str(name)
+    return f"{machine['gpu']} beside {processor}" if machine.get("gpu") else processor
 
 
 def _model(model: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from reports import paper
 from reports.errors import MissingDataError
 from reports.intervals import Interval, mean_interval
 
@@ -28,6 +29,9 @@ class Stat:
     def interval(self) -> Interval | None:
         """Mean and 95 % interval over the seeds."""
         return mean_interval(list(self.known.values())) if self.known else None
+
+
+NO_STAT = Stat(None, None, {})
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Behaviour:
 
     def metric(self, name: str) -> Stat:
         """A metric, without values where the file has none of that name."""
-        return self.metrics.get(name, Stat(None, None, {}))
+        return self.metrics.get(name, NO_STAT)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Entry:
     input: str
     input_source: str
     sizes: Mapping[str, int]
-    experts_per_token: float
+    experts_per_token: float | None
     parameters: int
     flops: int | None
     timing: Timing
@@ -127,8 +131,9 @@ class Study:
 
     @cached_property
     def routers(self) -> tuple[str, ...]:
-        """Names in the order in which the files bring them."""
-        return tuple(dict.fromkeys(entry.router for entry in self.entries))
+        """The paper's routers in the paper's order, then all others in the order in which the files bring them."""
+        names = dict.fromkeys(entry.router for entry in self.entries)
+        return tuple(name for name in paper.NAMES if name in names) + tuple(n for n in names if n not in paper.NAMES)
 
     def select(self, scenario: str, input_name: str) -> list[Entry]:
         """All routers of a scenario on an input, in the study's order of routers; refuses an empty answer."""

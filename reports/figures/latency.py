@@ -26,9 +26,9 @@ def ratios(study: Study) -> Plot:
     return Plot(
         name="latency",
         title=f"Time of a call as a ratio to {baseline}",
-        caption="Logarithmic axis; whiskers are 95 % intervals over blocks. The grey band is the noise floor: what "
-        "the baseline measured against itself, over the groups of the panel. Crosses: the paper's ratios, on other "
-        "hardware.",
+        caption="Logarithmic axis; whiskers are 95 % intervals over blocks, and very wide ones run off the panel. "
+        "The grey band is the noise floor: what the baseline measured against itself, over the groups of the panel. "
+        "Crosses: the paper's ratios, on other hardware.",
         draw=lambda: _draw(timed, baseline),
     )
 
@@ -42,9 +42,11 @@ def _draw(timed: dict[str, list[Entry]], baseline: str) -> Figure:
         for offset, (colour, (name, marker)) in enumerate(zip(OKABE_ITO, _MARKERS.items(), strict=False)):
             chosen = [entry for entry in entries if entry.input == name]
             _draw_points(ax, chosen, routers, -0.14 + 0.28 * offset, colour, marker, name)
+        shown = [1.0, *(entry.timing.ratio.estimate for entry in entries)]
         if scenario == "router":
-            _draw_paper(ax, routers)
+            shown += _draw_paper(ax, routers)
         ax.set(title=scenario, xscale="log")
+        ax.set_xlim(*_limits(ax, shown))
         ax.set_xlabel(f"ratio to {label(baseline)}")
         ax.xaxis.set_major_locator(LogLocator(subs=(1,) if _span(ax) > 100 else (1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -56,6 +58,12 @@ def _draw(timed: dict[str, list[Entry]], baseline: str) -> Figure:
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _limits(ax: Axes, shown: list[float]) -> tuple[float, float]:
+    """The axis without the far ends of intervals over two or three blocks, which can span many decades."""
+    low, high = ax.get_xlim()
+    return max(low, min(shown) / 5), min(high, max(shown) * 5)
 
 
 def _span(ax: Axes) -> float:
@@ -90,14 +98,13 @@ def _draw_points(
     )
 
 
-def _draw_paper(ax: Axes, routers: list[str]) -> None:
+def _draw_paper(ax: Axes, routers: list[str]) -> list[float]:
+    """Marks the paper's ratios and returns them."""
     latencies = paper.RANDOM_INPUT.values["latency_ms"]
-    shown = [router for router in routers if router in latencies]
-    ax.plot(
-        [latencies[router].value / latencies["linear"].value for router in shown],
-        [routers.index(router) for router in shown],
-        "x",
-        color="0.25",
-        markersize=5,
-        label="paper (A100)",
-    )
+    ratios = {
+        row: latencies[router].value / latencies["linear"].value
+        for row, router in enumerate(routers)
+        if router in latencies
+    }
+    ax.plot(list(ratios.values()), list(ratios), "x", color="0.25", markersize=5, label="paper (A100)")
+    return list(ratios.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.style import colours, label, panels
@@ -59,6 +60,8 @@ def _draw_sequence(samples: list[tuple[Entry, Sample]]) -> Figure:
         tokens = np.arange(len(probs))
         ax.stackplot(tokens, probs.T, colors=palette[: probs.shape[1]], step="mid", linewidth=0, rasterized=True)
         ax.set(title=label(entry.router), ylim=(0, 1), xlim=(0, max(1, len(probs) - 1)))
+        # Without the last tick, whose label would run into the next panel's zero.
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, prune="upper"))
     figure.supxlabel("token", fontsize=9)
     figure.supylabel("probability", fontsize=9)
     if num_experts <= _LEGEND_UP_TO:

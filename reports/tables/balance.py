@@ -30,8 +30,9 @@ def balance(input_name: str, study: Study) -> Table:
     return Table(
         name=f"balance-{input_name}",
         title=f"Balance on input “{input_name}”",
-        caption=f"{sentence(entries[0].input_source)} Means over seeds. Largest load: an expert's share of all assignments. "
-        "Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert gets everything.",
+        caption=f"{sentence(entries[0].input_source)} Means over seeds. Largest load: an expert's share of all "
+        "assignments. Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert gets "
+        "everything.",
         frame=pd.DataFrame(rows),
         columns=(
             words("Router", "router"),

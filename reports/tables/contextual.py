@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from reports.errors import MissingDataError
 from reports.intervals import Interval, paired_difference
 from reports.show import Show, fixed, listing
-from reports.study import Entry, Study
+from reports.study import NO_STAT, Entry, Stat, Study
 from reports.table import Column, Table, bounds_column, interval_column, interval_fields, words
 from reports.verdict import Claim, judge_shift
 
@@ -19,38 +20,72 @@ from reports.verdict import Claim, judge_shift
 class Shift:
     """A claim of III-F as a metric that moves one way from random to contextual input."""
 
-    metric: str
+    name: str
     title: str
     claim: str
     sign: int
-    show: Show
-    show_shift: Show
+    decimals: int
+    stat: Callable[[Entry], Stat]
+    paper_largest: str | None = None
+
+    @property
+    def show(self) -> Show:
+        """How the quantity is written."""
+        return fixed(self.decimals)
+
+    @property
+    def show_shift(self) -> Show:
+        """How a difference of it is written."""
+        return fixed(self.decimals, signed=True)
+
+
+def _metric(name: str) -> Callable[[Entry], Stat]:
+    return lambda entry: entry.behaviour.metric(name)
+
+
+def _output_std(kind: str) -> Callable[[Entry], Stat]:
+    def stat(entry: Entry) -> Stat:
+        layer = entry.behaviour.layer
+        return layer[kind].output_std if kind in layer else NO_STAT
+
+    return stat
 
 
 POLARISED = Shift(
-    "token_entropy",
+    "entropy",
     "Entropy per token",
     "routing is more polarised on contextual embeddings (lower entropy per token)",
     -1,
-    fixed(4),
-    fixed(4, signed=True),
+    4,
+    _metric("token_entropy"),
 )
 CONCENTRATED = Shift(
-    "max_violation",
+    "load",
     "Largest load (MaxVio)",
     "expert use is more concentrated on contextual embeddings (higher maximum load)",
     +1,
-    fixed(3),
-    fixed(3, signed=True),
+    3,
+    _metric("max_violation"),
 )
 VARIED = Shift(
-    "output_std",
+    "output-std",
     "Output standard deviation",
-    "output variance increases on contextual embeddings",
+    "output variance increases on contextual embeddings (partitioned experts)",
     +1,
-    fixed(4),
-    fixed(4, signed=True),
+    4,
+    _output_std("partitioned"),
+    paper_largest="mlp",
 )
+# Copied experts answer alike, so that no router changes the output: what shifts here is the input alone.
+VARIED_BY_INPUT = Shift(
+    "output-std-copied",
+    "Output standard deviation, copied experts",
+    "output variance increases on contextual embeddings (copied experts, which hide the router)",
+    +1,
+    4,
+    _output_std("copied"),
+)
+SHIFTS = (POLARISED, CONCENTRATED, VARIED, VARIED_BY_INPUT)
 
 
 def random_against_contextual(shift: Shift, study: Study) -> Table:
@@ -58,12 +93,16 @@ def random_against_contextual(shift: Shift, study: Study) -> Table:
     contextual = study.select("router", "contextual")
     plain = {entry.router: entry for entry in study.select("router", "plain")}
     matched = study.find("router", "matched")
-    pairs = [(plain[entry.router], entry) for entry in contextual if entry.router in plain]
+    pairs = [
+        (plain[entry.router], entry)
+        for entry in contextual
+        if entry.router in plain and shift.stat(entry).known and shift.stat(plain[entry.router]).known
+    ]
     if not pairs:
-        raise MissingDataError("no router was measured on both “plain” and “contextual” input")
+        raise MissingDataError("no router has this quantity on both “plain” and “contextual” input")
     rows = [_row(shift, before, after, matched.get(after.router)) for before, after in pairs]
     return Table(
-        name=f"contextual-{shift.metric.replace('_', '-')}",
+        name=f"contextual-{shift.name}",
         title=f"{shift.title}: random against contextual",
         caption=f"Claim (III-F): {shift.claim}. “plain” is N(0, 1) at the encoder's width; “matched” is the control, "
         "Gaussian with the contextual input's mean and standard deviation of each feature: what contextual adds to "
@@ -88,9 +127,9 @@ def _row(shift: Shift, plain: Entry, contextual: Entry, matched: Entry | None) -
     control = _difference(shift, matched, contextual) if matched else None
     return {
         "router": contextual.router,
-        "plain": plain.behaviour.metric(shift.metric).mean,
-        "matched": matched.behaviour.metric(shift.metric).mean if matched else None,
-        "contextual": contextual.behaviour.metric(shift.metric).mean,
+        "plain": shift.stat(plain).mean,
+        "matched": shift.stat(matched).mean if matched else None,
+        "contextual": shift.stat(contextual).mean,
         **interval_fields("shift", difference),
         "verdict": str(judge_shift(difference, shift.sign)),
         **interval_fields("control", control),
@@ -99,7 +138,7 @@ def _row(shift: Shift, plain: Entry, contextual: Entry, matched: Entry | None) -
 
 
 def _difference(shift: Shift, first: Entry, second: Entry) -> Interval | None:
-    return paired_difference(first.behaviour.metric(shift.metric).known, second.behaviour.metric(shift.metric).known)
+    return paired_difference(shift.stat(first).known, shift.stat(second).known)
 
 
 def _conclusion(shift: Shift, rows: Sequence[dict[str, object]]) -> str:
@@ -107,13 +146,11 @@ def _conclusion(shift: Shift, rows: Sequence[dict[str, object]]) -> str:
     groups = {claim: [str(row["router"]) for row in rows if row["verdict"] == claim] for claim in Claim}
     counted = len(rows) - len(groups[Claim.UNCHANGED])
     holding = len(groups[Claim.HOLDS])
-    overall = "cannot be decided"
-    if counted and holding == counted:
-        overall = "holds"
-    elif holding:
-        overall = f"holds in part ({holding} of {counted} routers)"
-    elif groups[Claim.FAILS]:
-        overall = "does not hold"
+    overall = "holds" if holding == counted else "holds in part" if holding else "is not supported"
+    if counted:
+        overall += f" ({holding} of {counted} routers)"
+    else:
+        overall = "cannot be decided"
     parts = [f"{claim} for {_names(routers, rows)}" for claim, routers in groups.items() if routers]
     controls = [row for row in rows if row["control_verdict"]]
     kept = [str(row["router"]) for row in controls if row["control_verdict"] == Claim.HOLDS]
@@ -126,21 +163,23 @@ def _names(routers: list[str], rows: Sequence[dict[str, object]]) -> str:
 
 
 def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]]) -> tuple[str, ...]:
-    """The paper says that MLP's output shifts most; relative, because routers' outputs differ in scale."""
-    if shift is not VARIED:
+    """The paper says whose output shifts most; relative, because routers' outputs differ in scale."""
+    if shift.paper_largest is None:
         return ()
-    gains = {}
+    factors = {}
     for plain, contextual in pairs:
-        before, after = (entry.behaviour.metric(shift.metric).mean for entry in (plain, contextual))
-        if before and after is not None:
-            gains[contextual.router] = after / before
-    if not gains:
+        before, after = (shift.stat(entry).mean for entry in (plain, contextual))
+        if before and after:
+            factors[contextual.router] = after / before
+    if not factors:
         return ()
-    most = max(gains, key=lambda router: gains[router])
-    beside = f" (here × {gains['mlp']:.2f})" if "mlp" in gains and most != "mlp" else ""
+    most = max(factors, key=lambda router: abs(math.log(factors[router])))
+    way = "increase" if factors[most] > 1 else "decrease"
+    named = shift.paper_largest
+    beside = f" (here × {factors[named]:.2f})" if named in factors and most != named else ""
     return (
-        f"Largest relative change of the output's standard deviation: {most}, × {gains[most]:.2f}; the paper names "
-        f"MLP{beside}.",
+        f"{shift.title}, largest relative change: {way} for {most}, × {factors[most]:.2f}; the paper has an increase, "
+        f"largest for {named}{beside}.",
     )
 
 

@@ -105,7 +105,6 @@ def _fastest(entries: list[Entry]) -> str:
     best = ranked[0].timing
     tied = [e.router for e in ranked[1:] if e.timing.ratio.overlaps(best.ratio)]
     tie = f", not separated from {listing(tied)} by the intervals" if tied else ""
-    return (
-        f"Fastest on random input: {ranked[0].router}, {significant(best.us_per_call)} µs per call, "
-        f"{significant(best.ratio.estimate)} times {best.baseline}{tie}."
-    )
+    fastest = ranked[0].router
+    ratio = "" if fastest == best.baseline else f", {significant(best.ratio.estimate)} times {best.baseline}"
+    return f"Fastest on random input: {fastest}, {significant(best.us_per_call)} µs per call{ratio}{tie}."

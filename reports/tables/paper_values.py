@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports import paper
 from reports.paper import PaperTable, Printed
-from reports.show import Show, count, fixed, listing
+from reports.show import Show, count, fixed, listing, significant
 from reports.study import Entry, Study
 from reports.table import Column, Table, bounds_column, interval_fields, words
 from reports.verdict import Verdict, comparable, judge_count, judge_number
@@ -105,7 +105,7 @@ def _metrics_table(
             Column("Paper", ("paper",)),
             Column("Ours", ("ours", "metric"), _as_its_metric(metrics)),
             bounds_column("95 % interval", "interval", fixed(5)),
-            Column("sd", ("sd",), fixed(5)),
+            Column("sd", ("sd",), significant),
             words("Verdict", "verdict"),
         ),
         findings=_tally(f"input “{input_name}”", rows, _not_measured(table, entries)),
@@ -116,9 +116,8 @@ def _metric_row(entry: Entry, metric: str, show: Show, printed: Printed | None, 
     stat = entry.behaviour.metric(metric)
     verdict = None
     if printed:
-        verdict = judge_number(printed, stat.mean, stat.sd)
-        if verdict != Verdict.NOT_DERIVABLE and not comparable(table, entry.sizes):
-            verdict = Verdict.NOT_COMPARABLE
+        fair = printed.definition_open or comparable(table, entry.sizes)
+        verdict = judge_number(printed, stat.mean, stat.sd) if fair else Verdict.NOT_COMPARABLE
     return {
         "metric": METRIC_TITLES[metric],
         "router": entry.router,

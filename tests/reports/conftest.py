@@ -88,9 +88,10 @@ def behaviour(router, input_name, kinds):
         "margin": stat([None] * 3) if router == "hadamard_unconstrained" else spread(0.02, 0.001),
         "drop_rate": spread(0.0, 0.0),
     }
+    # Copied experts scale with the input alone; so do these partitioned ones, until a test says otherwise.
     layer = {
         kind: {
-            "output_std": spread(0.05 + 0.02 * index, 0.0004),
+            "output_std": spread((0.06 if pretrained else 0.05) * (1 + index), 0.0004),
             "output_error": None if kind == "random" else spread(0.0 if kind == "copied" else 0.7, 0.0),
         }
         for index, kind in enumerate(kinds)

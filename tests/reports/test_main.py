@@ -204,6 +204,13 @@ def test_reports_needs_neither_torch_nor_the_suite():
     assert result.stdout == "[]\n"
 
 
+def test_a_reader_that_stops_early_sees_no_traceback(one_router, tmp_path):
+    command = f"'{sys.executable}' -m reports '{one_router}' -o '{tmp_path / 'report'}' | true"
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    assert (tmp_path / "report" / "index.html").exists()
+
+
 def test_help_and_a_missing_argument(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])

@@ -18,6 +18,7 @@ def test_the_other_forms():
     assert count(49664) == "49,664"
     assert percent(0.125) == "12.5 %"
     assert fixed(2, signed=True)(-0.5) == "−0.50"
+    assert fixed(2, signed=True)(-0.001) == "+0.00"
     assert fixed(2, signed=True)(0.5) == "+0.50"
     assert interval(fixed(1))(1, 0.5, 2) == "1.0 [0.5, 2.0]"
     assert interval(fixed(1))(1, None, None) == "1.0"

@@ -49,7 +49,7 @@ def test_parameters_against_the_paper(build):
     table = build(paper_values.parameters)
     assert row(table, router="mlp_hadamard")["paper_name"] == "Hadamard"
     assert row(table, router="hybrid")["verdict"] == "reproduced"
-    assert table.shown()[5] == ["hadamard", "–", "–", "0", "–"]
+    assert table.shown()[7] == ["hadamard", "–", "–", "0", "–"]
     assert "6 reproduced" in table.findings[0]
 
 
@@ -63,6 +63,7 @@ def test_random_input_verdicts(build):
 def test_other_sizes_are_not_compared(build, document):
     for info in entries(document, "router", "random"):
         info["hidden_size"] = 64
+    set_metric(document, "random", "linear", "token_entropy", [9.0, 9.0, 9.0])
     assert set(build(paper_values.random_input).frame["verdict"].dropna()) == {"not comparable"}
     assert set(build(paper_values.parameters).frame["verdict"].dropna()) == {"not comparable"}
 
@@ -118,10 +119,26 @@ def test_contextual_verdicts_and_conclusion(build):
 
 
 def test_output_variance_names_the_largest_shift(build, document):
-    set_metric(document, "contextual", "hybrid", "output_std", [0.2, 0.2, 0.2])
+    (info,) = entries(document, "router", "contextual", "hybrid")
+    (before,) = entries(document, "router", "plain", "hybrid")
+    twice = [2 * value for value in before["behaviour"]["layer"]["partitioned"]["output_std"]["values"]]
+    info["behaviour"]["layer"]["partitioned"]["output_std"] = {"mean": sum(twice) / 3, "sd": 0.0, "values": twice}
     findings = build(partial(contextual.random_against_contextual, contextual.VARIED)).findings
-    assert "holds: holds for all 9 routers" in findings[0]
-    assert "hybrid, × 4.00; the paper names MLP (here × 1.20)." in findings[1]
+    assert "holds (9 of 9 routers): holds for all 9 routers" in findings[0]
+    assert "increase for hybrid, × 2.00; the paper has an increase, largest for mlp (here × 1.20)." in findings[1]
+
+
+def test_copied_experts_hide_the_router(build):
+    table = build(partial(contextual.random_against_contextual, contextual.VARIED_BY_INPUT))
+    assert list(table.frame["plain"]) == pytest.approx([0.05] * 9)
+    assert "which hide the router" in table.findings[0]
+
+
+def test_a_shift_that_no_router_shows_is_not_supported(build, document):
+    for info in entries(document, "router", "contextual"):
+        set_metric(document, "contextual", info["router"], "max_violation", [0.1, 0.1, 0.1])
+    findings = build(partial(contextual.random_against_contextual, contextual.CONCENTRATED)).findings
+    assert "is not supported (0 of 9 routers)" in findings[0]
 
 
 def test_contextual_without_the_control(build, document):

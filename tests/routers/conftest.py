@@ -23,6 +23,15 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("router_name", routers.list_routers())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tensors here are tiny: more threads gain nothing, and on busy cores they wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def make_router():
     """A router by name. `spread` > 0 moves every parameter, so that biases, norms and mixtures are not at 0 and 1."""

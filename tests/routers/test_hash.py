@@ -27,6 +27,11 @@ def splitmix64(number):
     return number ^ (number >> 31)
 
 
+def plain_mix(key, num_experts):
+    """One round of the finaliser, its upper half modulo E."""
+    return ((((key ^ (key >> 32)) * 0xBF58476D1CE4E5B9) & MASK) >> 32) % num_experts
+
+
 def plain_weights(seed):
     """32 outputs of SplitMix64 after its seed, made odd."""
     return [splitmix64((seed + i * GOLDEN) & MASK) | 1 for i in range(1, 33)]
@@ -37,8 +42,7 @@ def plain_expert(values, num_experts, seed=0):
     padded = [*values, *[0.0] * (-len(values) % 64)]
     words = struct.unpack(f"<{len(padded) // 2}Q", struct.pack(f"<{len(padded)}f", *padded))
     weights = plain_weights(seed)
-    key = sum(weights[i % 32] * word for i, word in enumerate(words)) & MASK
-    return (splitmix64(key) >> 1) % num_experts
+    return plain_mix(sum(weights[i % 32] * word for i, word in enumerate(words)) & MASK, num_experts)
 
 
 def experts_of(router, tokens, **side_inputs):
@@ -73,10 +77,10 @@ def test_golden_experts_are_the_same_on_every_machine(make_router):
     # eighths are exact in float32
     tokens = torch.arange(8 * 6).view(8, 6) / 8
     router, ids = make_router("hash", hidden_size=6), torch.arange(8)
-    assert experts_of(router, tokens).tolist() == [6, 0, 4, 2, 2, 1, 1, 6]
-    assert experts_of(router, tokens, token_ids=ids).tolist() == [7, 7, 7, 3, 3, 5, 0, 7]
-    by_id = [(splitmix64((i * GOLDEN + plain_weights(0)[0]) & MASK) >> 1) % 8 for i in range(8)]
-    assert by_id == [7, 7, 7, 3, 3, 5, 0, 7]
+    assert experts_of(router, tokens).tolist() == [0, 1, 3, 5, 1, 1, 6, 2]
+    assert experts_of(router, tokens, token_ids=ids).tolist() == [4, 0, 6, 7, 2, 5, 3, 6]
+    by_id = [plain_mix((i * GOLDEN + plain_weights(0)[0]) & MASK, 8) for i in range(8)]
+    assert by_id == [4, 0, 6, 7, 2, 5, 3, 6]
 
 
 @pytest.mark.parametrize("hidden_size", [1, 6, 33, 64, 100, 128])
@@ -152,8 +156,8 @@ def test_the_same_values_in_another_dtype_meet_the_same_expert(dtype, make_route
     st.floats(width=32, allow_nan=False),
 )
 def test_a_change_in_any_one_value_changes_the_key(values, position, other):
-    # over 2⁴⁰ experts a different key is a different expert, but for one case in 10¹²
-    router = routers.create_router("hash", hidden_size=len(values), num_experts=1 << 40, top_k=1)
+    # over 2³² experts a different key is a different expert, but for one case in 4 · 10⁹
+    router = routers.create_router("hash", hidden_size=len(values), num_experts=1 << 32, top_k=1)
     changed = list(values)
     changed[position % len(values)] = other
     one, two = router.assign(torch.tensor([values, changed])).tolist()
@@ -161,13 +165,27 @@ def test_a_change_in_any_one_value_changes_the_key(values, position, other):
     assert (one == two) is same_bits
 
 
-def test_random_values_are_balanced_better_than_a_naive_modulo(make_router, random_tokens):
-    tokens = random_tokens(2048, 768)
-    hashed = imbalance(experts_of(make_router("hash", hidden_size=768), tokens))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])  # of a bfloat16's bits half are 0
+@pytest.mark.parametrize("hidden_size", [4, 768])
+def test_random_values_are_balanced_better_than_by_a_naive_modulo(dtype, hidden_size, make_router, random_tokens):
+    tokens = random_tokens(2048, hidden_size, dtype=dtype)
+    hashed = imbalance(experts_of(make_router("hash", hidden_size=hidden_size), tokens))
     # 256 tokens an expert with a standard deviation of 15: 0.058 in the mean, 0.12 is far out
     assert hashed < 0.12
-    naive = tokens[:, :4].sum(dim=1).floor().long() % 8
-    assert hashed < imbalance(naive)
+    assert hashed < imbalance(tokens[:, :4].float().sum(dim=1).floor().long() % 8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 8, 64.0])
+def test_values_on_a_grid_are_balanced(scale, make_router):
+    # 2048 tokens that differ in one coordinate alone, by whole steps
+    tokens = torch.zeros(2048, 64)
+    tokens[:, 5] = scale * torch.arange(2048)
+    assert imbalance(experts_of(make_router("hash", hidden_size=64), tokens)) < 0.12
+
+
+def test_consecutive_ids_are_balanced(make_router):
+    ids = torch.arange(2048)
+    assert imbalance(experts_of(make_router("hash", hidden_size=1), torch.zeros(2048, 1), token_ids=ids)) < 0.12
 
 
 def test_real_words_are_balanced_best_by_their_counts(make_router, words_of_real_text):

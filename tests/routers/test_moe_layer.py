@@ -1,4 +1,7 @@
-"""The MoE layer against the per-token float64 reference. Axes: B batch, S sequence, T tokens, D hidden size, E experts."""
+"""The MoE layer against the per-token float64 reference.
+
+Axes: T tokens, D hidden size, M intermediate size, E experts, K experts per token.
+"""
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ from routers import FeedForwardExperts, MoELayer, TokenChoice
 from routers.reference import as_float64, reference_forward
 
 CASES = [
-    # id, T, D, I, E, K, identical tokens
+    # T, D, M, E, K, identical tokens
     pytest.param(13, 33, 17, 5, 3, False, id="odd_sizes"),
     pytest.param(16, 32, 16, 8, 2, False, id="even_sizes"),
     pytest.param(9, 16, 8, 4, 1, True, id="one_expert_takes_all"),
@@ -46,13 +49,13 @@ def gradients(output, upstream, inputs):
     return [torch.zeros_like(v) if g is None else g for v, g in zip(inputs, found, strict=True)]
 
 
-@pytest.mark.parametrize(("T", "D", "I", "E", "K", "identical"), CASES)
+@pytest.mark.parametrize(("T", "D", "M", "E", "K", "identical"), CASES)
 @pytest.mark.parametrize("norm_topk_prob", [True, False], ids=["renormalised", "raw"])
 @pytest.mark.parametrize("straight_through", [False, True], ids=["hard", "straight_through"])
 def test_values_and_gradients_equal_the_reference(
-    router_name, T, D, I, E, K, identical, norm_topk_prob, straight_through, make_layer, random_tokens
+    router_name, T, D, M, E, K, identical, norm_topk_prob, straight_through, make_layer, random_tokens
 ):
-    layer = make_layer(router_name, D, I, E, K, norm_topk_prob=norm_topk_prob, straight_through=straight_through)
+    layer = make_layer(router_name, D, M, E, K, norm_topk_prob=norm_topk_prob, straight_through=straight_through)
     tokens = random_tokens(1, D).repeat(T, 1) if identical else random_tokens(T, D)
     upstream = random_tokens(T, D, seed=1)
 

@@ -1,0 +1,220 @@
+"""`pytest bench` as a user runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routers import list_routers
+
+ROOT = Path(__file__).parents[2]
+ONE_GROUP = ("-k", "bench_router and random and (linear or hash)")
+
+OWN_ROUTER = '''
+import torch
+from routers import LogitRouter
+
+class NoisyRouter(LogitRouter):
+    """A router of somebody else's, in a file outside the repository."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.scale = torch.nn.Parameter(torch.randn(self.num_experts, self.hidden_size))
+
+    def compute_router_logits(self, hidden_states):
+        return hidden_states.to(self.scale.dtype) @ self.scale.T
+'''
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished `pytest bench`."""
+
+    returncode: int
+    output: str
+    json_path: Path
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads(self.json_path.read_text())  # type: ignore[no-any-return]
+
+    def infos(self) -> list[dict[str, Any]]:
+        return [benchmark["extra_info"] for benchmark in self.document["benchmarks"]]
+
+
+Runner = Callable[..., Run]
+
+
+def command_line(tmp_path: Path, *options: str) -> list[str]:
+    """`pytest bench` with the smallest preset, its own journal and no plugin of the surrounding run."""
+    return [
+        *(sys.executable, "-m", "pytest", "bench", "--preset", "smoke", "-q", "-p", "no:cacheprovider"),
+        *("--journal", str(tmp_path / "journal"), "--benchmark-json", str(tmp_path / "bench.json")),
+        *options,
+    ]
+
+
+def clean_environment() -> dict[str, str]:
+    """Without what xdist and tox tell their children."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+
+
+@pytest.fixture
+def run_bench(tmp_path: Path) -> Runner:
+    """Runs `pytest bench` in a process of its own."""
+
+    def run(*options: str) -> Run:
+        process = subprocess.run(
+            command_line(tmp_path, *options), cwd=ROOT, env=clean_environment(), capture_output=True, text=True
+        )
+        return Run(process.returncode, process.stdout + process.stderr, tmp_path / "bench.json")
+
+    return run
+
+
+@pytest.fixture
+def own_router(tmp_path: Path) -> Path:
+    """A file outside the repository with a router in it."""
+    path = tmp_path / "somebodys_router.py"
+    path.write_text(OWN_ROUTER)
+    return path
+
+
+def test_a_router_of_somebodys_file_is_measured_and_reported_like_the_others(
+    run_bench: Runner, own_router: Path, tmp_path: Path
+) -> None:
+    run = run_bench("--router", f"{own_router}:NoisyRouter", "-k", "random or contextual")
+    assert run.returncode == 0, run.output
+    measured = {(info["scenario"], info["input"], info["router"]) for info in run.infos()}
+    expected_routers = {*list_routers(), "noisy_router"}
+    for scenario in ("router", "token", "training"):
+        for input_name in ("random", "contextual"):
+            assert {name for s, i, name in measured if (s, i) == (scenario, input_name)} == expected_routers
+    report = tmp_path / "report"
+    subprocess.run([sys.executable, "-m", "reports", run.json_path, "-o", report], cwd=ROOT, check=True)
+    page = (report / "index.html").read_text()
+    assert page.count("noisy_router") > 5
+    assert any("noisy_router" in path.read_text() for path in report.rglob("*.csv"))
+    figures = list(report.rglob("*.svg"))
+    assert figures
+    assert all("noisy_router" in path.read_text() for path in figures)
+
+
+def test_every_result_says_what_was_measured(run_bench: Runner) -> None:
+    run = run_bench(*ONE_GROUP)
+    assert run.returncode == 0, run.output
+    for benchmark in run.document["benchmarks"]:
+        info = benchmark["extra_info"]
+        assert (info["scenario"], info["input"], info["preset"]) == ("router", "random", "smoke")
+        assert (info["device"], info["dtype"], info["threads"]) == ("cpu", "float32", 1)
+        assert (info["num_tokens"], info["hidden_size"], info["num_experts"], info["top_k"]) == (32, 64, 8, 2)
+        metrics = info["behaviour"]["metrics"]
+        assert {"token_entropy", "mean_top_k_prob", "score_std", "output_std", "aux_loss", "cv"} <= metrics.keys()
+        assert all(len(stat["values"]) == 2 for stat in metrics.values())
+        assert math.isclose(sum(info["behaviour"]["expert_load"]["mean"]), 1, abs_tol=1e-6)
+        assert len(info["figures"]["sequence_probs"]) == info["sequence_length"]
+        # Recorded durations went through pytest-benchmark unchanged.
+        timing = info["timing"]
+        assert benchmark["stats"]["rounds"] == timing["repetitions"] * timing["rounds"]
+        low, high = min(timing["block_median_us"]), max(timing["block_median_us"])
+        assert low * 0.999 <= benchmark["stats"]["median"] * 1e6 <= high * 1.001
+    hash_info, linear_info = sorted(run.infos(), key=lambda info: info["router"])
+    assert (hash_info["parameters"], hash_info["flops"], hash_info["experts_per_token"]) == (0, 0, 1)
+    assert (linear_info["parameters"], linear_info["flops"]) == (64 * 8, 2 * 32 * 64 * 8)
+    assert linear_info["timing"]["ratio"] == {"estimate": 1, "low": 1, "high": 1}
+
+
+def test_pytest_benchmarks_own_tools_read_the_file(run_bench: Runner, tmp_path: Path) -> None:
+    run = run_bench(*ONE_GROUP)
+    command = [Path(sys.executable).with_name("pytest-benchmark"), "compare", run.json_path]
+    histogram = tmp_path / "histogram"
+    compared = subprocess.run(
+        [*command, f"--histogram={histogram}"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert "bench_router[hash-random]" in compared.stdout + compared.stderr
+    assert list(tmp_path.glob("histogram*.svg"))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--preset", "fast"), "unknown preset 'fast'; there are: quick, paper, ci, smoke"),
+        (("--device", "tpu"), "unknown device 'tpu'; on this machine there are: cpu"),
+        (("--router", "nowhere"), "router 'nowhere' must have the form package.module:Class"),
+        (("--router", "no.such:Router"), "no.such cannot be imported"),
+        (("--threads", "0"), "--threads is 0, expected at least 1"),
+    ],
+)
+def test_a_wrong_option_is_one_line_before_anything_runs(
+    run_bench: Runner, options: tuple[str, ...], complaint: str
+) -> None:
+    run = run_bench(*options)
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert complaint in run.output
+    assert "Traceback" not in run.output
+    assert not run.json_path.exists()
+
+
+def test_an_unknown_model_is_one_line_that_lists_what_exists(run_bench: Runner, tmp_path: Path) -> None:
+    run = run_bench("--model", str(tmp_path / "nothing"), "-k", "contextual and linear and bench_token")
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "embedded, embedded-768" in run.output
+    assert "Traceback" not in run.output
+
+
+def test_a_wrong_router_fails_alone_and_is_not_ranked(run_bench: Runner, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "import torch\n"
+        "from routers import Router\n"
+        "class Wrong(Router):\n"
+        "    def compute_router_probabilities(self, hidden_states):\n"
+        "        # Depends on the batch: alone, a token gets other probabilities.\n"
+        "        logits = hidden_states.mean(dim=0, keepdim=True).expand_as(hidden_states)[..., : self.num_experts]\n"
+        "        return torch.softmax(logits, dim=-1)\n"
+    )
+    run = run_bench("--router", f"{wrong}:Wrong", "-k", "bench_router and random and (linear or wrong)")
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "differ from the float64 reference" in run.output
+    assert [info["router"] for info in run.infos()] == ["linear"]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(run_bench: Runner, tmp_path: Path) -> None:
+    whole = run_bench(*ONE_GROUP)
+    blocks = ("--preset", "ci")  # long enough to be met in the middle
+    command = command_line(tmp_path, *ONE_GROUP, *blocks)
+    journal = tmp_path / "journal"
+    with subprocess.Popen(
+        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as victim:
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(victim.pid, signal.SIGKILL)
+    kept = journal.read_bytes()
+    resumed = run_bench(*ONE_GROUP, *blocks, "--resume")
+    assert resumed.returncode == 0, resumed.output
+    finished = kept.count(b"\n") - 1
+    assert f"continuing after {finished} finished measurements" in resumed.output
+    assert not journal.exists()
+    assert [info.keys() for info in resumed.infos()] == [info.keys() for info in whole.infos()]
+    assert all(benchmark["stats"]["rounds"] == 100 for benchmark in resumed.document["benchmarks"])
+
+
+def test_a_journal_of_another_run_is_not_continued(run_bench: Runner, tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text('{"preset": "other"}\n')
+    run = run_bench(*ONE_GROUP, "--resume")
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "made with another configuration" in run.output
