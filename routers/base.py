@@ -29,8 +29,8 @@ class Router(nn.Module, ABC):
         norm_topk_prob: divide the K weights by their sum, equation (14).
         straight_through: pass gradients to all experts (`StraightThrough`).
         check_finite: refuse NaN and infinity with a ValueError. Off by default because it reads the whole input once
-            more; a token with a NaN then gets NaN probabilities and an unspecified selection, other tokens are not
-            affected.
+            more; a token with a NaN then gets NaN probabilities (hash: those of its bits) and an unspecified selection,
+            other tokens are not affected.
 
     Raises:
         ValueError: a size below 1, or K > E.
@@ -66,7 +66,7 @@ class Router(nn.Module, ABC):
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """Routing probabilities (…, D) -> (…, E), float32 on the simplex whatever the input's dtype.
 
-        float64 input gives float64, which the reference computation needs.
+        A router in float64 gives float64 for float64 input, which the reference computation needs.
         """
 
     def forward(self, hidden_states: Tensor, **side_inputs: Any) -> Routing:

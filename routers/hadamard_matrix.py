@@ -24,7 +24,7 @@ def hadamard_matrix(order: int) -> Tensor | None:
 
 
 def hadamard_rows(hidden_size: int, first: int, count: int) -> Tensor:
-    """`count` rows of a Hadamard matrix from row `first` on, (count, D).
+    """`count` rows of a Hadamard matrix from row `first` on, (count, D), on the CPU even where the meta device reigns.
 
     Where no matrix of order D is known, the rows come from Sylvester's matrix of the next power of two, cut to D
     columns. They are then not orthogonal in general: a UserWarning says so where P Pᵀ = D · I fails.
@@ -32,13 +32,15 @@ def hadamard_rows(hidden_size: int, first: int, count: int) -> Tensor:
     Raises:
         ValueError: the matrix has too few rows.
     """
-    matrix = hadamard_matrix(hidden_size)
-    if matrix is None:
-        matrix = _sylvester(1 << (hidden_size - 1).bit_length())[:, :hidden_size]
-    rows = matrix[first : first + count].clone()
+    with torch.device("cpu"):
+        matrix = hadamard_matrix(hidden_size)
+        if matrix is None:
+            matrix = _sylvester(1 << (hidden_size - 1).bit_length())[:, :hidden_size]
+        rows = matrix[first : first + count].clone()
+        orthogonal = torch.equal(rows @ rows.T, hidden_size * torch.eye(len(rows)))
     if len(rows) < count:
         raise ValueError(f"a Hadamard matrix for hidden_size {hidden_size} has no rows {first} to {first + count - 1}")
-    if not torch.equal(rows @ rows.T, hidden_size * torch.eye(count)):
+    if not orthogonal:
         warnings.warn(
             f"no Hadamard matrix of order {hidden_size}: rows cut from a larger one are not orthogonal", stacklevel=2
         )

@@ -53,7 +53,7 @@ class HashRouter(Router):
         super().__init__(**sizes_and_options)
         self.top_k = 1
         self.seed = seed
-        weights = torch.tensor(list(islice(_splitmix64(seed), LANES)))
+        weights = torch.tensor(list(islice(_splitmix64(seed), LANES)), device="cpu")
         # Odd, so that a product mod 2⁶⁴ loses no bit. Drawn anew from the seed, so no part of the saved state.
         self.register_buffer("lane_weights", weights | 1, persistent=False)
         table = None if token_counts is None else balanced_assignment(token_counts, self.num_experts)

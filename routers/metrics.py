@@ -13,7 +13,7 @@ from torch import Tensor
 
 def entropy(probs: Tensor) -> Tensor:
     """−Σ p ln p over the last axis, 0 ln 0 = 0: (…, E) -> (…)."""
-    return -torch.xlogy(probs, probs).sum(dim=-1)
+    return 0.0 - torch.xlogy(probs, probs).sum(dim=-1)  # a plain minus would give −0 for a one-hot row
 
 
 def token_entropy(router_probs: Tensor) -> Tensor:

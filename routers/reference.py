@@ -99,6 +99,8 @@ def check_router(router: Router, hidden_states: Tensor, *, tokens: int = 64, tol
     Raises:
         AssertionError: with the name of what differs, by how much, and where.
     """
+    if not len(hidden_states):
+        return
     exact = as_float64(router)
     index = torch.linspace(0, len(hidden_states) - 1, min(tokens, len(hidden_states))).long()
     with torch.no_grad():

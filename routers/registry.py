@@ -62,7 +62,10 @@ def get_router_class(name: str) -> type[Router]:
             loaded = entry_point.load()
         except Exception as error:
             raise ValueError(f"router {name!r}: entry point {entry_point.value} cannot be loaded: {error!r}") from error
-        register_router(name)(loaded)
+        try:
+            register_router(name)(loaded)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
     return _classes[name]
 
 
@@ -87,7 +90,7 @@ def register_from_path(target: str) -> str:
     """Register a router named as `package.module:Class` or `path/to/file.py:Class`.
 
     A class that registers itself (with `@register_router`) keeps its name, another is named after the class,
-    `MyRouter` becoming `my_router`.
+    `MyMLPRouter` becoming `my_mlp_router`.
 
     Returns:
         the name.
@@ -108,7 +111,7 @@ def register_from_path(target: str) -> str:
     for name, known in _classes.items():
         if known is router_class:
             return name
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()
     try:
         register_router(name)(router_class)
     except TypeError as error:

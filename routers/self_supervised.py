@@ -88,10 +88,12 @@ def pretrain(
         the InfoNCE loss of each step.
 
     Raises:
-        ValueError: fewer than two tokens, which leave no negative.
+        ValueError: fewer than two tokens, or a batch size below two, which leave no negative.
     """
     if len(hidden_states) < 2:
         raise ValueError(f"pretrain needs at least 2 tokens, got {len(hidden_states)}")
+    if batch_size < 2:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 2")
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(router.features.parameters(), lr=learning_rate)
     losses = []

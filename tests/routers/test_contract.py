@@ -208,3 +208,10 @@ def test_takes_token_ids_and_ignores_an_unknown_side_input(router_name, make_rou
     router, tokens = make_router(router_name), random_tokens(21, D)
     assert_simplex(router(tokens, token_ids=torch.arange(21)).router_probs)
     assert torch.equal(router(tokens, unheard_of=object()).router_probs, router(tokens).router_probs)
+
+
+def test_a_router_is_built_under_the_meta_device_and_its_fixed_buffers_stay_real(router_name: str) -> None:
+    with torch.device("meta"):
+        router = routers.create_router(router_name, hidden_size=192, num_experts=8, top_k=2)
+    assert all(parameter.is_meta for parameter in router.parameters())
+    assert not any(buffer.is_meta for buffer in router.buffers())
