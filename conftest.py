@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench.clocks import available_devices
@@ -48,3 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     if config.getoption("--threads") < 1:
         raise pytest.UsageError(f"--threads is {config.getoption('--threads')}, expected at least 1")
+    json_path: Path | None = config.getoption("--benchmark-json", None)
+    if json_path is not None:
+        # pytest-benchmark opens it at the very end, when a missing folder would cost the whole run.
+        try:
+            json_path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(f"{json_path}: no folder to write it to: {error.strerror}") from None

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bench.clocks import ReplayClock
+from bench.journal import JournalError
 from bench.scenarios import SCENARIOS
-from bench.session import Replay, make_study
+from bench.session import Replay, make_study, uncaptured
 from bench.study import Study
 from harness.fetch import AssetError
 from routers import list_routers
@@ -42,16 +43,24 @@ def study(request: pytest.FixtureRequest) -> Study:
 
 
 @pytest.fixture
-def replay(benchmark: Any, study: Study) -> Replay:
-    """Measure the group of a benchmark once, then replay this router's part of it."""
+def replay(request: pytest.FixtureRequest, benchmark: Any, study: Study) -> Replay:
+    """Measure the group of a benchmark once, then replay this router's part of it.
+
+    With `--benchmark-disable`, and under xdist, the router is only checked against the reference and called once.
+    """
 
     def run(scenario: str, input_name: str, router_name: str) -> None:
+        if benchmark.disabled:
+            study.check(scenario, input_name, router_name)
+            return
         try:
-            durations = study.durations(scenario, input_name, router_name)
-            benchmark.extra_info.update(study.extra_info(scenario, input_name, router_name))
-        except AssetError as error:
+            # Uncaptured for the progress bars, which a captured test would keep to itself.
+            with uncaptured(request.config):
+                durations = study.durations(scenario, input_name, router_name)
+                info = study.extra_info(scenario, input_name, router_name)
+        except (AssetError, JournalError) as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-        info = benchmark.extra_info
+        benchmark.extra_info.update(info)
         benchmark.group = (
             f"{scenario} | {input_name} | T={info['num_tokens']} D={info['hidden_size']} "
             f"E={info['num_experts']} K={info['top_k']}"

@@ -38,8 +38,9 @@ def make_experts(inputs: Inputs, input_name: str, seed: int, kinds: tuple[str, .
         model = inputs.encoder.model
         banks = {kind: experts_from_feed_forward(model, preset.num_experts, kind, seed=seed_of_bank) for kind in kinds}
         with torch.no_grad():
-            original_output = feed_forward(model).to(device)(hidden_states[: preset.output_tokens])
-        return Experts({kind: bank.to(device) for kind, bank in banks.items()}, original_output)
+            # Where the encoder is: its own modules must not be moved.
+            original_output = feed_forward(model)(hidden_states[: preset.output_tokens].to(model.device))
+        return Experts({kind: bank.to(device) for kind, bank in banks.items()}, original_output.to(device))
     hidden_size = hidden_states.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of_bank)

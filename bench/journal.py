@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 
 
 class JournalError(Exception):
-    """A journal that cannot be continued: one line that names the file and the reason."""
+    """A journal that cannot be continued or written: one line that names the file and the reason."""
 
 
 class Journal:
@@ -47,13 +48,13 @@ class Journal:
         path = self.path
         if resume and path.exists() and path.stat().st_size:
             self._read(configuration)
-            self._file = path.open("a", encoding="utf-8")
+            self._file = path.open("ab", buffering=0)
         else:
             if resume:
                 self.notice = f"{path}: nothing to resume, starting anew"
             elif path.exists() and path.read_bytes().count(b"\n") > 1:
                 self.notice = f"{path}: an unfinished run was here and is replaced; --resume would have continued it"
-            self._file = path.open("w", encoding="utf-8")
+            self._file = path.open("wb", buffering=0)
             self._write(configuration)
 
     def get(self, key: str) -> Any | None:
@@ -84,9 +85,13 @@ class Journal:
         self.close()
 
     def _write(self, value: Any) -> None:
-        self._file.write(json.dumps(value, separators=(",", ":")) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def _read(self, configuration: dict[str, Any]) -> None:
         content = self.path.read_bytes()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from bench.inputs import Inputs
 from bench.journal import Journal, JournalError
 from bench.presets import get_preset
-from bench.study import Bar, Progress, Study
+from bench.study import Bar, Study
 from routers import get_router_class, list_routers
 
 Replay = Callable[[str, str, str], None]
@@ -50,7 +51,7 @@ def make_study(session: pytest.Session) -> Study:
     if journal.notice:
         with uncaptured(config):
             print(f"\n{journal.notice}", file=sys.stderr)
-    study = Study(preset, Inputs(preset, device, models), journal, progress_bars(config), device, num_threads)
+    study = Study(preset, Inputs(preset, device, models), journal, progress_bar, device, num_threads)
     for item in session.items:
         scenario, names = scenario_of(item), getattr(item, "callspec", None)
         if scenario and names:
@@ -66,25 +67,22 @@ def scenario_of(item: pytest.Item) -> str | None:
 
 def source_digest(root: Path) -> str:
     """SHA-256 of the code that is measured and measures: a changed run is not continued with old results."""
+    paths = {path for package in PACKAGES for path in (root / package).rglob("*.py")}
+    paths |= set(root.glob("*.md")) | set(root.glob("*/*.md"))  # the text of the input `prose`
+    for name in list_routers():
+        # Routers from elsewhere, through `--router` or an entry point. A broken one fails in its own benchmarks.
+        with suppress(ValueError, TypeError, OSError):
+            paths.add(Path(inspect.getfile(get_router_class(name))))
     digest = hashlib.sha256()
-    own = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
-    # Routers from elsewhere, through `--router` or an entry point.
-    foreign = {getattr(sys.modules.get(get_router_class(name).__module__), "__file__", None) for name in list_routers()}
-    for path in [*own, *sorted(Path(file) for file in foreign if file)]:
+    for path in sorted(paths):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def progress_bars(config: pytest.Config) -> Progress:
-    """Bars on the terminal's standard error, for all that takes longer than two seconds."""
-
-    @contextmanager
-    def bar(what: str, steps: int) -> Iterator[Bar]:
-        interval = 0.1 if sys.stderr.isatty() else 10
-        with uncaptured(config), tqdm(total=steps, desc=what, leave=False, delay=2, mininterval=interval) as progress:
-            yield progress
-
-    return bar
+def progress_bar(what: str, steps: int) -> AbstractContextManager[Bar]:
+    """A bar on standard error, for what takes longer than two seconds; rarely renewed where nobody watches."""
+    interval = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(total=steps, desc=what, leave=False, delay=2, mininterval=interval)
 
 
 @contextmanager

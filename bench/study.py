@@ -25,7 +25,7 @@ from bench.measure import Call, measure_block, peak_gflops, threads
 from bench.presets import Preset
 from bench.scenarios import SCENARIOS, count_flops
 from bench.seeds import derive_seed
-from routers import Router, create_router, get_router_class
+from routers import Router, create_router
 from routers.reference import check_router
 
 SCHEMA = 1
@@ -96,6 +96,7 @@ class Study:
         self.device = device
         self.num_threads = num_threads
         self.planned: dict[tuple[str, str], list[str]] = {}
+        self.classes: dict[str, str] = {}
         self.noise_floors: dict[tuple[str, str], float] = {}
         self.load_before = os.getloadavg()
         self.group = cache(self._group)
@@ -122,11 +123,23 @@ class Study:
             ) from baseline_error
         return [duration for block in group.blocks[router_name] for duration in block]
 
+    def check(self, scenario: str, input_name: str, router_name: str) -> None:
+        """Compare a router with the reference and make one call, without timing anything.
+
+        Raises:
+            Exception: what is wrong with it.
+        """
+        with torch.set_grad_enabled(SCENARIOS[scenario].gradients):
+            subject = self._subject(scenario, input_name, router_name)
+        if subject.error is not None:
+            raise subject.error
+
     def extra_info(self, scenario: str, input_name: str, router_name: str) -> dict[str, Any]:
         """The JSON entry of one benchmark, as README.md beside this file describes it."""
         group = self.group(scenario, input_name)
         router = group.subjects[router_name].router
         assert router is not None
+        self.classes[router_name] = f"{type(router).__module__}.{type(router).__qualname__}"
         observations = self.observations(input_name)[router_name]
         if isinstance(observations, Exception):
             raise observations
@@ -156,7 +169,6 @@ class Study:
 
     def summary(self) -> dict[str, Any]:
         """The JSON's `study`: what holds for the whole run."""
-        routers = sorted({name for names in self.planned.values() for name in names})
         inputs_used = {input_name for _, input_name in self.planned}
         model, texts = None, {}
         if any(INPUTS[name].pretrained for name in inputs_used):
@@ -175,7 +187,7 @@ class Study:
             "threads": self.num_threads,
             "dtype": "float32",
             "torch": torch.__version__,
-            "routers": {name: {"class": _qualified_name(get_router_class(name))} for name in routers},
+            "routers": {name: {"class": self.classes[name]} for name in sorted(self.classes)},
             "model": model,
             "texts": texts,
             "load": {"before": list(self.load_before), "after": list(os.getloadavg())},
@@ -295,7 +307,3 @@ class Study:
                 found[name] = error
             bar.update()
         return observed
-
-
-def _qualified_name(router_class: type[Router]) -> str:
-    return f"{router_class.__module__}.{router_class.__qualname__}"

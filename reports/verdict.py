@@ -33,7 +33,7 @@ NUMBER_RULE = (
 CLAIM_RULE = (
     "Differences are paired by seed; the interval is Student's t over seeds, 95 %. Holds: the whole interval lies on "
     "the side that the paper claims. Does not hold: none of it does. Unclear: it contains zero, or there is one "
-    "seed. No change: equal in every seed."
+    "seed. No change: the whole interval is zero at the precision shown, however sure its sign may be."
 )
 
 
@@ -83,11 +83,11 @@ def comparable(table: PaperTable, sizes: Mapping[str, int]) -> bool:
     return all(sizes.get(name) == value for name, value in table.sizes.items())
 
 
-def judge_shift(difference: Interval | None, sign: int) -> Claim:
-    """A difference against the claim that it has this sign (+1 or -1)."""
+def judge_shift(difference: Interval | None, sign: int, negligible: float = 0.0) -> Claim:
+    """A difference against the claim that it has this sign (+1 or -1) and is more than negligible."""
     if difference is None or difference.low is None or difference.high is None:
         return Claim.UNCLEAR
-    if difference.low == difference.high == 0:
+    if max(abs(difference.low), abs(difference.high)) <= negligible:
         return Claim.UNCHANGED
     low, high = sorted((sign * difference.low, sign * difference.high))
     if low > 0:

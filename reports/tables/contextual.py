@@ -34,6 +34,11 @@ class Shift:
         return fixed(self.decimals)
 
     @property
+    def negligible(self) -> float:
+        """What the table would show as zero."""
+        return 0.5 * 10.0**-self.decimals
+
+    @property
     def show_shift(self) -> Show:
         """How a difference of it is written."""
         return fixed(self.decimals, signed=True)
@@ -131,9 +136,9 @@ def _row(shift: Shift, plain: Entry, contextual: Entry, matched: Entry | None) -
         "matched": shift.stat(matched).mean if matched else None,
         "contextual": shift.stat(contextual).mean,
         **interval_fields("shift", difference),
-        "verdict": str(judge_shift(difference, shift.sign)),
+        "verdict": str(judge_shift(difference, shift.sign, shift.negligible)),
         **interval_fields("control", control),
-        "control_verdict": str(judge_shift(control, shift.sign)) if matched else None,
+        "control_verdict": str(judge_shift(control, shift.sign, shift.negligible)) if matched else None,
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -116,3 +117,14 @@ def test_a_finished_journal_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     Journal(path, CONFIGURATION, resume=False).finish()
     assert list(tmp_path.glob("journal")) == []
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Journal(tmp_path / "journal", CONFIGURATION, resume=False) as journal:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(JournalError, match="journal: cannot be written: No space left on device"):
+            journal.append("block", 1)
+        assert journal.get("block") is None

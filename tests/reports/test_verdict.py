@@ -54,6 +54,13 @@ def test_claims(difference, sign, claim):
     assert judge_shift(difference, sign) == claim
 
 
+def test_a_difference_that_shows_as_zero_is_no_change_however_sure():
+    difference = Interval(-0.00002, -0.00003, -0.00001)
+    assert judge_shift(difference, -1) == Claim.HOLDS
+    assert judge_shift(difference, -1, negligible=0.00005) == Claim.UNCHANGED
+    assert judge_shift(Interval(-0.00002, -0.00006, 0.00002), -1, negligible=0.00005) == Claim.UNCLEAR
+
+
 def test_sizes_decide_whether_numbers_compare():
     assert comparable(RANDOM_INPUT, {"hidden_size": 768, "num_experts": 8, "top_k": 2, "num_tokens": 64})
     assert not comparable(RANDOM_INPUT, {"hidden_size": 64, "num_experts": 8, "top_k": 2})

@@ -1,0 +1,89 @@
+"""What the documentation says is true: its examples run, its files and options exist."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from routers import registry
+from routers.reference import check_router
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "CONTRIBUTING.md", "bench/README.md")
+EXAMPLES = [
+    pytest.param(block, id=f"{page}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
+]
+
+
+@pytest.fixture(autouse=True)
+def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 4
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_runs(example: str) -> None:
+    torch.manual_seed(0)
+    exec(compile(example, "example", "exec"), {"__name__": "example"})
+
+
+def test_the_readmes_router_keeps_the_contract(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(# cosine_router.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    path = tmp_path / "cosine_router.py"
+    path.write_text(example)
+    name = registry.register_from_path(f"{path}:CosineRouter")
+    assert name == "cosine_router"
+    router = registry.create_router(name, hidden_size=32, num_experts=4, top_k=2)
+    check_router(router, torch.randn(20, 32))
+
+
+def test_files_that_are_named_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| (`.*?`) \| [^|]*\|$", readme[readme.index("| file |") :], re.MULTILINE)
+    assert len(rows) > 15
+    for row in rows:
+        folder = Path()
+        for name in re.findall(r"`([^`]+)`", row):
+            path = Path(name)
+            folder = path.parent if path.parent != Path() else folder
+            assert list(ROOT.glob(str(folder / path.name).rstrip("/"))), f"README names {name}"
+
+
+def test_every_source_file_is_named() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for package in ("routers", "harness", "bench"):
+        for path in (ROOT / package).glob("*.py"):
+            named = path.name in readme or path.name.startswith("bench_")
+            assert named or path.name == "__init__.py", f"README does not say what {package}/{path.name} is for"
+
+
+def test_tox_environments_that_are_named_exist() -> None:
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    for page in PAGES:
+        for names in re.findall(r"tox run -e ([\w,]+)", (ROOT / page).read_text()):
+            for name in names.split(","):
+                assert f"testenv:{name}" in tox, f"{page} names the tox environment {name}"
+
+
+def test_options_that_are_named_exist(pytestconfig: pytest.Config) -> None:
+    table = re.findall(r"^\| (`--.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    options = re.findall(r"--[a-z]+", " ".join(table))
+    assert len(options) >= 6
+    for option in options:
+        assert pytestconfig.getoption(option, default="unknown") != "unknown"
+
+
+def test_ci_calls_the_readmes_test_command() -> None:
+    command = ".venv/bin/tox run -e tests"
+    assert command in (ROOT / "README.md").read_text()
+    assert command in (ROOT / ".ci" / "run").read_text()
