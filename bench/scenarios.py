@@ -16,6 +16,8 @@ from routers import MoELayer, Router
 
 TOKENS_IN_TURN = 64
 
+MakeExperts = Callable[[], nn.Module]
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -23,36 +25,36 @@ class Scenario:
 
     Attributes:
         name: as in the benchmark's group and in the JSON.
-        prepare: (router, hidden_states (T, D), experts) -> the call to time.
+        prepare: (router, hidden_states (T, D), experts) -> the call to time; the experts are made when called.
         inputs: the inputs it is timed on.
         gradients: the call runs with autograd on.
         tokens: how many of the T tokens one call handles.
     """
 
     name: str
-    prepare: Callable[[Router, Tensor, nn.Module], Call]
+    prepare: Callable[[Router, Tensor, MakeExperts], Call]
     inputs: tuple[str, ...]
     gradients: bool
     tokens: Callable[[int], int]
 
 
-def router_alone(router: Router, hidden_states: Tensor, _: nn.Module) -> Call:
+def router_alone(router: Router, hidden_states: Tensor, _: MakeExperts) -> Call:
     """The routing decision for the whole batch."""
     return lambda: router(hidden_states)
 
 
-def one_token(router: Router, hidden_states: Tensor, experts: nn.Module) -> Call:
+def one_token(router: Router, hidden_states: Tensor, experts: MakeExperts) -> Call:
     """Router and selected experts for one token: the paper's token latency.
 
     Calls go through the first tokens in turn, each router through the same ones in the same rounds, because which
     experts a token meets decides what is found in the caches.
     """
-    layer = MoELayer(router.hidden_size, 0, router.num_experts, router, experts=experts)
+    layer = MoELayer(router.hidden_size, 0, router.num_experts, router, experts=experts())
     tokens = cycle(torch.split(hidden_states[:TOKENS_IN_TURN], 1))
     return lambda: layer(next(tokens))
 
 
-def training_step(router: Router, hidden_states: Tensor, _: nn.Module) -> Call:
+def training_step(router: Router, hidden_states: Tensor, _: MakeExperts) -> Call:
     """Forward, and backward to the parameters and the hidden states from a fixed gradient of the probabilities.
 
     A router without a gradient (hash) runs forward alone.

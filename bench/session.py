@@ -16,10 +16,11 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from bench.group import Bar
 from bench.inputs import Inputs
 from bench.journal import Journal, JournalError
 from bench.presets import get_preset
-from bench.study import Bar, Study
+from bench.study import Study
 from routers import get_router_class, list_routers
 
 Replay = Callable[[str, str, str], None]

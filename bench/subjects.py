@@ -1,0 +1,57 @@
+"""A router drawn for a run, checked, and made ready to be timed. Axes: T tokens, D hidden size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bench.inputs import Inputs
+from bench.measure import Call
+from bench.scenarios import Scenario, count_flops
+from bench.seeds import derive_seed
+from harness.fetch import AssetError
+from routers import Router, create_router
+from routers.reference import check_router
+
+BASELINE = "linear"
+TWIN = "linear@again"
+"""The baseline a second time, its own object: the two must measure alike, and how far they do is the noise floor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A router ready to be timed, or the reason why it cannot be."""
+
+    router: Router | None = None
+    call: Call | None = None
+    flops: int = 0
+    error: Exception | None = None
+
+
+def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Router:
+    """A router with the preset's sizes and the seed's weights, in evaluation mode."""
+    preset = inputs.preset
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("router", seed))
+        router = create_router(name, hidden_size=hidden_size, num_experts=preset.num_experts, top_k=preset.top_k)
+    return router.to(inputs.device).eval()
+
+
+def make_subject(
+    name: str, scenario: Scenario, inputs: Inputs, input_name: str, experts: Callable[[], nn.Module]
+) -> Subject:
+    """Draw a router, compare it with the reference, prepare its call and count what that does."""
+    try:
+        hidden_states = inputs.batch(input_name, 0).hidden_states
+        router = draw_router(BASELINE if name == TWIN else name, inputs, hidden_states.shape[1], seed=0)
+        check_router(router, hidden_states)
+        with torch.set_grad_enabled(scenario.gradients):
+            call = scenario.prepare(router, hidden_states, experts)
+            return Subject(router, call, count_flops(call))
+    except AssetError:
+        raise
+    except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
+        return Subject(error=error)
