@@ -43,7 +43,7 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("quick", repetitions=5, rounds=60, warmup=10, seeds=5),
+        Preset("quick", repetitions=5, rounds=100, warmup=10, seeds=5),
         Preset(
             "paper",
             repetitions=5,
