@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_linear, normal_parameter
+from routers.base import LogitRouter, as_parameter_dtype, normal_linear, normal_parameter
 from routers.registry import register_router
 
 
@@ -41,4 +41,4 @@ class AttentionRouter(LogitRouter):
         queries = self.query_proj(as_parameter_dtype(hidden_states, self.expert_keys))
         scale = 1 / (math.sqrt(self.query_size) * self.temperature)
         keys = F.normalize(self.expert_keys, dim=-1) * scale
-        return at_least_float32(F.linear(F.normalize(queries, dim=-1), keys))
+        return F.linear(F.normalize(queries, dim=-1), keys)

@@ -126,7 +126,7 @@ class LogitRouter(Router):
 
     @abstractmethod
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
-        """Logits (…, D) -> (…, E), in float32 at least."""
+        """Logits (…, D) -> (…, E), in the router's own dtype; selection and softmax see them in float32 at least."""
 
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """Softmax of the logits, (…, D) -> (…, E)."""
@@ -134,7 +134,7 @@ class LogitRouter(Router):
 
     def forward(self, hidden_states: Tensor, **side_inputs: Any) -> Routing:
         """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
-        return self.select(logits=self.compute_router_logits(self.flatten(hidden_states)))
+        return self.select(logits=at_least_float32(self.compute_router_logits(self.flatten(hidden_states))))
 
 
 def softmax_of_sorted(logits: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_parameter
+from routers.base import LogitRouter, as_parameter_dtype, normal_parameter
 from routers.registry import register_router
 
 
@@ -30,4 +30,4 @@ class LinearRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """W x + b, (…, D) -> (…, E)."""
-        return at_least_float32(F.linear(as_parameter_dtype(hidden_states, self.weight), self.weight, self.bias))
+        return F.linear(as_parameter_dtype(hidden_states, self.weight), self.weight, self.bias)

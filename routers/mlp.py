@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_linear
+from routers.base import LogitRouter, as_parameter_dtype, normal_linear
 from routers.registry import register_router
 
 
@@ -33,4 +33,5 @@ class MLPRouter(LogitRouter):
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E)."""
         normed = self.norm(as_parameter_dtype(hidden_states, self.norm.weight))
-        return at_least_float32(self.logit_proj(F.gelu(self.hidden_proj(normed))))
+        logits: Tensor = self.logit_proj(F.gelu(self.hidden_proj(normed)))
+        return logits

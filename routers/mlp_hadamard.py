@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_linear
+from routers.base import LogitRouter, as_parameter_dtype, normal_linear
 from routers.hadamard_matrix import hadamard_rows
 from routers.registry import register_router
 
@@ -53,7 +53,7 @@ class MLPHadamardRouter(LogitRouter):
         """(…, D) -> (…, E)."""
         normed = self.norm(as_parameter_dtype(hidden_states, self.norm.weight))
         features = F.gelu(self.hidden_proj(normed))
-        logits = at_least_float32(self.logit_proj(features * F.linear(normed, self.projection)))
+        logits: Tensor = self.logit_proj(features * F.linear(normed, self.projection))
         if self.boost is None:
             return logits
         scale, bonus = self.boost

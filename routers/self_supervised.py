@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_linear
+from routers.base import LogitRouter, as_parameter_dtype, normal_linear
 from routers.registry import register_router
 
 
@@ -46,7 +46,7 @@ class SelfSupervisedRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E), −∞ outside the K largest: their softmax is the masked and renormalised distribution."""
-        logits = at_least_float32(self.logit_proj(self.extract(hidden_states)))
+        logits = self.logit_proj(self.extract(hidden_states))
         largest = logits.topk(self.top_k, dim=-1)
         return torch.full_like(logits, -torch.inf).scatter(-1, largest.indices, largest.values)
 

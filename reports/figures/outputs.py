@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,29 +11,42 @@ from matplotlib.figure import Figure
 from reports.errors import MissingDataError
 from reports.figures.style import OKABE_ITO, label
 from reports.plot import Plot
-from reports.study import Histogram, Study
+from reports.study import Entry, Histogram, Study
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """One router's outputs: their histogram without the tails, and their standard deviation with them."""
+
+    histogram: Histogram
+    sd: float | None
 
 
 def distribution(input_name: str, study: Study) -> Plot:
     """Figure 5: a ridge per router, a panel per kind of experts."""
-    by_kind: dict[str, dict[str, Histogram]] = {}
+    by_kind: dict[str, dict[str, Ridge]] = {}
     for entry in study.select("router", input_name):
         for kind, histogram in entry.sample.outputs.items() if entry.sample else ():
             if sum(histogram.counts) > 0:
-                by_kind.setdefault(kind, {})[entry.router] = histogram
+                by_kind.setdefault(kind, {})[entry.router] = Ridge(histogram, _first_seed_sd(entry, kind))
     if not by_kind:
         raise MissingDataError(f"the files hold no output histogram on input “{input_name}”")
     return Plot(
         name=f"figure-5-{input_name}",
         title=f"Figure 5, “{input_name}” input: distribution of the layer's output",
         caption="Outputs of the MoE layer, first seed, one panel per kind of experts. Each ridge is scaled to its "
-        "own peak; σ is the standard deviation of the counts shown. The axis leaves out the outermost 0.2 % of the "
-        "widest router.",
+        "own peak. The axis leaves out the tails, 0.2 % of the widest router's outputs and more; σ is the standard "
+        "deviation of all outputs of that seed, tails included, and they can make up a large part of it.",
         draw=lambda: _draw(by_kind),
     )
 
 
-def _draw(by_kind: dict[str, dict[str, Histogram]]) -> Figure:
+def _first_seed_sd(entry: Entry, kind: str) -> float | None:
+    layer = entry.behaviour.layer.get(kind)
+    return next(iter(layer.output_std.known.values()), None) if layer else None
+
+
+def _draw(by_kind: dict[str, dict[str, Ridge]]) -> Figure:
     tallest = max(len(routers) for routers in by_kind.values())
     figure = Figure(figsize=(4.2 * len(by_kind) + 1.6, 0.5 * tallest + 1.3), layout="constrained")
     axes = figure.subplots(1, len(by_kind), squeeze=False)[0]
@@ -43,15 +58,16 @@ def _draw(by_kind: dict[str, dict[str, Histogram]]) -> Figure:
     return figure
 
 
-def _draw_ridges(ax: Axes, routers: dict[str, Histogram]) -> None:
-    reach = max(_reach(histogram) for histogram in routers.values())
-    for row, histogram in enumerate(routers.values()):
-        centres, density = _density(histogram)
+def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
+    reach = max(_reach(ridge.histogram) for ridge in routers.values())
+    for row, ridge in enumerate(routers.values()):
+        centres, density = _density(ridge.histogram)
         base = -row
         colour = OKABE_ITO[row % 6]
         ax.fill_between(centres, base, base + 0.85 * density / density.max(), color=colour, alpha=0.75, linewidth=0)
         ax.axhline(base, color="0.8", linewidth=0.6, zorder=0)
-        ax.text(0.99, base + 0.3, f"σ {_sd(histogram):.3g}", transform=ax.get_yaxis_transform(), ha="right", fontsize=8)
+        sigma = "" if ridge.sd is None else f"σ {ridge.sd:#.3g}"
+        ax.text(0.99, base + 0.3, sigma, transform=ax.get_yaxis_transform(), ha="right", fontsize=8)
     ax.set_xlim(-reach, reach * 1.25)
     ax.set_ylim(0.7 - len(routers), 1)
     ax.set_yticks([0.15 - row for row in range(len(routers))], [label(router) for router in routers])
@@ -63,13 +79,6 @@ def _density(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
     edges, counts = np.asarray(histogram.edges), np.asarray(histogram.counts)
     widths = np.maximum(np.diff(edges), np.finfo(float).tiny)
     return (edges[1:] + edges[:-1]) / 2, counts / widths
-
-
-def _sd(histogram: Histogram) -> float:
-    centres, _ = _density(histogram)
-    counts = np.asarray(histogram.counts)
-    mean = np.average(centres, weights=counts)
-    return float(np.sqrt(np.average((centres - mean) ** 2, weights=counts)))
 
 
 def _reach(histogram: Histogram) -> float:

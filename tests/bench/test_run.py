@@ -111,6 +111,26 @@ def test_a_router_of_somebodys_file_is_measured_and_reported_like_the_others(
     assert all("noisy_router" in path.read_text() for path in figures)
 
 
+def test_a_router_of_somebodys_file_runs_through_the_contract_tests(own_router: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "tests/routers/test_contract.py", "-q", "-p", "no:cacheprovider"]
+    process = subprocess.run(
+        [*command, "--router", f"{own_router}:NoisyRouter", "-k", "noisy_router"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stdout
+    assert "passed" in process.stdout
+
+
+def test_without_timing_every_router_is_still_checked(run_bench: Runner) -> None:
+    run = run_bench(*ONE_GROUP, "--benchmark-disable")
+    assert run.returncode == 0, run.output
+    assert "2 passed" in run.output
+    assert not run.json_path.exists()
+
+
 def test_every_result_says_what_was_measured(run_bench: Runner) -> None:
     run = run_bench(*ONE_GROUP)
     assert run.returncode == 0, run.output
