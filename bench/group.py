@@ -13,7 +13,7 @@ import torch
 from bench.clocks import Clock
 from bench.intervals import Interval, paired_ratio
 from bench.journal import Journal
-from bench.measure import measure_block
+from bench.measure import balanced_calls, measure_block
 from bench.presets import Preset
 from bench.scenarios import Scenario
 from bench.subjects import BASELINE, TWIN, Subject
@@ -39,12 +39,14 @@ class Group:
         subjects: router name -> subject; the baseline and its twin are among them.
         blocks: router name -> [block][round] nanoseconds, for those subjects that are right.
         tokens: T of the batch.
+        calls_per_round: router name -> of how many calls a round's duration is the mean.
     """
 
     scenario: Scenario
     subjects: Mapping[str, Subject]
     blocks: Mapping[str, list[list[int]]]
     tokens: int
+    calls_per_round: Mapping[str, int]
 
     def durations(self, router_name: str) -> list[int]:
         """All rounds of all blocks, nanoseconds.
@@ -73,6 +75,7 @@ class Group:
             "clock": "replayed: interleaved measurement, read back by pytest-benchmark",
             "repetitions": len(blocks),
             "rounds": len(blocks[0]),
+            "calls_per_round": self.calls_per_round[router_name],
             "us_per_call": us_per_call,
             "ns_per_token": us_per_call * 1e3 / self.scenario.tokens(self.tokens),
             "block_median_us": medians_us,
@@ -93,7 +96,7 @@ def measure_group(
     clock: Clock,
     journal: Journal,
     progress: Progress,
-) -> dict[str, list[list[int]]]:
+) -> tuple[dict[str, list[list[int]]], dict[str, int]]:
     """Block by block, each in the journal before the next begins; blocks found there are not measured again.
 
     Args:
@@ -106,23 +109,34 @@ def measure_group(
         progress: makes the bar.
 
     Returns:
-        router name -> [block][round] nanoseconds.
+        router name -> [block][round] nanoseconds, and router name -> calls per round.
     """
     calls = {name: subject.call for name, subject in subjects.items() if subject.call is not None}
     blocks: dict[str, list[list[int]]] = {name: [] for name in calls}
     if BASELINE not in calls:
-        return blocks
+        return blocks, {}
     steps = preset.warmup + preset.repetitions * preset.rounds
     with progress(key, steps) as bar, torch.set_grad_enabled(scenario.gradients):
-        measure_block(calls, clock, rounds=preset.warmup, seed=key, tick=bar.update)
+        warm_up = measure_block(calls, clock, rounds=preset.warmup, seed=key, tick=bar.update)
+        calls_per_round = journal.get(f"{key} | calls per round")
+        if calls_per_round is None:
+            calls_per_round = balanced_calls(warm_up)
+            journal.append(f"{key} | calls per round", calls_per_round)
         for index in range(preset.repetitions):
             block_key = f"{key} | block {index}"
             block = journal.get(block_key)
             if block is None:
-                block = measure_block(calls, clock, rounds=preset.rounds, seed=block_key, tick=bar.update)
+                block = measure_block(
+                    calls,
+                    clock,
+                    rounds=preset.rounds,
+                    seed=block_key,
+                    calls_per_round=calls_per_round,
+                    tick=bar.update,
+                )
                 journal.append(block_key, block)
             else:
                 bar.update(preset.rounds)
             for name, durations in block.items():
                 blocks[name].append(durations)
-    return blocks
+    return blocks, calls_per_round

@@ -6,6 +6,7 @@ import gc
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 
 import torch
 
@@ -14,10 +15,19 @@ from bench.clocks import Clock
 Call = Callable[[], object]
 
 
+MOST_CALLS_A_ROUND = 5
+
+
 def measure_block(
-    calls: Mapping[str, Call], clock: Clock, *, rounds: int, seed: str, tick: Callable[[], object] = lambda: None
+    calls: Mapping[str, Call],
+    clock: Clock,
+    *,
+    rounds: int,
+    seed: str,
+    calls_per_round: Mapping[str, int] | None = None,
+    tick: Callable[[], object] = lambda: None,
 ) -> dict[str, list[int]]:
-    """Call every subject once a round.
+    """Call every subject in every round.
 
     A round's order is drawn at random and the next round takes it backwards (A B C, C B A): over each pair of rounds
     all subjects have the same mean position, and over the block each follows each of the others about as often, so
@@ -28,24 +38,43 @@ def measure_block(
         clock: of the device.
         rounds: how many.
         seed: of the order.
+        calls_per_round: how often a subject is called in a round, scattered over it; once, unless said otherwise.
         tick: called after each round, for a progress bar.
 
     Returns:
-        subject -> nanoseconds, one per round, so that equal positions are the same round.
+        subject -> nanoseconds, one per round (the mean of its calls), so that equal positions are the same round.
     """
-    orders = balanced_orders(list(calls), rounds, seed)
-    sequence = []
+    times = calls_per_round or {}
+    slots = [subject for subject in calls for _ in range(times.get(subject, 1))]
+    orders = list(balanced_orders(slots, rounds, seed))
     with garbage_collector_off():
         for order in orders:
             for subject in order:
                 clock.time(calls[subject])
-            sequence += order
             tick()
-        durations = clock.durations()
+        durations = iter(clock.durations())
     by_subject: dict[str, list[int]] = {subject: [] for subject in calls}
-    for subject, duration in zip(sequence, durations, strict=True):
-        by_subject[subject].append(duration)
+    for order in orders:
+        totals = dict.fromkeys(calls, 0)
+        for subject in order:
+            totals[subject] += next(durations)
+        for subject, total in totals.items():
+            by_subject[subject].append(round(total / times.get(subject, 1)))
     return by_subject
+
+
+def balanced_calls(durations: Mapping[str, list[int]]) -> dict[str, int]:
+    """How often to call each subject in a round: the fast ones several times.
+
+    A short call is disturbed more, in relation to its length, by what the calls before it left in the caches and in the
+    allocator. As many calls as fit into half of the slowest subject's time cost little and make up for that.
+    """
+    typical = {subject: median(times) for subject, times in durations.items()}
+    half_of_slowest = max(typical.values()) / 2
+    return {
+        subject: max(1, min(MOST_CALLS_A_ROUND, int(half_of_slowest / max(time, 1))))
+        for subject, time in typical.items()
+    }
 
 
 def balanced_orders(subjects: list[str], rounds: int, seed: str) -> Iterator[list[str]]:

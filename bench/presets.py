@@ -12,7 +12,7 @@ class Preset:
     Attributes:
         name: as given to `--preset`.
         repetitions: blocks; an interval needs at least two, and has one degree of freedom less.
-        rounds: calls of each router in a block.
+        rounds: in a block; in each, every router is called at least once.
         warmup: rounds before the first block that are not kept.
         seeds: how many routers, inputs and expert banks each behavioural figure is drawn over.
         output_tokens: how many tokens go through the experts for the figures of the layer's output.
@@ -43,7 +43,7 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("quick", repetitions=5, rounds=100, warmup=10, seeds=5),
+        Preset("quick", repetitions=5, rounds=60, warmup=10, seeds=5),
         Preset(
             "paper",
             repetitions=5,

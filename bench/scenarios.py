@@ -59,7 +59,8 @@ def training_step(router: Router, hidden_states: Tensor, _: MakeExperts) -> Call
 
     A router without a gradient (hash) runs forward alone.
     """
-    inputs = hidden_states.detach().clone().requires_grad_()
+    # The batch itself, not a copy: where a copy lies in memory would be a part of what is measured.
+    inputs = hidden_states.detach().requires_grad_()
     generator = torch.Generator().manual_seed(0)
     gradient = torch.randn(len(inputs), router.num_experts, generator=generator).to(inputs.device)
 

@@ -145,7 +145,7 @@ class Study:
         scenario = SCENARIOS[scenario_name]
         with threads(self.num_threads):
             subjects = {name: self._subject(scenario_name, input_name, name) for name in names}
-            blocks = measure_group(
+            blocks, calls_per_round = measure_group(
                 f"{scenario_name} | {input_name}",
                 subjects,
                 scenario,
@@ -154,7 +154,8 @@ class Study:
                 journal=self.journal,
                 progress=self.progress,
             )
-        return Group(scenario, subjects, blocks, len(self.inputs.batch(input_name, 0).hidden_states))
+        tokens = len(self.inputs.batch(input_name, 0).hidden_states)
+        return Group(scenario, subjects, blocks, tokens, calls_per_round)
 
     def _subject(self, scenario_name: str, input_name: str, name: str) -> Subject:
         return make_subject(name, SCENARIOS[scenario_name], self.inputs, input_name, lambda: self.experts(input_name))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.clocks import CpuClock
-from bench.measure import balanced_orders, garbage_collector_off, measure_block, peak_gflops, threads
+from bench.measure import balanced_calls, balanced_orders, garbage_collector_off, measure_block, peak_gflops, threads
 
 
 class CountingClock:
@@ -56,6 +56,20 @@ def test_equal_positions_of_the_result_are_the_same_round() -> None:
         assert sorted(this_round) == [3 * round_index, 3 * round_index + 1, 3 * round_index + 2]
         for name in "abc":
             assert calls[durations[name][round_index]] == name
+
+
+def test_a_rounds_duration_is_the_mean_of_its_calls() -> None:
+    durations = measure_block(
+        {"a": lambda: None, "b": lambda: None}, CountingClock(), rounds=2, seed="s", calls_per_round={"a": 3}
+    )
+    # Four calls a round, numbered on: 0 to 3 sum to 6, 4 to 7 to 22. The mean of a's three is rounded.
+    for a, b, total in zip(durations["a"], durations["b"], (6, 22), strict=True):
+        assert a == round((total - b) / 3)
+
+
+def test_fast_subjects_are_called_more_often_and_nobody_less_than_once() -> None:
+    typical = {"slowest": [1000], "half": [500], "fifth": [200], "tenth": [100], "nothing": [0]}
+    assert balanced_calls(typical) == {"slowest": 1, "half": 1, "fifth": 2, "tenth": 5, "nothing": 5}
 
 
 def test_a_slow_subject_reads_slow() -> None:
