@@ -16,6 +16,7 @@ Call = Callable[[], object]
 
 
 MOST_CALLS_A_ROUND = 5
+SHORT_NS = 5_000_000
 
 
 def measure_block(
@@ -67,14 +68,12 @@ def balanced_calls(durations: Mapping[str, list[int]]) -> dict[str, int]:
     """How often to call each subject in a round: the fast ones several times.
 
     A short call is disturbed more, in relation to its length, by what the calls before it left in the caches and in the
-    allocator. As many calls as fit into half of the slowest subject's time cost little and make up for that.
+    allocator. As many calls as fit into half of the slowest subject's time, or into some milliseconds, cost little and
+    make up for that.
     """
     typical = {subject: median(times) for subject, times in durations.items()}
-    half_of_slowest = max(typical.values()) / 2
-    return {
-        subject: max(1, min(MOST_CALLS_A_ROUND, int(half_of_slowest / max(time, 1))))
-        for subject, time in typical.items()
-    }
+    budget = max(max(typical.values()) / 2, SHORT_NS)
+    return {subject: max(1, min(MOST_CALLS_A_ROUND, int(budget / max(time, 1)))) for subject, time in typical.items()}
 
 
 def balanced_orders(subjects: list[str], rounds: int, seed: str) -> Iterator[list[str]]:

@@ -68,8 +68,14 @@ def test_a_rounds_duration_is_the_mean_of_its_calls() -> None:
 
 
 def test_fast_subjects_are_called_more_often_and_nobody_less_than_once() -> None:
-    typical = {"slowest": [1000], "half": [500], "fifth": [200], "tenth": [100], "nothing": [0]}
-    assert balanced_calls(typical) == {"slowest": 1, "half": 1, "fifth": 2, "tenth": 5, "nothing": 5}
+    milliseconds = {"slowest": 20, "half": 10, "fifth": 4, "tenth": 2, "nothing": 0}
+    durations = {subject: [time * 1_000_000] for subject, time in milliseconds.items()}
+    assert balanced_calls(durations) == {"slowest": 1, "half": 1, "fifth": 2, "tenth": 5, "nothing": 5}
+
+
+def test_where_all_are_fast_all_are_called_more_often() -> None:
+    # 5 ms hold two calls of 2.4 ms, and five, not more, of 0.6 ms.
+    assert balanced_calls({"slowest": [2_400_000], "fast": [600_000]}) == {"slowest": 2, "fast": 5}
 
 
 def test_a_slow_subject_reads_slow() -> None:
