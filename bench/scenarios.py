@@ -46,8 +46,8 @@ def router_alone(router: Router, hidden_states: Tensor, _: MakeExperts) -> Call:
 def one_token(router: Router, hidden_states: Tensor, experts: MakeExperts) -> Call:
     """Router and selected experts for one token: the paper's token latency.
 
-    Calls go through the first tokens in turn, each router through the same ones in the same rounds, because which
-    experts a token meets decides what is found in the caches.
+    Calls go through the first tokens in turn, because which experts a token meets decides what is found in the caches:
+    every router meets the same tokens in the same order, those called several times a round sooner.
     """
     layer = MoELayer(router.hidden_size, 0, router.num_experts, router, experts=experts())
     tokens = cycle(torch.split(hidden_states[:TOKENS_IN_TURN], 1))

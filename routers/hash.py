@@ -35,7 +35,7 @@ class HashRouter(Router):
 
     The values' hash is multilinear, Σ w_l · x_i mod 2⁶⁴ over the token's 64-bit words, with odd random weights, so that
     a change in any one value changes the sum, which is then mixed. Word i has the weight of lane l = i mod 32:
-    words of a lane are added before they are multiplied, which reads the input once and takes a third of the time that
+    words of a lane are added before they are multiplied, which reads the input once and takes half of the time that
     a weight for every word takes. What is given up: exchanging two words of a lane leaves the key as it was.
 
     Args:
