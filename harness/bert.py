@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from harness.encoder import (
     Encoder,
@@ -22,6 +22,9 @@ from harness.encoder import (
 )
 from routers import MoELayer
 from routers.experts import FeedForwardExperts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = [
     "Encoder",

@@ -9,16 +9,17 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from harness.assets import ModelAsset
 from harness.fetch import AssetError
+
+if TYPE_CHECKING:  # otherwise imported where a model is loaded: it takes three seconds, and random input needs none
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def load_encoder(asset: ModelAsset) -> Encoder:
         AssetError: transformers cannot read it, or the file lacks weights of the layers (which transformers would
             leave random).
     """
+    from transformers import AutoModel, AutoTokenizer
+
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with _quiet_transformers():
         try:
@@ -85,6 +88,8 @@ def load_encoder(asset: ModelAsset) -> Encoder:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
+    from transformers.utils import logging as transformers_logging
+
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
