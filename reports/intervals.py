@@ -1,15 +1,15 @@
-"""Student's t: intervals of a mean and of a difference that is paired by seed."""
+"""Student's t: intervals of a mean, of a difference that is paired by seed, and of a ratio that is not paired."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
-
-from scipy.stats import t as student_t
+from statistics import fmean, stdev, variance
 
 CONFIDENCE = 0.95
+# Numbers beyond e^700 are none that a computer holds; times that far apart are a broken file's.
+_LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = fmean(values)
     if len(values) < 2:
         return Interval(mean, None, None)
-    quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    reach = quantile * stdev(values) / math.sqrt(len(values))
+    reach = _quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - reach, mean + reach)
 
 
@@ -44,3 +43,32 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
     """
     shared = sorted(first.keys() & second.keys())
     return mean_interval([second[seed] - first[seed] for seed in shared]) if shared else None
+
+
+def unpaired_ratio(base: Sequence[float], head: Sequence[float]) -> Interval:
+    """Geometric mean of `head` over that of `base`, with Welch's 95 % interval over the logarithms.
+
+    Welch's, because two runs on a shared machine need not spread alike.
+    """
+    logs = [[math.log(value) for value in values] for values in (base, head)]
+    centre = fmean(logs[1]) - fmean(logs[0])
+    if min(map(len, logs)) < 2:
+        return Interval(_exponential(centre), None, None)
+    errors = [variance(values) / len(values) for values in logs]
+    if sum(errors) == 0:
+        return Interval(*[_exponential(centre)] * 3)
+    shares = [error / sum(errors) for error in errors]
+    freedom = 1 / sum(share**2 / (len(values) - 1) for share, values in zip(shares, logs, strict=True))
+    reach = _quantile(freedom) * math.sqrt(sum(errors))
+    return Interval(_exponential(centre), _exponential(centre - reach), _exponential(centre + reach))
+
+
+def _exponential(log: float) -> float:
+    return math.exp(max(-_LARGEST_LOG, min(_LARGEST_LOG, log)))
+
+
+def _quantile(freedom: float) -> float:
+    # Imported here: a gate's file brings its own intervals, and is shown sooner without scipy.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))

@@ -6,17 +6,16 @@ so. Files of different schema are refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from reports.document import BENCHMARKS, about, expect_schema, read_document, what_it_is
 from reports.errors import ReportError
-from reports.intervals import Interval
 from reports.node import Node
 from reports.study import Behaviour, Entry, Experts, Histogram, Sample, Source, Stat, Study, Timing
 
 SCHEMA = 1
+_SETTING = ("preset", "device", "threads", "dtype")
 _SIZES = ("num_tokens", "batch_size", "sequence_length", "hidden_size", "intermediate_size", "num_experts", "top_k")
 
 
@@ -26,10 +25,8 @@ def load_study(paths: Sequence[Path]) -> Study:
     kept: dict[tuple[str, str, str], Entry] = {}
     remarks: list[str] = []
     for index, path in enumerate(paths):
-        try:
+        with about(path):
             source, entries = _read_file(path, index)
-        except ReportError as error:
-            raise ReportError(f"{path}: {error}") from None
         replaced = sum(entry.key in kept for entry in entries)
         if replaced:
             remarks.append(
@@ -42,12 +39,15 @@ def load_study(paths: Sequence[Path]) -> Study:
 
 
 def _read_file(path: Path, index: int) -> tuple[Source, list[Entry]]:
-    document = Node(_parse(path))
+    document = read_document(path)
+    kind = what_it_is(document)
+    if kind not in (None, BENCHMARKS):
+        raise ReportError(f"is {kind}, not {BENCHMARKS}")
     if not isinstance(document.value, dict) or "benchmarks" not in document.value:
         raise ReportError("not a pytest-benchmark file: no object with a list of benchmarks")
     if "study" not in document.value:
         raise ReportError("not a file of this suite: it has no “study” (was it made by `pytest bench`?)")
-    _check_schema(document["study"])
+    expect_schema(document["study"], SCHEMA)
     entries = [_entry(benchmark["extra_info"], index) for benchmark in document["benchmarks"]]
     if not entries:
         raise ReportError("holds no benchmark")
@@ -58,43 +58,23 @@ def _read_file(path: Path, index: int) -> tuple[Source, list[Entry]]:
         seen.add(entry.key)
     machine = document.get("machine_info")
     date = document.get("datetime")
+    commit = document.get("commit_info")
     source = Source(
-        str(path), document["study"].fields(), machine.fields() if machine else {}, date.text() if date else "unknown"
+        file=str(path),
+        run=document["study"].fields(),
+        machine=machine.fields() if machine else {},
+        date=date.text() if date else "unknown",
+        commit=commit.fields() if commit else {},
     )
     return source, entries
-
-
-def _parse(path: Path) -> Any:
-    def refuse(constant: str) -> None:
-        raise ReportError(f"holds {constant}, which is no JSON number")
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except OSError as error:
-        raise ReportError(error.strerror or str(error)) from None
-    except UnicodeDecodeError:
-        raise ReportError("not JSON: not UTF-8 text") from None
-    except RecursionError:
-        raise ReportError("not JSON of this suite: nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise ReportError(f"not JSON, or cut off: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except ValueError:
-        # Python refuses to convert integers of more than some thousand digits.
-        raise ReportError("holds a number that is too long") from None
-
-
-def _check_schema(node: Node) -> None:
-    schema = node["schema"]
-    if schema.value != SCHEMA:
-        raise schema.fault(f"is {schema.value!r}; this version reads schema {SCHEMA}")
 
 
 def _entry(info: Node, source: int) -> Entry:
     if "schema" not in info.fields():
         raise info.fault("has no schema: not a benchmark of this suite")
-    _check_schema(info)
+    expect_schema(info, SCHEMA)
     sizes = {name: info[name].count() for name in _SIZES}
-    flops = info.get("flops")
+    flops, peak_memory = info.get("flops"), info.get("peak_memory")
     sample = info.get("figures")
     return Entry(
         scenario=info["scenario"].text(),
@@ -105,6 +85,8 @@ def _entry(info: Node, source: int) -> Entry:
         experts_per_token=info["experts_per_token"].optional(),
         parameters=info["parameters"].count(),
         flops=flops.count() if flops else None,
+        peak_memory=peak_memory.count() if peak_memory else None,
+        setting={name: info.fields().get(name) for name in _SETTING},
         timing=_timing(info["timing"]),
         behaviour=_behaviour(info["behaviour"], sizes["num_experts"]),
         sample=_sample(sample, sizes["num_experts"]) if sample else None,
@@ -120,16 +102,19 @@ def _timing(node: Node) -> Timing:
         us_per_call=node["us_per_call"].positive(),
         ns_per_token=node["ns_per_token"].positive(),
         baseline=node["baseline"].text(),
-        ratio=_ratio(node["ratio"]),
-        noise_floor=_ratio(node["noise_floor"]),
+        block_median_us=_blocks(node["block_median_us"]),
+        ratio=node["ratio"].ratio(),
+        noise_floor=node["noise_floor"].ratio(),
         gflops=node["gflops"].optional(),
         peak_gflops=node["peak_gflops"].optional(),
     )
 
 
-def _ratio(node: Node) -> Interval:
-    low, high = node.get("low"), node.get("high")
-    return Interval(node["estimate"].positive(), low.positive() if low else None, high.positive() if high else None)
+def _blocks(node: Node) -> tuple[float, ...]:
+    blocks = tuple(block.positive() for block in node)
+    if not blocks:
+        raise node.fault("holds no block")
+    return blocks
 
 
 def _behaviour(node: Node, num_experts: int) -> Behaviour:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reports.errors import ReportError
+from reports.intervals import Interval
 
 
 class Node:
@@ -70,12 +71,21 @@ class Node:
         """A finite number, or None where the JSON says null."""
         return None if self.value is None else self.number()
 
+    def flag(self) -> bool:
+        """True or false."""
+        return bool(self._expect(bool, "true or false"))
+
     def count(self) -> int:
         """A whole number from zero up."""
         number = self.number()
         if number < 0 or number != int(number):
             raise self.fault(f"is not a count: {self._excerpt()}")
         return int(number)
+
+    def ratio(self) -> Interval:
+        """A ratio of times with its interval; a bound that is absent or null does not exist."""
+        low, high = self.get("low"), self.get("high")
+        return Interval(self["estimate"].positive(), low.positive() if low else None, high.positive() if high else None)
 
     def numbers(self, length: int | None = None) -> tuple[float, ...]:
         """A list of finite numbers, of one length where the contract gives it."""

@@ -1,55 +1,17 @@
-"""A table as Markdown, CSV, LaTeX and plain text. Names come from JSON and from strangers: every form escapes them."""
+"""A table as Markdown, CSV, LaTeX and plain text, each with its names escaped."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from reports.sections import Section
-from reports.table import Table
+from reports.escape import escape_latex, escape_markdown, one_line
 
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "−": "$-$",
-        "×": r"$\times$",
-        "µ": r"\textmu{}",
-        "α": r"$\alpha$",
-        "–": "--",
-        "“": "``",
-        "”": "''",
-        "≤": r"$\le$",
-    }
-)
-_MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]|~])|(?<![^\W_])(_)|(_)(?![^\W_])")
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks, terminal escapes and other control characters."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is; an underscore inside a word means nothing to it and stays."""
-    html_safe = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN_SPECIAL.sub(lambda match: "\\" + match.group(0), html_safe)
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX typesets as it is."""
-    return one_line(text).translate(_LATEX)
+if TYPE_CHECKING:
+    # pandas and matplotlib stand behind these two, and a comparison is shown without either.
+    from reports.sections import Section
+    from reports.table import Table
 
 
 def to_csv(table: Table) -> str:
@@ -59,16 +21,22 @@ def to_csv(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """A pipe table under its title, with caption and findings."""
-    rule = ["---:" if column.is_number else "---" for column in table.columns]
-    rows = [_markdown_row(map(escape_markdown, row)) for row in (table.headings, *table.shown())]
-    lines = [f"### {escape_markdown(table.title)}", "", rows[0], _markdown_row(rule), *rows[1:], ""]
+    rows = [markdown_row(map(escape_markdown, row)) for row in (table.headings, *table.shown())]
+    rule = markdown_rule(column.is_number for column in table.columns)
+    lines = [f"### {escape_markdown(table.title)}", "", rows[0], rule, *rows[1:], ""]
     lines += [escape_markdown(table.caption), ""]
     lines += [f"- {escape_markdown(finding)}" for finding in table.findings]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _markdown_row(cells: Sequence[str] | map[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """A line of a pipe table, of cells that are escaped already."""
     return f"| {' | '.join(cells)} |"
+
+
+def markdown_rule(are_numbers: Iterable[bool]) -> str:
+    """The line below a pipe table's headings; numbers stand to the right."""
+    return markdown_row("---:" if is_number else "---" for is_number in are_numbers)
 
 
 def to_latex(table: Table) -> str:
@@ -95,14 +63,19 @@ def to_latex(table: Table) -> str:
 
 def to_text(table: Table) -> str:
     """Aligned columns for a terminal."""
-    rows = [[one_line(cell) for cell in row] for row in (table.headings, *table.shown())]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return align([table.headings, *table.shown()], [column.is_number for column in table.columns])
+
+
+def align(rows: Sequence[Sequence[str]], are_numbers: Sequence[bool]) -> str:
+    """Rows of cells, the headings first, as aligned columns; numbers stand to the right."""
+    clean = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, cells)) for cells in zip(*clean, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column.is_number else cell.ljust(width)
-            for cell, width, column in zip(row, widths, table.columns, strict=True)
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, are_numbers, strict=True)
         ).rstrip()
-        for row in rows
+        for row in clean
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
-
 Show = Callable[..., str]
 DASH = "–"
+_UNITS = (("µs", 1.0), ("ms", 1e3), ("s", 1e6))
+# Larger whole numbers are no counts: beyond this a float skips some.
+_WHOLE = 2**53
 
 
 def missing(value: Any) -> bool:
     """None, or the NaN that pandas makes of it in a column of numbers."""
-    return value is None or bool(pd.isna(value))
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def as_text(value: Any) -> str:
@@ -56,6 +58,35 @@ def significant(value: Any) -> str:
 def percent(value: Any) -> str:
     """A share of one, in per cent."""
     return DASH if missing(value) else f"{100 * value:.1f} %"
+
+
+def duration(us: Any) -> str:
+    """A time given in microseconds, in the unit that suits it, with three significant digits."""
+    if missing(us):
+        return DASH
+    # 999.5 is where three digits would become a thousand of the smaller unit.
+    unit, size = next((u for u in _UNITS if us < 999.5 * u[1]), _UNITS[-1])
+    return f"{significant(us / size)} {unit}"
+
+
+def ratio(value: Any) -> str:
+    """A ratio near one to a thousandth; far from one three digits say enough."""
+    return fixed(3)(value) if missing(value) or 0.0995 <= value < 9.995 else significant(value)
+
+
+def within(value: Any) -> str:
+    """A share of one by which something may miss, `±0.4 %`, with two significant digits."""
+    if missing(value):
+        return DASH
+    return f"±{100 * value:.2g} %" if 100 * value < 99.5 else f"±{100 * value:,.0f} %"
+
+
+def exact(value: Any) -> str:
+    """A whole number in full, any other with six significant digits."""
+    if missing(value):
+        return DASH
+    text = f"{int(value):,}" if value == int(value) and abs(value) < _WHOLE else f"{value:.6g}"
+    return text.replace("-", "−")
 
 
 def bounds(show: Show) -> Show:

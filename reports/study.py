@@ -43,6 +43,7 @@ class Timing:
     rounds: int
     us_per_call: float
     ns_per_token: float
+    block_median_us: tuple[float, ...]
     baseline: str
     ratio: Interval
     noise_floor: Interval
@@ -100,6 +101,8 @@ class Entry:
     experts_per_token: float | None
     parameters: int
     flops: int | None
+    peak_memory: int | None  # bytes
+    setting: Mapping[str, Any]  # preset, device, threads, dtype
     timing: Timing
     behaviour: Behaviour
     sample: Sample | None
@@ -119,6 +122,7 @@ class Source:
     run: Mapping[str, Any]
     machine: Mapping[str, Any]
     date: str
+    commit: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

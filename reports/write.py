@@ -38,6 +38,13 @@ def write_files(files: Mapping[str, bytes], directory: Path) -> None:
         _remove_if_empty(created)
 
 
+def write_file(content: bytes, path: Path) -> None:
+    """Writes one file, whole or not at all."""
+    if path.is_dir():
+        raise ReportError(f"{path}: is a directory")
+    write_files({path.name: content}, path.parent)
+
+
 def _create(directory: Path) -> list[Path]:
     """Makes the directory and returns those that it made, innermost first."""
     missing = []

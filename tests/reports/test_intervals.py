@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from reports.intervals import Interval, mean_interval, paired_difference
+from reports.intervals import Interval, mean_interval, paired_difference, unpaired_ratio
 
 
 def test_mean_interval_by_hand():
@@ -42,3 +44,31 @@ def test_one_seed_gives_no_bounds():
 )
 def test_overlap(first, second, overlap):
     assert first.overlaps(second) is second.overlaps(first) is overlap
+
+
+def test_an_unpaired_ratio_by_hand():
+    # Logs of base: -0.1, 0, 0.1: mean 0, variance 0.01, over 3 blocks 1/300. Logs of head: 0.18, 0.2, 0.22: mean 0.2,
+    # variance 0.0004, over 3 blocks 1/7500. Together 0.0034667, whose root is 0.058878.
+    # Welch: shares 0.96154 and 0.03846; 1 / (0.96154²/2 + 0.03846²/2) = 2.15976 degrees of freedom, t = 4.01162.
+    # Reach 0.23620: e^0.2 = 1.22140, e^-0.03620 = 0.96445, e^0.43620 = 1.54681.
+    base, head = ([math.exp(log) for log in logs] for logs in ([-0.1, 0.0, 0.1], [0.18, 0.2, 0.22]))
+    ratio = unpaired_ratio(base, head)
+    assert ratio.estimate == pytest.approx(1.22140, abs=1e-5)
+    assert ratio.low == pytest.approx(0.96445, abs=1e-5)
+    assert ratio.high == pytest.approx(1.54681, abs=1e-5)
+
+
+def test_welch_agrees_with_scipy():
+    from scipy.stats import ttest_ind
+
+    base, head = [1.0, 1.1, 0.9, 1.05], [1.3, 1.2, 1.6]
+    reference = ttest_ind([math.log(x) for x in head], [math.log(x) for x in base], equal_var=False)
+    ratio = unpaired_ratio(base, head)
+    low, high = reference.confidence_interval(0.95)
+    assert (ratio.low, ratio.high) == pytest.approx((math.exp(low), math.exp(high)))
+
+
+def test_the_ends_of_an_unpaired_ratio():
+    assert unpaired_ratio([2.0], [3.0, 3.0]) == Interval(pytest.approx(1.5), None, None)
+    assert unpaired_ratio([2.0, 2.0], [2.0, 2.0]) == Interval(1.0, 1.0, 1.0)
+    assert math.isfinite(unpaired_ratio([1e-300, 1e-300], [1e300, 1e200]).high)

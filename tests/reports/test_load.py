@@ -25,6 +25,13 @@ def test_a_document_comes_through_typed(document, save):
     assert study.find("token", "random")["mlp"].sample is None
 
 
+def test_memory_is_read_where_a_run_has_measured_it(document, save):
+    document["benchmarks"][0]["extra_info"]["peak_memory"] = 4096
+    document["benchmarks"][1]["extra_info"]["peak_memory"] = None
+    entries = load_study([save(document)]).entries
+    assert [entry.peak_memory for entry in entries[:3]] == [4096, None, None]
+
+
 def test_null_is_a_number_that_does_not_exist(document, save):
     study = load_study([save(document)])
     margin = study.find("router", "random")["hadamard_unconstrained"].behaviour.metric("margin")
@@ -71,6 +78,9 @@ def test_a_missing_field_is_named(document, save, path, reason):
         ((*INFO, "timing", "us_per_call"), "fast", "is not a number: 'fast'"),
         ((*INFO, "timing", "us_per_call"), 0, "is not above zero"),
         ((*INFO, "timing", "ratio", "low"), -1, "is not above zero"),
+        ((*INFO, "timing", "block_median_us"), [], "holds no block"),
+        ((*INFO, "timing", "block_median_us"), [1.0, 0], "block_median_us[1] is not above zero"),
+        ((*INFO, "peak_memory"), -1, "is not a count"),
         ((*INFO, "behaviour", "seeds"), [1, 2], "has 3 items instead of 2"),
         ((*INFO, "behaviour", "expert_load", "mean"), [1.0], "has 1 items instead of 8"),
         ((*INFO, "figures", "sequence_tokens"), ["one"], "has 1 items instead of 128"),
@@ -94,6 +104,8 @@ def test_a_wrong_value_is_named(document, save, path, value, reason):
         ("null", "not a pytest-benchmark file"),
         ('{"benchmarks": [{"name": "test_x", "extra_info": {}, "stats": {}}]}', "not a file of this suite"),
         ('{"benchmarks": [], "study": {"schema": 1, "x": NaN}}', "holds NaN"),
+        ('{"kind": "gate", "rows": []}', "is a gate's result (for `python -m reports gate`)"),
+        ('{"kind": "self-test", "benchmarks": []}', "is a self-test of the gate"),
         ("[" * 100_000, "not JSON"),
         ('{"benchmarks": ' + "9" * 5000 + "}", "too long"),
     ],

@@ -189,7 +189,7 @@ def test_an_interrupt_is_one_line(one_router, tmp_path, capsys, monkeypatch):
     def interrupt(study):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reports.__main__.build_sections", interrupt)
+    monkeypatch.setattr("reports.sections.build_sections", interrupt)
     assert main([str(one_router), "-o", str(tmp_path / "report")]) == 130
     assert capsys.readouterr().err == "reports: interrupted, nothing written\n"
 
@@ -211,10 +211,29 @@ def test_a_reader_that_stops_early_sees_no_traceback(one_router, tmp_path):
     assert (tmp_path / "report" / "index.html").exists()
 
 
+def test_a_full_terminal_is_one_line():
+    code = "import sys, reports.__main__ as m; sys.exit(m._say('words'))"
+    result = subprocess.run(
+        ["bash", "-c", f"'{sys.executable}' -c \"{code}\" > /dev/full"], capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (2, "reports: cannot print: No space left on device\n")
+
+
+def test_a_file_that_is_nested_too_deeply_is_one_line(capsys, monkeypatch):
+    def recurse(paths):
+        raise RecursionError
+
+    monkeypatch.setattr("reports.commands.load_study", recurse)
+    assert main(["run.json"]) == 2
+    assert capsys.readouterr().err == "reports: a file is nested too deeply\n"
+
+
 def test_help_and_a_missing_argument(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0
+    words = capsys.readouterr().out
+    assert all(f"python -m reports {command} " in words for command in ("gate", "compare", "operating"))
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 2

@@ -2,9 +2,8 @@ import csv
 import io
 
 import pandas as pd
-import pytest
 
-from reports.render import escape_latex, escape_markdown, to_csv, to_latex, to_markdown, to_text
+from reports.render import align, to_csv, to_latex, to_markdown, to_text
 from reports.show import fixed
 from reports.table import Column, Table, words
 
@@ -18,23 +17,6 @@ def table(name="linear", value=1.23456):
         columns=(words("Router", "router"), Column("Value", ("value",), fixed(2))),
         findings=("A finding.",),
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "markdown", "latex"),
-    [
-        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;",
-         r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}"),
-        ("a|b", r"a\|b", r"a\textbar{}b"),
-        ("a_b%&#", "a_b%&amp;#", r"a\_b\%\&\#"),
-        ("_a_ *b* `c` [d](e)", r"\_a\_ \*b\* \`c\` \[d\](e)", r"\_a\_ *b* `c` [d](e)"),
-        ("a\nb\x1b[31m", r"a b \[31m", "a b [31m"),
-        (r"\input{x}$~^", r"\\input{x}$\~^", r"\textbackslash{}input\{x\}\$\textasciitilde{}\textasciicircum{}"),
-    ],
-)  # fmt: skip
-def test_hostile_names_are_escaped(text, markdown, latex):
-    assert escape_markdown(text) == markdown
-    assert escape_latex(text) == latex
 
 
 def test_markdown_keeps_its_columns_with_a_pipe_in_a_name():
@@ -59,3 +41,8 @@ def test_latex_is_a_whole_float():
 def test_text_is_aligned_and_a_missing_number_is_a_dash():
     assert to_text(table()).splitlines() == ["Router  Value", "linear   1.23"]
     assert to_text(table(value=None)).splitlines()[1] == "linear      –"
+
+
+def test_columns_are_aligned_and_nothing_in_them_moves_the_cursor():
+    rows = [["name", "value"], ["a\x1b[2J\n", "1.5"], ["b", "10.25"]]
+    assert align(rows, [False, True]).split("\n") == ["name    value", "a [2J     1.5", "b       10.25"]

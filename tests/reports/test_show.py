@@ -1,6 +1,6 @@
 import pytest
 
-from reports.show import bounds, count, fixed, interval, listing, percent, significant
+from reports.show import bounds, count, duration, exact, fixed, interval, listing, percent, ratio, significant, within
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,19 @@ def test_the_other_forms():
     assert interval(fixed(1))(1, None, None) == "1.0"
     assert bounds(fixed(1))(None, None) == "–"
     assert [listing(n) for n in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["none", "a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize(
+    ("show", "value", "text"),
+    [
+        (duration, 0.0333, "0.0333 µs"), (duration, 766.4, "766 µs"), (duration, 999.4, "999 µs"),
+        (duration, 999.6, "1.00 ms"), (duration, 2071, "2.07 ms"), (duration, 3.2e6, "3.20 s"),
+        (duration, 5e9, "5,000 s"),
+        (ratio, 1.1041, "1.104"), (ratio, 0.0994, "0.0994"), (ratio, 12.34, "12.3"),
+        (within, 0.004, "±0.4 %"), (within, 0.00041, "±0.041 %"), (within, 0.12, "±12 %"), (within, 3.0, "±300 %"),
+        (exact, 6144, "6,144"), (exact, -3.0, "−3"), (exact, 1.952412, "1.95241"), (exact, 1e300, "1e+300"),
+    ],
+)  # fmt: skip
+def test_the_forms_of_a_comparison(show, value, text):
+    assert show(value) == text
+    assert show(None) == "–"

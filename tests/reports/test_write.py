@@ -4,7 +4,7 @@ import os
 import pytest
 
 from reports.errors import ReportError
-from reports.write import write_files
+from reports.write import write_file, write_files
 
 OLD = {"tables/a.md": b"old", "index.html": b"old page"}
 NEW = {"tables/a.md": b"new", "tables/b.md": b"new", "index.html": b"new page"}
@@ -79,3 +79,10 @@ def test_the_page_is_the_last_to_take_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr("reports.write.os.replace", lambda a, b: (placed.append(b.name), replace(a, b)))
     write_files(NEW, tmp_path / "report")
     assert placed[-1] == "index.html"
+
+
+def test_one_file_by_its_path(tmp_path):
+    write_file(b"words", tmp_path / "deep" / "comment.md")
+    assert contents(tmp_path) == {"deep/comment.md": b"words"}
+    with pytest.raises(ReportError, match="is a directory"):
+        write_file(b"words", tmp_path / "deep")

@@ -1,0 +1,70 @@
+"""The operating curve: how large a slowdown the gate finds how often."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from reports.figures.style import OKABE_ITO
+from reports.operating import SelfTest, Share
+from reports.plot import Plot
+
+_FOUND, _ALARM, _THRESHOLD = OKABE_ITO[0], OKABE_ITO[5], "0.45"
+
+
+def curve(test: SelfTest) -> Plot:
+    """Share of trials found over the true slowdown, the threshold, and the false alarms of whole runs at zero."""
+    return Plot(
+        name="operating",
+        title="Share of slowdowns that the gate finds",
+        caption="Whiskers are Wilson's 95 % intervals. At zero stand the single comparisons that were called SLOWER "
+        "though nothing was slower, and the share of whole runs that raised an alarm.",
+        draw=lambda: _draw(test),
+    )
+
+
+def _draw(test: SelfTest) -> Figure:
+    figure = Figure(figsize=(6.8, 3.9), layout="constrained")
+    ax = figure.subplots()
+    # Beside zero, not on it: there the curve has a point of its own.
+    largest = max(100 * level.slowdown for level in test.levels)
+    aside = -0.04 * max(largest, 100 * test.threshold)
+    ax.axvline(
+        100 * test.threshold,
+        color=_THRESHOLD,
+        linestyle="--",
+        linewidth=1,
+        label=f"threshold, {100 * test.threshold:g} %",
+        zorder=1,
+    )
+    _points(ax, [(100 * level.slowdown, level.found) for level in test.levels], "o-", _FOUND, "slowdown found")
+    _points(ax, [(aside, test.false_alarms.alarms)], "D", _ALARM, "false alarms of whole runs (at 0)")
+    slowdowns = [100 * level.slowdown for level in test.levels]
+    ax.set_xticks(slowdowns)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    ax.set(xlabel="true slowdown (%)", ylabel="share of trials", ylim=(-0.03, 1.03))
+    ax.grid(axis="y", color="0.9")
+    ax.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _points(ax: Axes, points: list[tuple[float, Share]], style: str, colour: str, label: str) -> None:
+    known = [(x, share.share, share) for x, share in points if share.share is not None]
+    ax.errorbar(
+        [x for x, _, _ in known],
+        [y for _, y, _ in known],
+        yerr=[
+            [0.0 if share.low is None else max(0.0, y - share.low) for _, y, share in known],
+            [0.0 if share.high is None else max(0.0, share.high - y) for _, y, share in known],
+        ],
+        fmt=style,
+        color=colour,
+        markersize=5,
+        capsize=3,
+        linewidth=1.2,
+        label=label,
+        clip_on=False,
+    )
