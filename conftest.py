@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.clocks import available_devices
+from bench.output import WholeFile
 from bench.presets import PRESETS, get_preset
 from routers import register_from_path
 
@@ -52,8 +53,18 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--threads is {config.getoption('--threads')}, expected at least 1")
     json_path: Path | None = config.getoption("--benchmark-json", None)
     if json_path is not None:
-        # pytest-benchmark opens it at the very end, when a missing folder would cost the whole run.
+        # pytest-benchmark opens it at the very end, when what is wrong with it would cost the whole run.
         try:
             json_path.parent.mkdir(parents=True, exist_ok=True)
+            if WholeFile.suits(json_path):
+                config.option.benchmark_json = WholeFile(json_path)
         except OSError as error:
-            raise pytest.UsageError(f"{json_path}: no folder to write it to: {error.strerror}") from None
+            raise pytest.UsageError(f"{json_path}: cannot be written: {error.strerror}") from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Put the JSON into its place; pytest-benchmark, in a wrapper around this, has just written it."""
+    output = session.config.getoption("--benchmark-json", None)
+    if isinstance(output, WholeFile):
+        output.keep()

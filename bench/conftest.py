@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -89,8 +90,23 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_
         output_json["study"] = study.summary()
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Remember how the run ended."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+    """Remember how the run ended, once its JSON is on the disk and its tables are shown.
+
+    Until then, whatever happens, the journal stays.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # of those who read the tables
+        raise
+    except OSError as error:
+        study = session.config.stash.get(STUDY, None)
+        kept = f"; {study.journal.path} is kept for --resume" if study else ""
+        output = session.config.getoption("--benchmark-json", None)
+        pytest.exit(
+            f"{error.filename or output}: cannot be written: {error.strerror}{kept}", pytest.ExitCode.USAGE_ERROR
+        )
     session.config.stash[STATUS] = exitstatus
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from bench.output import sync_folder
+
 
 class JournalError(Exception):
     """A journal that cannot be continued or written: one line that names the file and the reason."""
@@ -25,37 +27,46 @@ class Journal:
         resume: read the results of an earlier run with the same configuration; otherwise begin anew.
 
     Raises:
-        JournalError: another run is writing the file; or, on `resume`, it is of another configuration or no journal.
+        JournalError: another run is writing the file, or nobody can; or, on `resume`, it is of another configuration or
+            no journal.
     """
 
     def __init__(self, path: Path, configuration: dict[str, Any], *, resume: bool) -> None:
         self.path = path
         self.notice: str | None = None
         self._results: dict[str, Any] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(f"{path}.lock", timeout=0)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(f"{path}.lock", timeout=0)
             self._lock.acquire()
         except Timeout:
             raise JournalError(f"{path}: another run is writing it; wait, or choose another file") from None
+        except OSError as error:
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
         try:
             self._open(configuration, resume)
+        except OSError as error:
+            self._lock.release()
+            raise JournalError(f"{path}: cannot be opened: {error.strerror}") from None
         except BaseException:
             self._lock.release()
             raise
 
     def _open(self, configuration: dict[str, Any], resume: bool) -> None:
         path = self.path
-        if resume and path.exists() and path.stat().st_size:
-            self._read(configuration)
+        content = path.read_bytes() if path.exists() else b""
+        # A run that is killed in its very first line leaves a part of that.
+        if resume and not _line(configuration).startswith(content):
+            self._read(content, configuration)
             self._file = path.open("ab", buffering=0)
         else:
             if resume:
                 self.notice = f"{path}: nothing to resume, starting anew"
-            elif path.exists() and path.read_bytes().count(b"\n") > 1:
+            elif content.count(b"\n") > 1:
                 self.notice = f"{path}: an unfinished run was here and is replaced; --resume would have continued it"
             self._file = path.open("wb", buffering=0)
             self._write(configuration)
+            sync_folder(path.parent)
 
     def get(self, key: str) -> Any | None:
         """The result under a key, or None."""
@@ -68,8 +79,10 @@ class Journal:
 
     def finish(self) -> None:
         """Remove the file: all results have gone into the run's JSON."""
-        self.close()
+        self._file.close()
+        # Before the lock is released: afterwards it might be another run's.
         self.path.unlink(missing_ok=True)
+        self._lock.release()
 
     def close(self) -> None:
         """Close the file and leave it for `--resume`."""
@@ -86,20 +99,19 @@ class Journal:
 
     def _write(self, value: Any) -> None:
         try:
-            line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+            line = _line(value)
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
             raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def _read(self, configuration: dict[str, Any]) -> None:
-        content = self.path.read_bytes()
+    def _read(self, content: bytes, configuration: dict[str, Any]) -> None:
         complete, _, torn = content.rpartition(b"\n")
         try:
             header, *entries = [json.loads(line) for line in complete.split(b"\n")]
             results = {key: result for key, result in entries}  # noqa: C416  # unpacks, and so checks, each entry
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise JournalError(f"{self.path}: not a journal of this suite ({error}); remove it to start anew") from None
         if header != configuration:
             known = header if isinstance(header, dict) else {}
@@ -116,3 +128,7 @@ class Journal:
             # The line that was being written when the run was killed.
             self.notice += ", dropping a torn last line"
             os.truncate(self.path, len(complete) + 1)
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"

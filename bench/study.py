@@ -18,6 +18,7 @@ from bench.experts import KINDS, intermediate_size, make_experts
 from bench.group import Bar, Group, Progress, measure_group
 from bench.inputs import INPUTS, PROSE, SHAKESPEARE, Inputs
 from bench.journal import Journal
+from bench.machine import conditions, fingerprint
 from bench.measure import peak_gflops, threads
 from bench.presets import Preset
 from bench.scenarios import SCENARIOS
@@ -51,6 +52,7 @@ class Study:
         self.classes: dict[str, str] = {}
         self.noise_floors: dict[tuple[str, str], float] = {}
         self.load_before = os.getloadavg()
+        self.conditions_before = conditions()
         self.group = cache(self._group)
         self.observations = cache(self._observations)
         self.experts = lru_cache(maxsize=1)(self._experts)  # one input's at a time: a bank is large
@@ -103,6 +105,7 @@ class Study:
             "preset": self.preset.name,
             "parameters": sum(parameter.numel() for parameter in router.parameters() if parameter.requires_grad),
             "flops": group.subjects[router_name].flops,
+            "peak_memory": group.subjects[router_name].peak_memory,
             "timing": group.timing(router_name, self.peak),
             "behaviour": combine(observations),
         } | ({"figures": observations[0].figures} if scenario == "router" else {})
@@ -119,6 +122,8 @@ class Study:
             for text in (text for text, users in sources.items() if users & inputs_used):
                 asset = self.inputs.text(text)
                 texts[text] = {"source": asset.source, "sha256": asset.sha256, "characters": len(asset.text)}
+        with threads(self.num_threads):
+            machine = fingerprint()
         worst = max((abs(floor - 1) for floor in self.noise_floors.values()), default=None)
         return {
             "schema": SCHEMA,
@@ -130,6 +135,8 @@ class Study:
             "routers": {name: {"class": self.classes[name]} for name in sorted(self.classes)},
             "model": model,
             "texts": texts,
+            "machine": machine,
+            "conditions": {"before": self.conditions_before, "after": conditions()},
             "load": {"before": list(self.load_before), "after": list(os.getloadavg())},
             "noise": {"groups": len(self.noise_floors), "worst": worst},
         }

@@ -10,6 +10,7 @@ from torch import nn
 
 from bench.inputs import Inputs
 from bench.measure import Call
+from bench.memory import peak_memory
 from bench.scenarios import Scenario, count_flops
 from bench.seeds import derive_seed
 from harness.fetch import AssetError
@@ -28,6 +29,7 @@ class Subject:
     router: Router | None = None
     call: Call | None = None
     flops: int = 0
+    peak_memory: int | None = None
     error: Exception | None = None
 
 
@@ -43,14 +45,19 @@ def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Route
 def make_subject(
     name: str, scenario: Scenario, inputs: Inputs, input_name: str, experts: Callable[[], nn.Module]
 ) -> Subject:
-    """Draw a router, compare it with the reference, prepare its call and count what that does."""
+    """Draw a router, compare it with the reference, prepare its call and count what that does and needs."""
     try:
         hidden_states = inputs.batch(input_name, 0).hidden_states
         router = draw_router(BASELINE if name == TWIN else name, inputs, hidden_states.shape[1], seed=0)
         check_router(router, hidden_states)
         with torch.set_grad_enabled(scenario.gradients):
             call = scenario.prepare(router, hidden_states, experts)
-            return Subject(router, call, count_flops(call))
+            flops = count_flops(call)
+            # The router is warm now. Its gradients of that call would hide as much of what the next one allocates, and
+            # a call prepared anew has none of its inputs.
+            router.zero_grad(set_to_none=True)
+            peak = peak_memory(scenario.prepare(router, hidden_states, experts), inputs.device)
+            return Subject(router, call, flops, peak)
     except AssetError:
         raise
     except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on

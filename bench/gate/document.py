@@ -1,0 +1,124 @@
+"""The gate's JSON: facts and results in, one dict out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from bench.gate.catalogue import Benchmark
+from bench.gate.comparison import Result
+from bench.gate.facts import Facts
+from bench.gate.figures import CHECK, TIME, Expectations, Moved, compare_figures
+from bench.gate.sampling import BASE, HEAD
+from bench.intervals import CONFIDENCE, Interval
+
+SCHEMA = 1
+NO_REGRESSION, REGRESSION, NOTHING_TO_COMPARE = 0, 1, 3
+
+
+def describe(facts: Facts, results: Mapping[str, Result], expectations: Expectations) -> dict[str, Any]:
+    """Everything that the comparison found; README.md beside this file explains the keys."""
+    rows = [_row(name, facts, results.get(name), expectations) for name in facts.benchmarks]
+    moved, compared = compare_figures(facts.figures[BASE], facts.figures[HEAD], expectations)
+    shown = [row for row in rows if row["verdict"] is not None]
+    return {
+        "rows": shown,
+        "not_timed": len(rows) - len(shown),
+        "figures": [each.as_dict() for each in moved],
+        "figures_compared": compared,
+        "added": facts.added,
+        "removed": facts.removed,
+        "geometric_mean": _geometric_mean(results),
+        "outcome": _outcome(shown, facts, moved),
+    }
+
+
+def nothing_to_compare(reason: str) -> dict[str, Any]:
+    """The same keys where there is nothing in them."""
+    return {
+        "rows": [],
+        "not_timed": 0,
+        "figures": [],
+        "figures_compared": 0,
+        "added": [],
+        "removed": [],
+        "geometric_mean": None,
+        "outcome": {"exit_code": NOTHING_TO_COMPARE, "reasons": [reason]},
+    }
+
+
+def _row(name: str, facts: Facts, result: Result | None, expectations: Expectations) -> dict[str, Any]:
+    benchmark = Benchmark.parse(name)
+    row: dict[str, Any] = {
+        "benchmark": name,
+        "scenario": benchmark.scenario,
+        "input": benchmark.input,
+        "router": benchmark.router,
+        "base_us": None,
+        "head_us": None,
+        "ratio": None,
+        "noise": None,
+        "floor": None,
+        "pairs": 0,
+        "first_look": None,
+        "verdict": None,
+        "reason": None,
+        "expected": False,
+    }
+    if name in facts.failures:
+        return row | {
+            "verdict": "FAILED",
+            "reason": facts.failures[name],
+            "expected": expectations.cover(name, CHECK),
+        }
+    if result is None:
+        return row
+    judged = result.judged
+    return row | {
+        "base_us": median(pair.base_us for pair in result.pairs),
+        "head_us": median(pair.head_us for pair in result.pairs),
+        "ratio": _as_ratio(judged.ratio),
+        "noise": _as_ratio(judged.noise),
+        "floor": math.expm1(judged.floor),
+        "pairs": judged.pairs,
+        "first_look": _as_ratio(result.first.ratio) if result.fresh else None,
+        "verdict": result.verdict,
+        "reason": "not settled within the time given" if result.verdict == "UNCERTAIN" else None,
+        "expected": expectations.cover(name, TIME),
+    }
+
+
+def _as_ratio(logs: Interval) -> dict[str, float]:
+    return Interval(math.exp(logs.estimate), math.exp(logs.low), math.exp(logs.high)).as_dict()
+
+
+def _geometric_mean(results: Mapping[str, Result]) -> dict[str, float] | None:
+    """Over all that were timed, from the first look, which took them all alike; the interval is over benchmarks."""
+    logs = [result.first.ratio.estimate for result in results.values()]
+    if len(logs) < 2:
+        return None
+    centre = fmean(logs)
+    spread = math.sqrt(sum((log - centre) ** 2 for log in logs) / (len(logs) - 1) / len(logs))
+    reach = float(student_t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1)) * spread
+    return _as_ratio(Interval(centre, centre - reach, centre + reach))
+
+
+def _outcome(rows: Sequence[Mapping[str, Any]], facts: Facts, moved: Sequence[Moved]) -> dict[str, Any]:
+    reasons = []
+    for row in rows:
+        if row["expected"]:
+            continue
+        if row["verdict"] == "SLOWER":
+            ratio = row["ratio"]
+            interval = f"[{ratio['low']:.3f}, {ratio['high']:.3f}]"
+            reasons.append(f"{row['benchmark']} is slower: {ratio['estimate']:.3f} {interval}")
+        elif row["benchmark"] in facts.one_sided:
+            reasons.append(f"{row['benchmark']} {row['reason']}")
+    reasons += [
+        f"{each.benchmark}: {each.figure} moved from {each.base} to {each.head}" for each in moved if not each.expected
+    ]
+    return {"exit_code": REGRESSION if reasons else NO_REGRESSION, "reasons": reasons}

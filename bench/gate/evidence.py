@@ -1,0 +1,121 @@
+"""From the pairs of fresh processes to a verdict.
+
+All ratios are logarithms here, head over base: 0 is equal, +0.05 is some 5 % slower.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from scipy.stats import t as student_t
+
+from bench.intervals import CONFIDENCE, Interval
+
+PRIOR_PAIRS = 4
+"""How many pairs the run's typical noise is worth beside a benchmark's own few: two or three scatter too little now and
+then by chance alone, and an interval from them would be too sure (a moderated t, as Smyth 2004)."""
+VARIANCE_RATIO = 0.75
+"""Variance of head against the mean of two processes of base, over that of one process of base against the other."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One benchmark in one fresh process of head and two of base, measured in turn.
+
+    Attributes:
+        ratio: log of head over the geometric mean of the two of base.
+        noise: log of the second of base over the first: the same code (A/A).
+        base_us: median call of base, microseconds.
+        head_us: likewise of head.
+        cycle_s: what one turn of the three took, seconds: for planning.
+    """
+
+    ratio: float
+    noise: float
+    base_us: float
+    head_us: float
+    cycle_s: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What some pairs say about one benchmark.
+
+    Attributes:
+        ratio: with its interval; logs.
+        noise: base against itself, likewise.
+        floor: by how much the mean of so many pairs of equal code typically misses 0.
+        pairs: how many.
+    """
+
+    ratio: Interval
+    noise: Interval
+    floor: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a ratio is called what.
+
+    Attributes:
+        threshold: a difference has to be proved larger than this, as a share (0.02 is 2 %).
+        margin: two are the same when they are proved to be less than this apart.
+        floor_multiple: a difference has to be larger than so many noise floors, too.
+        confirmations: how many pairs of further fresh processes a difference has to be proved in.
+    """
+
+    threshold: float = 0.02
+    margin: float = 0.05
+    floor_multiple: float = 2.0
+    confirmations: int = 3
+
+
+def weigh(pairs: Mapping[str, Sequence[Pair]]) -> dict[str, Evidence]:
+    """Benchmark -> evidence. How noisy the others are says how far a benchmark's own few pairs can be believed."""
+    squares = {name: [pair.noise**2 for pair in sample] for name, sample in pairs.items() if sample}
+    if not squares:
+        return {}
+    typical = median(fmean(values) for values in squares.values())
+    return {name: _weigh(pairs[name], sum(values), typical) for name, values in squares.items()}
+
+
+def _weigh(pairs: Sequence[Pair], noise_squares: float, typical: float) -> Evidence:
+    n = len(pairs)
+    centre = fmean(pair.ratio for pair in pairs)
+    squares = sum((pair.ratio - centre) ** 2 for pair in pairs) + VARIANCE_RATIO * noise_squares
+    freedom = (n - 1) + n + PRIOR_PAIRS
+    error = math.sqrt((squares + PRIOR_PAIRS * VARIANCE_RATIO * typical) / freedom / n)
+    reach = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    noise, noise_reach = fmean(pair.noise for pair in pairs), reach / math.sqrt(VARIANCE_RATIO)
+    return Evidence(
+        ratio=Interval(centre, centre - reach, centre + reach),
+        noise=Interval(noise, noise - noise_reach, noise + noise_reach),
+        floor=math.sqrt((noise_squares + PRIOR_PAIRS * typical) / (n + PRIOR_PAIRS) / n),
+        pairs=n,
+    )
+
+
+def verdict(first: Evidence, fresh: Evidence | None, rules: Rules) -> str:
+    """SLOWER, FASTER, SAME or UNCERTAIN.
+
+    Args:
+        first: the first look, which every benchmark gets. It can clear a benchmark, never accuse it.
+        fresh: from further processes, none of which the first look has seen, or None.
+        rules: thresholds.
+    """
+    judged = fresh or first
+    bound = max(math.log1p(rules.threshold), rules.floor_multiple * judged.floor)
+    enough = fresh is not None and fresh.pairs >= rules.confirmations
+    if enough and judged.ratio.low > bound and first.ratio.estimate > 0:
+        return "SLOWER"
+    if enough and judged.ratio.high < -bound and first.ratio.estimate < 0:
+        return "FASTER"
+    proved_different = judged.ratio.low > bound or judged.ratio.high < -bound
+    margin = math.log1p(rules.margin)
+    if (enough or fresh is None) and not proved_different and -margin < judged.ratio.low <= judged.ratio.high < margin:
+        return "SAME"
+    return "UNCERTAIN"

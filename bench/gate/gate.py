@@ -1,0 +1,87 @@
+"""One gate: two revisions in, its JSON out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.gate.comparison import Comparison, Progress
+from bench.gate.document import SCHEMA, describe, nothing_to_compare
+from bench.gate.errors import NothingToCompareError
+from bench.gate.figures import CHECK, TIME, Expectations
+from bench.gate.revisions import Revision
+from bench.gate.sampling import BASE, HEAD
+from bench.gate.settings import Settings
+from bench.gate.site import open_site
+from bench.journal import Journal
+from bench.machine import conditions, fingerprint
+from bench.measure import threads
+
+
+def judge(
+    root: Path,
+    base: Revision,
+    head: Revision,
+    settings: Settings,
+    expect: Sequence[str],
+    notices: Sequence[str],
+    journal: Journal,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Compare two revisions.
+
+    Args:
+        root: the checkout.
+        base: what is compared with.
+        head: what is judged.
+        settings: amounts and thresholds.
+        expect: figures that will change, `FIGURE` or `ROUTER:FIGURE`.
+        notices: sentences for the reader of the result.
+        journal: keeps finished measurements.
+        progress: makes bars.
+
+    Returns:
+        the gate's JSON, as README.md beside this file describes it.
+
+    Raises:
+        GateError, WorkerError: one line that names the mistake or the revision.
+    """
+    began, before = time.monotonic(), conditions()
+    expectations = Expectations(expect)
+    try:
+        with open_site(root, base, head, settings, journal) as site:
+            facts = site.facts
+            of_time = [(name, figure) for name in facts.benchmarks for figure in (TIME, CHECK)]
+            expectations.check([*facts.figures[BASE], *facts.figures[HEAD], *of_time])
+            comparison = Comparison(site.job(), settings.plan, journal, progress, time.monotonic() - began)
+            found = describe(facts, comparison.run(), expectations)
+    except NothingToCompareError as error:
+        found = nothing_to_compare(str(error))
+    return {
+        **header("gate", settings, before),
+        "base": base.as_dict(),
+        "head": head.as_dict(),
+        "notices": list(notices),
+        "elapsed_s": time.monotonic() - began,
+        **found,
+    }
+
+
+def header(kind: str, settings: Settings, before: dict[str, Any]) -> dict[str, Any]:
+    """What the JSON of every kind begins with."""
+    with threads(settings.threads):
+        machine = fingerprint()
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **settings.as_dict(),
+        "torch": torch.__version__,
+        "machine": machine,
+        "conditions": {"before": before, "after": conditions()},
+    }

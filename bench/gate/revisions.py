@@ -1,0 +1,108 @@
+"""The two revisions: resolved, and checked out into temporary worktrees."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.gate.errors import GateError
+
+WORKER = Path("bench", "gate", "worker.py")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit.
+
+    Attributes:
+        ref: as the user named it.
+        commit: 40 hexadecimal digits.
+        subject: the first line of its message.
+    """
+
+    ref: str
+    commit: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.ref} ({self.commit[:10]})"
+
+    def as_dict(self) -> dict[str, str]:
+        """For the JSON."""
+        return {"ref": self.ref, "commit": self.commit, "subject": self.subject}
+
+
+def find_root() -> Path:
+    """The checkout that the current folder belongs to.
+
+    Raises:
+        GateError: it belongs to none, or git is not installed.
+    """
+    return Path(_git(Path(), "rev-parse", "--show-toplevel", fault="the gate compares revisions of a git checkout"))
+
+
+def resolve(root: Path, ref: str) -> Revision:
+    """The commit that a branch, tag or hash stands for.
+
+    Raises:
+        GateError: it stands for none.
+    """
+    fault = f"{ref!r} is no revision of {root}"
+    if ref.startswith("-"):  # git would take it for an option
+        raise GateError(fault)
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", fault=fault)
+    return Revision(ref, commit, _git(root, "log", "-1", "--format=%s", commit, fault=fault))
+
+
+def is_dirty(root: Path) -> bool:
+    """Whether the working tree differs from its commit."""
+    return bool(_git(root, "status", "--porcelain", fault="the state of the working tree cannot be read"))
+
+
+@contextmanager
+def worktree(root: Path, revision: Revision, path: Path) -> Iterator[Path]:
+    """The revision's files at `path`, which is removed in the end; what a killed gate has left there is removed first.
+
+    Raises:
+        GateError: it cannot be checked out (a full disk), or it is older than the gate.
+    """
+    _remove(root, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _git(
+            root,
+            "worktree",
+            "add",
+            "--detach",
+            "--force",
+            str(path),
+            revision.commit,
+            fault=f"{revision} cannot be checked out into {path}",
+        )
+        if not (path / WORKER).is_file():
+            raise GateError(f"{revision}: has no {WORKER}: it is older than the gate")
+        yield path
+    finally:
+        _remove(root, path)
+
+
+def _remove(root: Path, path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    _git(root, "worktree", "prune", fault="git's list of worktrees cannot be renewed")
+
+
+def _git(root: Path, *arguments: str, fault: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise GateError("git is not installed") from None
+    except OSError as error:
+        raise GateError(f"{fault}: {error.strerror}") from None
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise GateError(f"{fault}: {said[-1]}" if said else fault)
+    return done.stdout.strip()

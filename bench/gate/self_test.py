@@ -1,0 +1,146 @@
+"""The gate on trial: how often it cries wolf, and how often it finds a slowdown that is known to be there."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy.stats import binomtest
+
+from bench.gate.comparison import Comparison, Kept, Progress, Result
+from bench.gate.gate import header
+from bench.gate.revisions import Revision
+from bench.gate.settings import Settings
+from bench.gate.site import open_site
+from bench.intervals import CONFIDENCE
+from bench.machine import conditions
+
+SLOWDOWNS = (0.0, 0.02, 0.05, 0.10, 0.20)
+SELECT = (
+    "(bench_router and random and linear) or (bench_router and contextual and (attention or mlp) and not hadamard) "
+    "or ((bench_token or bench_training) and contextual and linear)"
+)
+"""Five benchmarks, of one to three milliseconds, of every scenario."""
+
+
+class Prefixed:
+    """A part of a journal: one trial's keys begin with its name."""
+
+    def __init__(self, kept: Kept, prefix: str) -> None:
+        self._kept = kept
+        self._prefix = prefix
+
+    def get(self, key: str) -> Any | None:
+        """The result under a key of this part, or None."""
+        return self._kept.get(f"{self._prefix} | {key}")
+
+    def append(self, key: str, result: Any) -> None:
+        """Keep a result."""
+        self._kept.append(f"{self._prefix} | {key}", result)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One verdict on a known truth."""
+
+    benchmark: str
+    slowdown: float
+    verdict: str
+    ratio: float
+    pairs: int
+
+
+def self_test(
+    root: Path, revision: Revision, settings: Settings, trials: int, kept: Kept, progress: Progress
+) -> dict[str, Any]:
+    """Compare a revision with itself: as it is, and with each benchmark slowed by another share in turn.
+
+    A trial is a whole comparison, fresh processes and budget included. In the second half of a trial the benchmarks
+    take turns with the slowdowns, so that after every five trials each has had each.
+
+    Args:
+        root: the checkout.
+        revision: the code that is compared with itself.
+        settings: of each trial; its budget is a trial's.
+        trials: how many.
+        kept: finished measurements.
+        progress: makes bars.
+
+    Returns:
+        the self-test's JSON, as README.md beside this file describes it.
+    """
+    began, before = time.monotonic(), conditions()
+    equal: list[list[Finding]] = []
+    slowed: list[Finding] = []
+    with open_site(root, revision, revision, settings, Prefixed(kept, "site")) as site:
+        names = site.facts.timed
+
+        def findings(what: str, slowdowns: Mapping[str, float]) -> list[Finding]:
+            def bar(step: str, steps: int) -> Any:
+                return progress(f"{what}, {step}", steps)
+
+            comparison = Comparison(site.job(slowdowns), settings.plan, Prefixed(kept, what), bar)
+            return [_finding(name, slowdowns[name], result) for name, result in comparison.run().items()]
+
+        for trial in range(trials):
+            equal.append(findings(f"trial {trial + 1} of {trials}, equal", dict.fromkeys(names, 0.0)))
+            turns = {name: SLOWDOWNS[(trial + place) % len(SLOWDOWNS)] for place, name in enumerate(names)}
+            slowed += findings(f"trial {trial + 1} of {trials}, slowed", turns)
+    return {
+        **header("self-test", settings, before),
+        "revision": revision.as_dict(),
+        "benchmarks": list(names),
+        "elapsed_s": time.monotonic() - began,
+        "false_alarms": _false_alarms(equal),
+        "levels": [_level(slowdown, [each for each in slowed if each.slowdown == slowdown]) for slowdown in SLOWDOWNS],
+        "findings": [vars(each) for each in [*(each for trial in equal for each in trial), *slowed]],
+    }
+
+
+def _finding(name: str, slowdown: float, result: Result) -> Finding:
+    judged = result.judged
+    return Finding(name, slowdown, result.verdict, math.exp(judged.ratio.estimate), judged.pairs)
+
+
+def _false_alarms(trials: Sequence[Sequence[Finding]]) -> dict[str, Any]:
+    """Trials of equal code in which anything was called slower."""
+    alarms = sum(any(each.verdict == "SLOWER" for each in trial) for trial in trials)
+    verdicts = Counter(each.verdict for trial in trials for each in trial)
+    return {
+        "trials": len(trials),
+        "alarms": alarms,
+        **_wilson(alarms, len(trials)),
+        "comparisons": sum(map(len, trials)),
+        "verdicts": dict(verdicts),
+    }
+
+
+def _level(slowdown: float, findings: Sequence[Finding]) -> dict[str, Any]:
+    """How often one slowdown was found. Fewer trials than slowdowns leave some without any."""
+    found = sum(each.verdict == "SLOWER" for each in findings)
+    ratios = [each.ratio for each in findings]
+    return {
+        "slowdown": slowdown,
+        "trials": len(findings),
+        "found": found,
+        **_wilson(found, len(findings)),
+        "verdicts": dict(Counter(each.verdict for each in findings)),
+        "estimate": {
+            "mean": fmean(ratios) if ratios else None,
+            "sd": stdev(ratios) if len(ratios) > 1 else None,
+        },
+    }
+
+
+def _wilson(successes: int, trials: int) -> dict[str, float | None]:
+    """The 95 % interval of a share that stays honest near 0 and 1 (Wilson 1927)."""
+    if not trials:
+        return {"low": None, "high": None}
+    interval = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
+    return {"low": float(interval.low), "high": float(interval.high)}

@@ -1,0 +1,189 @@
+"""What a run was made on: a fingerprint that runs are compared by, and conditions that only explain one.
+
+Neither holds the machine's name or anybody's paths. What a machine does not say is None, or "unavailable".
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+PROC = Path("/proc")
+CPUS = Path("/sys/devices/system/cpu")
+ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS")
+
+
+def fingerprint() -> dict[str, Any]:
+    """What stays the same from run to run and has a say in how fast they are; JSON values. Never raises.
+
+    torch's threads are those of the moment: call it with the number that timing uses.
+    """
+    return {
+        "cpu": _cpu(),
+        "memory_bytes": _memory_bytes(),
+        "governor": _governor(),
+        "threads": {
+            "torch": torch.get_num_threads(),
+            "torch_interop": torch.get_num_interop_threads(),
+            **{name: os.environ.get(name) for name in ENVIRONMENT},
+        },
+        "os": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "libc": " ".join(platform.libc_ver()).strip() or None,
+        },
+        "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
+        "torch": {
+            "version": torch.__version__,
+            "build": [line.strip() for line in torch.__config__.show().splitlines() if line.strip()],
+            "parallel_backend": _found(r"^ATen parallel backend: (.+)$", torch.__config__.parallel_info()),
+        },
+        "gpu": _gpu(),
+    }
+
+
+def conditions() -> dict[str, Any]:
+    """What is different at every moment and is never compared; JSON values.
+
+    The time is UTC, the load averages are over 1, 5 and 15 minutes, the clock rate is the mean over the CPUs that this
+    process may use.
+    """
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load": _load(),
+        "cpu_mhz": _cpu_mhz(),
+        "memory_available_bytes": _memory_available_bytes(),
+        "gpu": _gpu_conditions(),
+    }
+
+
+def _cpu() -> dict[str, Any]:
+    info = _cpu_info()
+    return {
+        "model": info.get("brand_raw"),
+        "vendor": info.get("vendor_id_raw"),
+        "architecture": platform.machine() or None,
+        "flags": sorted(info.get("flags", [])),
+        "cores": _physical_cores(),
+        "logical": os.cpu_count(),
+        "affinity": _affinity(),
+    }
+
+
+@cache
+def _cpu_info() -> dict[str, Any]:
+    """What py-cpuinfo, a part of pytest-benchmark, finds out; it takes a second."""
+    try:
+        import cpuinfo  # type: ignore[import-untyped]  # it has no types
+
+        return dict(cpuinfo.get_cpu_info() or {})
+    except Exception:  # it raises what it likes on a processor or in a sandbox that it does not know
+        return {}
+
+
+def _physical_cores() -> int | None:
+    names = ("physical_package_id", "core_id")
+    cores = {tuple(_read(folder / name) for name in names) for folder in CPUS.glob("cpu[0-9]*/topology")}
+    return len(cores) if cores and not any(None in core for core in cores) else None
+
+
+def _affinity() -> list[int] | None:
+    """The numbers of the CPUs that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def _memory_bytes() -> int | None:
+    with suppress(AttributeError, ValueError, OSError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
+
+
+def _governor() -> str:
+    """What sets the clock rates; several, if the CPUs differ."""
+    governors = {_read(path) for path in CPUS.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    return ", ".join(sorted(governor for governor in governors if governor)) or "unavailable"
+
+
+def _load() -> list[float] | None:
+    with suppress(AttributeError, OSError):
+        return list(os.getloadavg())
+    return None
+
+
+def _cpu_mhz() -> float | None:
+    numbers = _affinity() or range(os.cpu_count() or 1)
+    khz = [_number(_read(CPUS / f"cpu{number}/cpufreq/scaling_cur_freq")) for number in numbers]
+    mhz = [value / 1e3 for value in khz if value is not None]
+    if not mhz:  # a virtual machine shows no frequencies of its own, but often the processor's
+        mhz = [float(value) for value in re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", _read(PROC / "cpuinfo") or "", re.M)]
+    return round(fmean(mhz), 1) if mhz else None
+
+
+def _memory_available_bytes() -> int | None:
+    kib = _number(_found(r"^MemAvailable:\s*(\d+) kB$", _read(PROC / "meminfo") or ""))
+    return None if kib is None else int(kib) * 1024
+
+
+def _gpu() -> dict[str, Any] | None:
+    if not torch.cuda.is_available():
+        return None
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    driver, sm, memory = _nvidia_smi("driver_version", "clocks.max.sm", "clocks.max.memory")
+    return {
+        "name": properties.name,
+        "memory_bytes": properties.total_memory,
+        "capability": f"{properties.major}.{properties.minor}",
+        "driver": driver,
+        "cuda": torch.version.cuda,
+        "max_sm_mhz": _number(sm),
+        "max_memory_mhz": _number(memory),
+    }
+
+
+def _gpu_conditions() -> dict[str, float | None] | None:
+    if not torch.cuda.is_available():
+        return None
+    fields = {"sm_mhz": "clocks.sm", "memory_mhz": "clocks.mem", "temperature_c": "temperature.gpu"}
+    return dict(zip(fields, map(_number, _nvidia_smi(*fields.values())), strict=True))
+
+
+def _nvidia_smi(*fields: str) -> list[str | None]:
+    """What the driver's own tool says of the current GPU, field by field."""
+    # By its unique number: the tool counts all GPUs, torch those that CUDA_VISIBLE_DEVICES leaves.
+    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
+    chosen = [] if uuid is None else [f"--id=GPU-{uuid}"]
+    command = ["nvidia-smi", *chosen, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        values = [value.strip() for value in answer.splitlines()[0].split(",")] if answer.strip() else []
+        if len(values) == len(fields):
+            return list(values)
+    return [None] * len(fields)
+
+
+def _read(path: Path) -> str | None:
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text().strip()
+    return None
+
+
+def _found(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _number(text: str | None) -> float | None:
+    """Of "1980" or "1980.5"; None of "[N/A]"."""
+    with suppress(TypeError, ValueError):
+        return float(text)  # type: ignore[arg-type]  # None is a TypeError
+    return None
