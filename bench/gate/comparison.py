@@ -160,14 +160,19 @@ class Comparison:
             into[name].append(Pair(**self._kept.get(f"{prefix} | {name}")))  # type: ignore[arg-type]  # there by now
 
     def _affordable(self) -> list[str]:
-        """Those not settled that one more round has time for, the most suspicious first."""
+        """Those not settled that there is time to settle, the most suspicious first."""
         results = self.results()
-        open_ones = [name for name, result in results.items() if result.verdict == "UNCERTAIN"]
-        open_ones.sort(key=lambda name: -abs(results[name].judged.ratio.estimate))
-        left = self._plan.budget_s - self.elapsed_s - self._start_s
+        # Fewer pairs than a verdict needs would be measured in vain.
+        missing = {
+            name: max(1, self._job.rules.confirmations - len(self._fresh[name]))
+            for name, result in results.items()
+            if result.verdict == "UNCERTAIN"
+        }
+        left = self._plan.budget_s - self.elapsed_s - self._start_s * max(missing.values(), default=0)
         wanted = []
-        for name in open_ones:
-            left -= self._plan.most_cycles * median(pair.cycle_s for pair in results[name].pairs)
+        for name in sorted(missing, key=lambda name: -abs(results[name].judged.ratio.estimate)):
+            cycle_s = median(pair.cycle_s for pair in results[name].pairs)
+            left -= missing[name] * self._plan.most_cycles * cycle_s
             if left < 0:
                 break
             wanted.append(name)

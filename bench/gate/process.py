@@ -49,8 +49,7 @@ class WorkerProcess:
             [sys.executable, "-m", "bench.gate.worker", *options],
             cwd=checkout,
             # First in the path even where `-m` does not put the current folder there.
-            env=os.environ
-            | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(checkout)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -83,12 +82,12 @@ class WorkerProcess:
         """The answer to the last request."""
         line = self._read_line()
         try:
-            answer = json.loads(line)
-        except ValueError:
+            [(kind, answer)] = json.loads(line).items()
+        except (ValueError, AttributeError):
             raise WorkerError(f"{self.name}: answered {line[:80]!r} while asked to {self._doing}") from None
-        if "error" in answer:
-            raise WorkerError(f"{self.name}: {answer['error']} (while asked to {self._doing})")
-        return answer["ok"]
+        if kind == "error":
+            raise WorkerError(f"{self.name}: {answer} (while asked to {self._doing})")
+        return answer
 
     def _read_line(self) -> bytes:
         assert self._process.stdout is not None
@@ -108,6 +107,9 @@ class WorkerProcess:
         return line
 
     def _death(self) -> WorkerError:
+        # A dead worker's status is its own, not that of the signal.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=0.2)
         self.kill()
         status = self._process.returncode
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
@@ -118,9 +120,6 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it and its children."""
-        # A dead worker's status is its own, not that of this signal.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=0.2)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

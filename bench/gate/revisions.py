@@ -70,19 +70,15 @@ def worktree(root: Path, revision: Revision, path: Path) -> Iterator[Path]:
     Raises:
         GateError: it cannot be checked out (a full disk), or it is older than the gate.
     """
+    fault = f"{revision} cannot be checked out into {path}"
     _remove(root, path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _git(
-            root,
-            "worktree",
-            "add",
-            "--detach",
-            "--force",
-            str(path),
-            revision.commit,
-            fault=f"{revision} cannot be checked out into {path}",
-        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GateError(f"{fault}: {error.strerror}") from None
+        # By force twice: git locks a worktree while it makes it, and a gate that is killed then leaves it locked.
+        _git(root, "worktree", "add", "--detach", "--force", "--force", str(path), revision.commit, fault=fault)
         if not (path / WORKER).is_file():
             raise GateError(f"{revision}: has no {WORKER}: it is older than the gate")
         yield path

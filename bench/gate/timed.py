@@ -56,7 +56,7 @@ class Timed:
         self._padding: list[Tensor] = []
         self._clock = CLOCKS[DEVICE]()
         self._calls: dict[Benchmark, tuple[Call, bool]] = {}
-        self._stored = cache(lambda name: load_file(folder / f"{name}.safetensors"))
+        self._stored = cache(lambda name: _load(folder / f"{name}.safetensors"))
         inputs = Inputs(preset, DEVICE)
         experts = cache(self._experts)
         for benchmark in benchmarks:
@@ -87,3 +87,10 @@ class Timed:
             experts = FeedForwardExperts(num_experts, hidden_size, intermediate_size)
         experts.load_state_dict(weights, assign=True)
         return experts
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """Tensors in memory of this process. As loaded they are the file itself, mapped: two processes that load the same
+    file share its pages, each warms the caches for the other, and both look 3 % faster than a third.
+    """
+    return {key: tensor.clone() for key, tensor in load_file(path).items()}
