@@ -48,7 +48,12 @@ def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"torn", b'{"preset": "quick"', b"not JSON\n", b'[1]\n["key"]\n', b"\xff\xfe\n"]
+    "content",
+    [
+        *(b"", b"torn", b'{"preset": "quick"', b"not JSON\n", b"\xff\xfe\n", b"[" * 10**6 + b"\n"),
+        *(b'[1]\n["key"]\n', b"{}\n5\n", b"{}\n[[1], 2]\n"),  # entries that are no pairs, or have no key
+    ],
+    ids=lambda content: content[:20],
 )
 def test_a_file_that_is_no_journal_is_refused_or_empty(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "journal"
@@ -86,6 +91,17 @@ def test_cut_anywhere_in_its_entries_it_goes_on_with_the_whole_lines(tmp_path: P
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("missing", [0, 1, 5])
+def test_a_run_killed_in_its_first_line_is_begun_anew(tmp_path: Path, missing: int) -> None:
+    path = tmp_path / "journal"
+    written(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - missing])
+    with Journal(path, CONFIGURATION, resume=True) as journal:
+        assert journal.notice == f"{path}: nothing to resume, starting anew"
+    assert path.read_bytes() == whole
+
+
 def test_a_killed_writer_loses_nothing_that_was_finished(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     program = textwrap.dedent(f"""
@@ -117,6 +133,30 @@ def test_a_finished_journal_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     Journal(path, CONFIGURATION, resume=False).finish()
     assert list(tmp_path.glob("journal")) == []
+
+
+def test_it_is_removed_before_another_run_may_begin_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path, CONFIGURATION, resume=False)
+    there: list[bool] = []
+    release = journal._lock.release
+
+    def watched() -> None:
+        there.append(path.exists())
+        release()
+
+    monkeypatch.setattr(journal._lock, "release", watched)
+    journal.finish()
+    assert there == [False]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("name", ["a folder", "a file/below it"])
+def test_a_path_that_cannot_be_a_journal_is_one_line(tmp_path: Path, name: str, resume: bool) -> None:
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a file").touch()
+    with pytest.raises(JournalError, match=rf"{name}: cannot be (opened|written): \w+"):
+        Journal(tmp_path / name, CONFIGURATION, resume=resume)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
