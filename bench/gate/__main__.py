@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from bench.gate.self_test import SELECT, self_test
 from bench.gate.settings import Settings
 from bench.gate.site import FOLDER
 from bench.journal import Journal, JournalError
+from bench.output import WholeFile
 from bench.presets import PRESETS, get_preset
 from bench.session import progress_bar
 
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _gate(root: Path, options: argparse.Namespace) -> int:
     base, head = resolve(root, options.base), resolve(root, options.head)
     settings = _settings(options, options.select, GATE_BUDGET_S)
+    target = _target(options.json)
     notices = []
     if is_dirty(root):
         notices.append(f"The working tree has uncommitted changes, which are not compared: head is {head}.")
@@ -65,7 +66,7 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
         print(f"gate: {notice}", file=sys.stderr)
     with _journal(root, options, settings, {"kind": "gate", "base": base.commit, "head": head.commit}) as journal:
         document = judge(root, base, head, settings, options.expect, notices, journal, progress_bar)
-        _write(document, options.json)
+        _write(document, target)
         journal.finish()
     _show("gate", options.json, "--markdown", str(options.markdown))
     exit_code: int = document["outcome"]["exit_code"]
@@ -75,10 +76,11 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
 def _self_test(root: Path, options: argparse.Namespace) -> int:
     revision = resolve(root, options.base or options.head)
     settings = _settings(options, options.select or SELECT, TRIAL_BUDGET_S)
+    target = _target(options.json)
     configuration = {"kind": "self-test", "revision": revision.commit, "trials": options.trials}
     with _journal(root, options, settings, configuration) as journal:
         document = self_test(root, revision, settings, options.trials, journal, progress_bar)
-        _write(document, options.json)
+        _write(document, target)
         journal.finish()
     _show("operating", options.json, "-o", str(options.json.parent / "operating"))
     return 0
@@ -122,15 +124,24 @@ def _alone(root: Path) -> Iterator[None]:
         raise GateError(f"{error.filename or path}: {error.strerror}") from None
 
 
-def _write(document: dict[str, Any], path: Path) -> None:
+def _target(path: Path) -> WholeFile | Path:
+    """Where the JSON goes: known before anything is measured to be a place that can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return WholeFile(path) if WholeFile.suits(path) else path
+    except OSError as error:
+        raise GateError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _write(document: dict[str, Any], target: WholeFile | Path) -> None:
     """Whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with open(target, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, allow_nan=False)
+        if isinstance(target, WholeFile):
+            target.keep()
+    except OSError as error:
+        raise GateError(f"{target}: cannot be written: {error.strerror}; --resume does that once it can be") from None
 
 
 def _show(command: str, path: Path, *options: str) -> None:

@@ -122,7 +122,8 @@ class Comparison:
             for index in range(FIRST_LOOKS):
                 what = f"first look {index + 1} of {FIRST_LOOKS}"
                 self._round(what, self._job.benchmarks, self._plan.cycles, self._first)
-            while wanted := self._affordable():
+            # A round that an earlier run has begun was affordable then, and costs little or nothing now.
+            while wanted := self._kept.get(f"round {self.rounds}") or self._affordable():
                 self._round(f"{len(wanted)} not settled", wanted, self._plan.most_cycles, self._fresh)
         return self.results()
 
@@ -144,6 +145,8 @@ class Comparison:
         prefix = f"round {self.rounds}"
         self.rounds += 1
         missing = [name for name in names if self._kept.get(f"{prefix} | {name}") is None]
+        if self._kept.get(prefix) is None:
+            self._kept.append(prefix, list(names))
         if missing:
             job, began = self._job, time.monotonic()
             with (

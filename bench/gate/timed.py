@@ -90,7 +90,9 @@ class Timed:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    """Tensors in memory of this process. As loaded they are the file itself, mapped: two processes that load the same
-    file share its pages, each warms the caches for the other, and both look 3 % faster than a third.
+    """Tensors in memory of this process.
+
+    As loaded they are the file itself, mapped: two processes that load the same file share its pages, each warms the
+    caches for the other, and both look 3 % faster than a third.
     """
     return {key: tensor.clone() for key, tensor in load_file(path).items()}
