@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from routers import registry
 from routers.reference import check_router
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "bench/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "bench/README.md", "bench/gate/README.md")
 EXAMPLES = [
     pytest.param(block, id=f"{page}-{number}")
     for page in PAGES
@@ -61,7 +63,7 @@ def test_files_that_are_named_exist() -> None:
 def test_every_source_file_is_named() -> None:
     readme = (ROOT / "README.md").read_text()
     for package in ("routers", "harness", "bench"):
-        for path in (ROOT / package).glob("*.py"):
+        for path in (ROOT / package).rglob("*.py"):
             named = path.name in readme or path.name.startswith("bench_")
             assert named or path.name == "__init__.py", f"README does not say what {package}/{path.name} is for"
 
@@ -81,6 +83,15 @@ def test_options_that_are_named_exist(pytestconfig: pytest.Config) -> None:
     assert len(options) >= 6
     for option in options:
         assert pytestconfig.getoption(option, default="unknown") != "unknown"
+
+
+def test_options_of_the_gate_that_are_named_exist() -> None:
+    known = subprocess.run([sys.executable, "-m", "bench.gate", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert known.returncode == 0
+    page = (ROOT / "bench" / "gate" / "README.md").read_text()
+    named = set(re.findall(r"(--[a-z][a-z-]+)", page)) - {"--benchmark-compare-fail"}
+    assert len(named) >= 6
+    assert not named - set(re.findall(r"--[a-z-]+", known.stdout))
 
 
 def test_ci_calls_the_readmes_test_command() -> None:
