@@ -20,7 +20,7 @@ from bench.gate.errors import GateError
 from bench.gate.evidence import Rules
 from bench.gate.gate import judge
 from bench.gate.process import WorkerError
-from bench.gate.revisions import find_root, is_dirty, resolve
+from bench.gate.revisions import Revision, changed_files, find_root, is_dirty, resolve
 from bench.gate.self_test import SELECT, self_test
 from bench.gate.settings import Settings
 from bench.gate.site import FOLDER
@@ -57,11 +57,7 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
     base, head = resolve(root, options.base), resolve(root, options.head)
     settings = _settings(options, options.select, GATE_BUDGET_S)
     target = _target(options.json)
-    notices = []
-    if is_dirty(root):
-        notices.append(f"The working tree has uncommitted changes, which are not compared: head is {head}.")
-    if base.commit == head.commit:
-        notices.append("Base and head are the same commit.")
+    notices = _notices(root, base, head)
     for notice in notices:
         print(f"gate: {notice}", file=sys.stderr)
     with _journal(root, options, settings, {"kind": "gate", "base": base.commit, "head": head.commit}) as journal:
@@ -73,11 +69,27 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
     return exit_code
 
 
+def _notices(root: Path, base: Revision, head: Revision) -> list[str]:
+    """What a reader of the result has to know of the two revisions."""
+    notices = []
+    if is_dirty(root):
+        notices.append(f"The working tree has uncommitted changes, which are not compared: head is {head}.")
+    if base.commit == head.commit:
+        notices.append("Base and head are the same commit.")
+    benchmarks = [path for path in changed_files(root, base, head, "bench") if not path.endswith(".md")]
+    if benchmarks:
+        notices.append(f"The benchmarks differ, too ({', '.join(benchmarks)}): a ratio may be theirs.")
+    requirements = changed_files(root, base, head, "pyproject.toml", "constraints.txt")
+    if requirements:
+        notices.append(f"{' and '.join(requirements)} changed: both revisions run on what is installed now.")
+    return notices
+
+
 def _self_test(root: Path, options: argparse.Namespace) -> int:
     revision = resolve(root, options.base or options.head)
     settings = _settings(options, options.select or SELECT, TRIAL_BUDGET_S)
     target = _target(options.json)
-    configuration = {"kind": "self-test", "revision": revision.commit, "trials": options.trials}
+    configuration = {"kind": "self-test", "revision": revision.commit}
     with _journal(root, options, settings, configuration) as journal:
         document = self_test(root, revision, settings, options.trials, journal, progress_bar)
         _write(document, target)
@@ -205,7 +217,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="continue a killed run from its journal")
     add("--journal", default=".benchmarks/gate.jsonl", help="where finished measurements are kept (%(default)s)")
     add("--self-test", action="store_true", help="compare BASE, or HEAD, with itself and with itself made slower")
-    add("--trials", type=_whole, default=40, help="of the self-test (40)")
+    add(
+        "--trials",
+        type=_whole,
+        default=40,
+        help="of the self-test: comparisons of equal code, and half as many of slowed code (40)",
+    )
     return parser
 
 

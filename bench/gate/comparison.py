@@ -16,6 +16,8 @@ from bench.group import Bar
 
 FIRST_LOOKS = 2
 """Rounds of fresh processes that every benchmark gets."""
+MANY = 25
+"""From so many benchmarks on, the first look takes no more than the least cycles."""
 START_S = 6.0
 """What it takes to start three processes, until that has been seen."""
 
@@ -38,14 +40,18 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        cycles: of a benchmark in the first look; in each, every process is visited once.
-        most_cycles: in each round of fresh processes after it.
+        cycles: of a benchmark in the first look, where there are many; in each, every process is visited once.
+        most_cycles: in each round after it, and in the first look where there are few benchmarks.
         budget_s: no round begins that would not end within so many seconds from the start.
     """
 
     cycles: int
     most_cycles: int
     budget_s: float
+
+    def first_cycles(self, benchmarks: int) -> int:
+        """Of each of so many benchmarks: starting three processes takes as long as some hundred cycles."""
+        return min(self.most_cycles, max(self.cycles, self.cycles * MANY // benchmarks))
 
 
 @dataclass(frozen=True)
@@ -72,21 +78,23 @@ class Result:
     """What is known of one benchmark.
 
     Attributes:
-        pairs: those that the verdict rests on.
+        pairs: all of them.
         first: evidence of the first look.
         fresh: evidence of later processes, or None where the first look was enough.
+        every: evidence of all pairs.
         verdict: SLOWER, FASTER, SAME or UNCERTAIN.
     """
 
     pairs: Sequence[Pair]
     first: Evidence
     fresh: Evidence | None
+    every: Evidence
     verdict: str
 
     @property
     def judged(self) -> Evidence:
-        """What the verdict rests on."""
-        return self.fresh or self.first
+        """What the verdict rests on: all pairs can clear, fresh ones alone accuse."""
+        return self.every if self.fresh is None or self.verdict == "SAME" else self.fresh
 
 
 class Comparison:
@@ -119,9 +127,10 @@ class Comparison:
     def run(self) -> dict[str, Result]:
         """The first look, then rounds over what is not settled, as long as there is time."""
         if self._job.benchmarks:
+            cycles = self._plan.first_cycles(len(self._job.benchmarks))
             for index in range(FIRST_LOOKS):
                 what = f"first look {index + 1} of {FIRST_LOOKS}"
-                self._round(what, self._job.benchmarks, self._plan.cycles, self._first)
+                self._round(what, self._job.benchmarks, cycles, self._first)
             # A round that an earlier run has begun was affordable then, and costs little or nothing now.
             while wanted := self._kept.get(f"round {self.rounds}") or self._affordable():
                 self._round(f"{len(wanted)} not settled", wanted, self._plan.most_cycles, self._fresh)
@@ -129,13 +138,16 @@ class Comparison:
 
     def results(self) -> dict[str, Result]:
         """Benchmark -> what the pairs so far say."""
-        first, fresh = weigh(self._first), weigh(self._fresh)
+        pairs = {name: [*self._first[name], *self._fresh[name]] for name in self._job.benchmarks}
+        first, fresh, every = weigh(self._first), weigh(self._fresh), weigh(pairs)
+        rules = self._job.rules
         return {
             name: Result(
-                self._fresh[name] or self._first[name],
+                pairs[name],
                 first[name],
                 fresh.get(name),
-                verdict(first[name], fresh.get(name), self._job.rules),
+                every[name],
+                verdict(first[name], fresh.get(name), every[name], rules),
             )
             for name in first
         }

@@ -99,23 +99,27 @@ def _weigh(pairs: Sequence[Pair], noise_squares: float, typical: float) -> Evide
     )
 
 
-def verdict(first: Evidence, fresh: Evidence | None, rules: Rules) -> str:
+def verdict(first: Evidence, fresh: Evidence | None, every: Evidence, rules: Rules) -> str:
     """SLOWER, FASTER, SAME or UNCERTAIN.
 
     Args:
-        first: the first look, which every benchmark gets. It can clear a benchmark, never accuse it.
-        fresh: from further processes, none of which the first look has seen, or None.
+        first: of the first look, which every benchmark gets. It can help to clear a benchmark, never to accuse it.
+        fresh: of processes after it, or None: what a difference has to be proved in.
+        every: of all pairs together.
         rules: thresholds.
     """
-    judged = fresh or first
-    bound = max(math.log1p(rules.threshold), rules.floor_multiple * judged.floor)
-    enough = fresh is not None and fresh.pairs >= rules.confirmations
-    if enough and judged.ratio.low > bound and first.ratio.estimate > 0:
-        return "SLOWER"
-    if enough and judged.ratio.high < -bound and first.ratio.estimate < 0:
-        return "FASTER"
-    proved_different = judged.ratio.low > bound or judged.ratio.high < -bound
-    margin = math.log1p(rules.margin)
-    if (enough or fresh is None) and not proved_different and -margin < judged.ratio.low <= judged.ratio.high < margin:
+    if fresh is not None and fresh.pairs >= rules.confirmations:
+        bound = _bound(fresh, rules)
+        if fresh.ratio.low > bound and first.ratio.estimate > 0:
+            return "SLOWER"
+        if fresh.ratio.high < -bound and first.ratio.estimate < 0:
+            return "FASTER"
+    bound, margin = _bound(every, rules), math.log1p(rules.margin)
+    proved_different = every.ratio.low > bound or every.ratio.high < -bound
+    if not proved_different and -margin < every.ratio.low <= every.ratio.high < margin:
         return "SAME"
     return "UNCERTAIN"
+
+
+def _bound(evidence: Evidence, rules: Rules) -> float:
+    return max(math.log1p(rules.threshold), rules.floor_multiple * evidence.floor)

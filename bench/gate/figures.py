@@ -83,7 +83,7 @@ Figures = dict[tuple[str, str], float | None]
 
 
 def as_figures(listed: Sequence[Sequence[Any]]) -> Figures:
-    """From a worker's answer. A number that does not exist is None: JSON has no NaN, and a NaN would differ from itself."""
+    """From a worker's answer. No number is None: JSON has no NaN, and a NaN would differ from itself."""
     return {
         (name, figure): value if value is not None and math.isfinite(value) else None for name, figure, value in listed
     }

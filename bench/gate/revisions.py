@@ -63,6 +63,12 @@ def is_dirty(root: Path) -> bool:
     return bool(_git(root, "status", "--porcelain", fault="the state of the working tree cannot be read"))
 
 
+def changed_files(root: Path, base: Revision, head: Revision, *paths: str) -> list[str]:
+    """Of the paths, files and folders, those files that differ."""
+    fault = f"{base} and {head} cannot be compared"
+    return _git(root, "diff", "--name-only", base.commit, head.commit, "--", *paths, fault=fault).splitlines()
+
+
 @contextmanager
 def worktree(root: Path, revision: Revision, path: Path) -> Iterator[Path]:
     """The revision's files at `path`, which is removed in the end; what a killed gate has left there is removed first.

@@ -21,7 +21,7 @@ from bench.gate.site import open_site
 from bench.intervals import CONFIDENCE
 from bench.machine import conditions
 
-SLOWDOWNS = (0.0, 0.02, 0.05, 0.10, 0.20)
+SLOWDOWNS = (0.02, 0.05, 0.10, 0.20)
 SELECT = (
     "(bench_router and random and linear) or (bench_router and contextual and (attention or mlp) and not hadamard) "
     "or ((bench_token or bench_training) and contextual and linear)"
@@ -59,16 +59,16 @@ class Finding:
 def self_test(
     root: Path, revision: Revision, settings: Settings, trials: int, kept: Kept, progress: Progress
 ) -> dict[str, Any]:
-    """Compare a revision with itself: as it is, and with each benchmark slowed by another share in turn.
+    """Compare a revision with itself: as it is, and, every second time, also with its benchmarks made slower.
 
-    A trial is a whole comparison, fresh processes and budget included. In the second half of a trial the benchmarks
-    take turns with the slowdowns, so that after every five trials each has had each.
+    Each is a whole comparison, fresh processes and budget included. The benchmarks take turns with the slowdowns, so
+    that four slowed comparisons show each benchmark with each of them.
 
     Args:
         root: the checkout.
         revision: the code that is compared with itself.
-        settings: of each trial; its budget is a trial's.
-        trials: how many.
+        settings: of each comparison; the budget is one comparison's.
+        trials: how many of equal code; half as many of slowed code.
         kept: finished measurements.
         progress: makes bars.
 
@@ -89,17 +89,21 @@ def self_test(
             return [_finding(name, slowdowns[name], result) for name, result in comparison.run().items()]
 
         for trial in range(trials):
-            equal.append(findings(f"trial {trial + 1} of {trials}, equal", dict.fromkeys(names, 0.0)))
-            turns = {name: SLOWDOWNS[(trial + place) % len(SLOWDOWNS)] for place, name in enumerate(names)}
-            slowed += findings(f"trial {trial + 1} of {trials}, slowed", turns)
+            equal.append(findings(f"equal {trial + 1}", dict.fromkeys(names, 0.0)))
+            if trial % 2:
+                turns = {name: SLOWDOWNS[(trial // 2 + place) % len(SLOWDOWNS)] for place, name in enumerate(names)}
+                slowed += findings(f"slowed {trial // 2 + 1}", turns)
+    every = [*(each for trial in equal for each in trial), *slowed]
     return {
         **header("self-test", settings, before),
         "revision": revision.as_dict(),
         "benchmarks": list(names),
         "elapsed_s": time.monotonic() - began,
         "false_alarms": _false_alarms(equal),
-        "levels": [_level(slowdown, [each for each in slowed if each.slowdown == slowdown]) for slowdown in SLOWDOWNS],
-        "findings": [vars(each) for each in [*(each for trial in equal for each in trial), *slowed]],
+        "levels": [
+            _level(slowdown, [each for each in every if each.slowdown == slowdown]) for slowdown in (0.0, *SLOWDOWNS)
+        ],
+        "findings": [vars(each) for each in every],
     }
 
 
