@@ -55,6 +55,11 @@ def significant(value: Any) -> str:
     return f"{value:.3g}"
 
 
+def mebibytes(value: Any) -> str:
+    """Bytes in MiB."""
+    return DASH if missing(value) else significant(value / (1 << 20))
+
+
 def percent(value: Any) -> str:
     """A share of one, in per cent."""
     return DASH if missing(value) else f"{100 * value:.1f} %"

@@ -21,7 +21,7 @@ from reports.load import load_study
 from reports.study import Entry, Source, Study
 
 THRESHOLD = 0.05
-# As the gate: the noise floor is a typical deviation, of which chance alone makes two or three.
+# One more than the gate takes: the floor of a run says nothing of how the two runs differ.
 FLOOR_MULTIPLE = 3.0
 _DIFFER = "the machines differ, and the times compare them as much as the code"
 _CAVEAT = (

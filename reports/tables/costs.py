@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.errors import MissingDataError
-from reports.show import count, fixed, listing, percent, significant
+from reports.show import count, fixed, listing, mebibytes, percent, significant
 from reports.study import Entry, Study
 from reports.table import Column, Table, interval_column, interval_fields, words
 
@@ -57,8 +57,9 @@ def costs(scenario: str, study: Study) -> Table:
     return Table(
         name=f"costs-{scenario}",
         title=f"Cost: {scenario}",
-        caption=f"{SCENARIOS[scenario].capitalize()}. Throughput counts matrix products only; the peak is what a large "
-        "matrix product reaches on the same machine with the same threads.",
+        caption=f"{SCENARIOS[scenario].capitalize()}. Peak memory: what one call allocates at its worst moment, beyond what "
+        "was there before. Throughput counts matrix products only; its peak is what a large matrix product reaches on "
+        "the same machine with the same threads.",
         frame=pd.DataFrame([_cost_row(entry) for entry in entries]),
         columns=(
             words("Input", "input"),
@@ -67,6 +68,7 @@ def costs(scenario: str, study: Study) -> Table:
             Column("ns/token", ("ns_per_token",), significant),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", significant),
             interval_column("Noise floor", "noise_floor", fixed(3)),
+            Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
             Column("GFLOP/s", ("gflops",), significant),
             Column("Share of peak", ("share_of_peak",), percent),
         ),
@@ -81,6 +83,7 @@ def _cost_row(entry: Entry) -> dict[str, object]:
         "router": entry.router,
         "parameters": entry.parameters,
         "flops": entry.flops,
+        "peak_memory": entry.peak_memory,
         "us_per_call": timing.us_per_call,
         "ns_per_token": timing.ns_per_token,
         **interval_fields("ratio", timing.ratio),

@@ -1,6 +1,19 @@
 import pytest
 
-from reports.show import bounds, count, duration, exact, fixed, interval, listing, percent, ratio, significant, within
+from reports.show import (
+    bounds,
+    count,
+    duration,
+    exact,
+    fixed,
+    interval,
+    listing,
+    mebibytes,
+    percent,
+    ratio,
+    significant,
+    within,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +30,12 @@ def test_three_significant_digits(value, text):
 def test_the_other_forms():
     assert count(49664) == "49,664"
     assert percent(0.125) == "12.5 %"
+
+
+def test_bytes_are_shown_in_mebibytes():
+    assert mebibytes(3 * 2**19) == "1.50"
+    assert mebibytes(0) == "0"
+    assert mebibytes(None) == "–"
     assert fixed(2, signed=True)(-0.5) == "−0.50"
     assert fixed(2, signed=True)(-0.001) == "+0.00"
     assert fixed(2, signed=True)(0.5) == "+0.50"
