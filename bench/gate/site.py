@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -59,4 +60,6 @@ def open_site(root: Path, base: Revision, head: Revision, settings: Settings, ke
                 settings.limit_s,
             )
 
-        yield Site(start, gather_facts(start, checkouts, root / FOLDER / "stored", kept), settings)
+        stored = root / FOLDER / "stored"
+        stack.callback(shutil.rmtree, stored, ignore_errors=True)  # some hundred megabytes
+        yield Site(start, gather_facts(start, checkouts, stored, kept), settings)
