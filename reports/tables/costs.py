@@ -58,8 +58,8 @@ def costs(scenario: str, study: Study) -> Table:
         name=f"costs-{scenario}",
         title=f"Cost: {scenario}",
         caption=f"{SCENARIOS[scenario].capitalize()}. Peak memory: what one call allocates at its worst moment, beyond "
-        "what was there before. Throughput counts matrix products only; its peak is what a large matrix product reaches on "
-        "the same machine with the same threads.",
+        "what was there before. Throughput counts matrix products only; its peak is what a large matrix product "
+        "reaches on the same machine with the same threads.",
         frame=pd.DataFrame([_cost_row(entry) for entry in entries]),
         columns=(
             words("Input", "input"),
