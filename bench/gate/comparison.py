@@ -183,12 +183,13 @@ class Comparison:
             for name, result in results.items()
             if result.verdict == "UNCERTAIN"
         }
-        left = self._plan.budget_s - self.elapsed_s - self._start_s * max(missing.values(), default=0)
-        wanted = []
+        left = self._plan.budget_s - self.elapsed_s
+        wanted, rounds, measuring_s = [], 0, 0.0
         for name in sorted(missing, key=lambda name: -abs(results[name].judged.ratio.estimate)):
+            rounds = max(rounds, missing[name])
             cycle_s = median(pair.cycle_s for pair in results[name].pairs)
-            left -= missing[name] * self._plan.most_cycles * cycle_s
-            if left < 0:
+            measuring_s += missing[name] * self._plan.most_cycles * cycle_s
+            if rounds * self._start_s + measuring_s > left:
                 break
             wanted.append(name)
         return wanted
