@@ -221,6 +221,6 @@ def _parser() -> argparse.ArgumentParser:
         "--trials",
         type=_whole,
         default=40,
-        help="of the self-test: comparisons of equal code, and half as many of slowed code (40)",
+        help="of the self-test: comparisons of equal code, and a third as many of slowed code (40)",
     )
     return parser

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
-from bench.gate.evidence import Evidence, Pair, Rules, verdict, weigh
+from bench.gate.evidence import Evidence, Pair, Rules, typical_noise, verdict, weigh
 from bench.gate.sampling import StartWorker, Trio
 from bench.group import Bar
 
@@ -139,8 +139,10 @@ class Comparison:
     def results(self) -> dict[str, Result]:
         """Benchmark -> what the pairs so far say."""
         pairs = {name: [*self._first[name], *self._fresh[name]] for name in self._job.benchmarks}
-        first, fresh, every = weigh(self._first), weigh(self._fresh), weigh(pairs)
-        rules = self._job.rules
+        if not any(pairs.values()):
+            return {}
+        typical, rules = typical_noise(pairs), self._job.rules
+        first, fresh, every = (weigh(each, typical) for each in (self._first, self._fresh, pairs))
         return {
             name: Result(
                 pairs[name],

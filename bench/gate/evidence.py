@@ -26,7 +26,7 @@ class Pair:
     """One benchmark in one fresh process of head and two of base, measured in turn.
 
     Attributes:
-        ratio: log of head over the geometric mean of the two of base.
+        ratio: log of head over base, mean of the comparisons with its two processes.
         noise: log of the second of base over the first: the same code (A/A).
         base_us: median call of base, microseconds.
         head_us: likewise of head.
@@ -74,17 +74,19 @@ class Rules:
     confirmations: int = 3
 
 
-def weigh(pairs: Mapping[str, Sequence[Pair]]) -> dict[str, Evidence]:
-    """Benchmark -> evidence. How noisy the others are says how far a benchmark's own few pairs can be believed."""
-    squares = {name: [pair.noise**2 for pair in sample] for name, sample in pairs.items() if sample}
-    if not squares:
-        return {}
-    typical = median(fmean(values) for values in squares.values())
-    return {name: _weigh(pairs[name], sum(values), typical) for name, values in squares.items()}
+def typical_noise(pairs: Mapping[str, Sequence[Pair]]) -> float:
+    """The mean square of the noise of equal code, of the benchmark in the middle."""
+    return median(fmean(pair.noise**2 for pair in sample) for sample in pairs.values() if sample)
 
 
-def _weigh(pairs: Sequence[Pair], noise_squares: float, typical: float) -> Evidence:
+def weigh(pairs: Mapping[str, Sequence[Pair]], typical: float) -> dict[str, Evidence]:
+    """Benchmark -> evidence, for those with pairs; `typical_noise` says how far a few of them can be believed."""
+    return {name: _weigh(sample, typical) for name, sample in pairs.items() if sample}
+
+
+def _weigh(pairs: Sequence[Pair], typical: float) -> Evidence:
     n = len(pairs)
+    noise_squares = sum(pair.noise**2 for pair in pairs)
     centre = fmean(pair.ratio for pair in pairs)
     squares = sum((pair.ratio - centre) ** 2 for pair in pairs) + VARIANCE_RATIO * noise_squares
     freedom = (n - 1) + n + PRIOR_PAIRS

@@ -22,6 +22,8 @@ from bench.intervals import CONFIDENCE
 from bench.machine import conditions
 
 SLOWDOWNS = (0.02, 0.05, 0.10, 0.20)
+EQUAL_PER_SLOWED = 3
+"""A comparison of slowed code takes longer and shows five slowdowns at once."""
 SELECT = (
     "(bench_router and random and linear) or (bench_router and contextual and (attention or mlp) and not hadamard) "
     "or ((bench_token or bench_training) and contextual and linear)"
@@ -59,7 +61,7 @@ class Finding:
 def self_test(
     root: Path, revision: Revision, settings: Settings, trials: int, kept: Kept, progress: Progress
 ) -> dict[str, Any]:
-    """Compare a revision with itself: as it is, and, every second time, also with its benchmarks made slower.
+    """Compare a revision with itself: as it is, and, every third time, also with its benchmarks made slower.
 
     Each is a whole comparison, fresh processes and budget included. The benchmarks take turns with the slowdowns, so
     that four slowed comparisons show each benchmark with each of them.
@@ -68,7 +70,7 @@ def self_test(
         root: the checkout.
         revision: the code that is compared with itself.
         settings: of each comparison; the budget is one comparison's.
-        trials: how many of equal code; half as many of slowed code.
+        trials: how many of equal code; a third as many of slowed code.
         kept: finished measurements.
         progress: makes bars.
 
@@ -90,9 +92,10 @@ def self_test(
 
         for trial in range(trials):
             equal.append(findings(f"equal {trial + 1}", dict.fromkeys(names, 0.0)))
-            if trial % 2:
-                turns = {name: SLOWDOWNS[(trial // 2 + place) % len(SLOWDOWNS)] for place, name in enumerate(names)}
-                slowed += findings(f"slowed {trial // 2 + 1}", turns)
+            if trial % EQUAL_PER_SLOWED == EQUAL_PER_SLOWED - 1:
+                turn = trial // EQUAL_PER_SLOWED
+                shares = {name: SLOWDOWNS[(turn + place) % len(SLOWDOWNS)] for place, name in enumerate(names)}
+                slowed += findings(f"slowed {turn + 1}", shares)
     every = [*(each for trial in equal for each in trial), *slowed]
     return {
         **header("self-test", settings, before),
