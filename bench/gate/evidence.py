@@ -66,12 +66,15 @@ class Rules:
         margin: two are the same when they are proved to be less than this apart.
         floor_multiple: a difference has to be larger than so many noise floors, too.
         confirmations: how many pairs of further fresh processes a difference has to be proved in.
+        overruling: how many of them it takes against a first look that leans the other way; all pairs have to prove the
+            difference then.
     """
 
     threshold: float = 0.02
     margin: float = 0.05
     floor_multiple: float = 2.0
     confirmations: int = 3
+    overruling: int = 12
 
 
 def typical_noise(pairs: Mapping[str, Sequence[Pair]]) -> float:
@@ -111,17 +114,17 @@ def verdict(first: Evidence, fresh: Evidence | None, every: Evidence, rules: Rul
         rules: thresholds.
     """
     if fresh is not None and fresh.pairs >= rules.confirmations:
-        bound = _bound(fresh, rules)
-        if fresh.ratio.low > bound and first.ratio.estimate > 0:
-            return "SLOWER"
-        if fresh.ratio.high < -bound and first.ratio.estimate < 0:
-            return "FASTER"
-    bound, margin = _bound(every, rules), math.log1p(rules.margin)
-    proved_different = every.ratio.low > bound or every.ratio.high < -bound
-    if not proved_different and -margin < every.ratio.low <= every.ratio.high < margin:
+        direction = _difference(fresh, rules)
+        overruled = fresh.pairs >= rules.overruling and _difference(every, rules) == direction
+        if direction and (direction * first.ratio.estimate > 0 or overruled):
+            return "SLOWER" if direction > 0 else "FASTER"
+    margin = math.log1p(rules.margin)
+    if not _difference(every, rules) and -margin < every.ratio.low <= every.ratio.high < margin:
         return "SAME"
     return "UNCERTAIN"
 
 
-def _bound(evidence: Evidence, rules: Rules) -> float:
-    return max(math.log1p(rules.threshold), rules.floor_multiple * evidence.floor)
+def _difference(evidence: Evidence, rules: Rules) -> int:
+    """1 where head is proved slower, -1 where it is proved faster, 0 where neither is."""
+    bound = max(math.log1p(rules.threshold), rules.floor_multiple * evidence.floor)
+    return (evidence.ratio.low > bound) - (evidence.ratio.high < -bound)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gate.evidence import Evidence, Pair, Rules, verdict, weigh
+from bench.gate.evidence import Evidence, Pair, Rules, typical_noise, verdict, weigh
 from bench.intervals import Interval
 
 RULES = Rules()
@@ -24,6 +24,11 @@ def pair(ratio: float, noise: float) -> Pair:
 PAIRS = st.lists(st.builds(pair, LOG, LOG), min_size=1, max_size=6)
 
 
+def weighed(pairs: Mapping[str, list[Pair]]) -> dict[str, Evidence]:
+    """By the noise of these pairs themselves."""
+    return weigh(pairs, typical_noise(pairs))
+
+
 def evidence(estimate: float, reach: float = 0.01, *, floor: float = 0.001, pairs: int = 3) -> Evidence:
     """Of logs."""
     interval = Interval(estimate, estimate - reach, estimate + reach)
@@ -31,7 +36,7 @@ def evidence(estimate: float, reach: float = 0.01, *, floor: float = 0.001, pair
 
 
 def test_two_pairs_of_one_benchmark_by_hand() -> None:
-    found = weigh({"a": [pair(0.10, 0.02), pair(0.06, -0.04)]})["a"]
+    found = weighed({"a": [pair(0.10, 0.02), pair(0.06, -0.04)]})["a"]
     # Mean ratio 0.08. Squares about it: 2 * 0.02² = 0.0008. Noise: 0.02² + 0.04² = 0.0020, whose mean, 0.0010, is the
     # run's typical one, too. Head scatters with 3/4 of that variance. Degrees of freedom: 1 + 2 + 4 (the prior) = 7.
     # Variance (0.0008 + 0.75 * 0.0020 + 4 * 0.75 * 0.0010) / 7 = 0.0053 / 7, of the mean of two: / 2.
@@ -49,7 +54,7 @@ def test_two_pairs_of_one_benchmark_by_hand() -> None:
 
 
 def test_one_pair_by_hand_among_another() -> None:
-    found = weigh({"a": [pair(0.0, 0.01)], "b": [pair(0.0, 0.03)]})
+    found = weighed({"a": [pair(0.0, 0.01)], "b": [pair(0.0, 0.03)]})
     # Typical: the median of 0.0001 and 0.0009 is 0.0005. a has 0 + 1 + 4 = 5 degrees of freedom.
     reach = 2.570582 * math.sqrt((0.75 * 0.0001 + 4 * 0.75 * 0.0005) / 5)
     assert found["a"].ratio.high == pytest.approx(reach, rel=1e-6)
@@ -57,16 +62,16 @@ def test_one_pair_by_hand_among_another() -> None:
 
 
 def test_nothing_measured_weighs_nothing() -> None:
-    assert weigh({}) == {}
-    assert weigh({"a": []}) == {}
-    assert weigh({"a": [], "b": [pair(0.0, 0.01)]}).keys() == {"b"}
+    assert weigh({}, typical=0.01) == {}
+    assert weigh({"a": []}, typical=0.01) == {}
+    assert weighed({"a": [], "b": [pair(0.0, 0.01)]}).keys() == {"b"}
 
 
 @given(PAIRS, st.floats(1, 10), st.integers(0, 5))
 def test_more_noise_never_makes_an_interval_narrower(sample: list[Pair], factor: float, which: int) -> None:
     noisier, which = list(sample), which % len(sample)
     noisier[which] = replace(sample[which], noise=sample[which].noise * factor)
-    before, after = weigh({"a": sample})["a"], weigh({"a": noisier})["a"]
+    before, after = weighed({"a": sample})["a"], weighed({"a": noisier})["a"]
     assert after.ratio.high - after.ratio.low >= (before.ratio.high - before.ratio.low) * (1 - 1e-12)
     assert after.floor >= before.floor * (1 - 1e-12)
 
@@ -75,7 +80,7 @@ def test_more_noise_never_makes_an_interval_narrower(sample: list[Pair], factor:
 def test_an_interval_is_around_its_estimate_and_wider_where_the_others_are_noisy(sample: list[Pair]) -> None:
     quiet = [replace(each, noise=each.noise / 100) for each in sample]
     noisy = {name: [pair(0.0, 0.4), pair(0.0, -0.3)] for name in "bcd"}
-    alone, among = weigh({"a": quiet})["a"], weigh({"a": quiet} | noisy)["a"]
+    alone, among = weighed({"a": quiet})["a"], weighed({"a": quiet} | noisy)["a"]
     assert among.ratio.low <= among.ratio.estimate <= among.ratio.high
     assert among.ratio.estimate == alone.ratio.estimate
     assert among.ratio.high > alone.ratio.high
@@ -84,7 +89,8 @@ def test_an_interval_is_around_its_estimate_and_wider_where_the_others_are_noisy
 
 def judged(first: list[Pair], fresh: list[Pair], others: dict[str, list[Pair]]) -> str:
     """The verdict on one benchmark among others."""
-    looks, later, every = (weigh({"a": sample} | others) for sample in (first, fresh, first + fresh))
+    typical = typical_noise({"a": first + fresh} | others)
+    looks, later, every = (weigh({"a": sample} | others, typical) for sample in (first, fresh, first + fresh))
     return verdict(looks["a"], later.get("a"), every["a"], RULES)
 
 
@@ -102,8 +108,8 @@ def test_head_and_base_exchanged_exchange_slower_and_faster(
 
 @given(PAIRS, st.floats(-0.5, 0.5))
 def test_a_shift_of_all_ratios_shifts_the_interval(sample: list[Pair], shift: float) -> None:
-    before = weigh({"a": sample})["a"].ratio
-    after = weigh({"a": [replace(each, ratio=each.ratio + shift) for each in sample]})["a"].ratio
+    before = weighed({"a": sample})["a"].ratio
+    after = weighed({"a": [replace(each, ratio=each.ratio + shift) for each in sample]})["a"].ratio
     assert after.estimate == pytest.approx(before.estimate + shift, abs=1e-9)
     assert after.high - after.low == pytest.approx(before.high - before.low, abs=1e-9)
 
@@ -168,6 +174,14 @@ def test_rules_are_the_users() -> None:
     assert verdict(*slower, replace(RULES, floor_multiple=100.0)) == "UNCERTAIN"
 
 
+def test_a_first_look_that_leans_the_other_way_is_overruled_by_twelve_pairs() -> None:
+    against, slower, every = evidence(-0.01), evidence(0.08, pairs=11), evidence(0.07, pairs=13)
+    assert verdict(against, slower, every, RULES) == "UNCERTAIN"
+    slower = replace(slower, pairs=12)
+    assert verdict(against, slower, every, RULES) == "SLOWER"
+    assert verdict(against, slower, evidence(0.025, pairs=14), RULES) == "SAME"  # all together prove nothing
+
+
 NOTHING: Mapping[str, list[Pair]] = defaultdict(list)
 
 
@@ -181,13 +195,16 @@ def simulate(truth: float, benchmarks: int, rounds: int = 6, sd: float = 0.02) -
 
     looks = {str(index): [draw(), draw()] for index in range(benchmarks)}
     fresh: dict[str, list[Pair]] = {name: [] for name in looks}
-    first = weigh(looks)
+    first = weighed(looks)
     verdicts = {name: verdict(first[name], None, first[name], RULES) for name in looks}
     for _ in range(rounds):
         unsettled = [name for name in looks if verdicts[name] == "UNCERTAIN"]
         for name in unsettled:
             fresh[name].append(draw())
-        later, every = (weigh({name: more[name] + fresh[name] for name in unsettled}) for more in (NOTHING, looks))
+        typical = typical_noise({name: looks[name] + fresh[name] for name in looks})
+        later, every = (
+            weigh({name: more[name] + fresh[name] for name in unsettled}, typical) for more in (NOTHING, looks)
+        )
         verdicts |= {name: verdict(first[name], later[name], every[name], RULES) for name in unsettled}
     return list(verdicts.values())
 

@@ -36,14 +36,14 @@ def tried(repository: Any, local_workers: Any, memory: Any, no_bar: Any) -> Tria
     return run
 
 
-def test_every_benchmark_gets_every_slowdown_once_in_eight_trials(tried: Trial) -> None:
-    document = tried(8)
+def test_every_benchmark_gets_every_slowdown_once_in_twelve_trials(tried: Trial) -> None:
+    document = tried(12)
     assert SLOWDOWNS == (0.02, 0.05, 0.10, 0.20)
     levels = {level["slowdown"]: level for level in document["levels"]}
     assert list(levels) == [0.0, *SLOWDOWNS]
-    assert [level["trials"] for level in levels.values()] == [8 * len(NAMES)] + 4 * [len(NAMES)]
-    # First the eight trials of equal code, then the four with slowdowns.
-    equal, slowed = document["findings"][: 8 * len(NAMES)], document["findings"][8 * len(NAMES) :]
+    assert [level["trials"] for level in levels.values()] == [12 * len(NAMES)] + 4 * [len(NAMES)]
+    # First the twelve trials of equal code, then the four with slowdowns.
+    equal, slowed = document["findings"][: 12 * len(NAMES)], document["findings"][12 * len(NAMES) :]
     assert {finding["slowdown"] for finding in equal} == {0.0}
     assert Counter((finding["benchmark"], finding["slowdown"]) for finding in slowed) == {
         (name, slowdown): 1 for name in NAMES for slowdown in SLOWDOWNS
@@ -54,10 +54,10 @@ def test_every_benchmark_gets_every_slowdown_once_in_eight_trials(tried: Trial) 
         assert levels[slowdown]["verdicts"] == {"SLOWER": 3}
         assert levels[slowdown]["estimate"]["mean"] == pytest.approx(1 + slowdown, rel=0.005)
         assert 0 < levels[slowdown]["estimate"]["sd"] < 0.01
-    assert (levels[0.0]["found"], levels[0.0]["verdicts"]) == (0, {"SAME": 24})
+    assert (levels[0.0]["found"], levels[0.0]["verdicts"]) == (0, {"SAME": 36})
     false_alarms = document["false_alarms"]
-    assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (8, 0, 24)
-    assert false_alarms["verdicts"] == {"SAME": 24}
+    assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (12, 0, 36)
+    assert false_alarms["verdicts"] == {"SAME": 36}
     assert (document["kind"], document["benchmarks"]) == ("self-test", NAMES)
     assert document["revision"]["subject"] == "as it is"
 
@@ -109,14 +109,14 @@ def test_a_part_of_a_journal(memory: Any) -> None:
 def test_interrupted_anywhere_it_goes_on_with_what_is_kept(tried: Trial, memory: Any, tmp_path: Path) -> None:
     script = {"benchmarks": NAMES[:2], "log": str(tmp_path / "log")}
     whole = memory()
-    expected = tried(2, whole, **script)
+    expected = tried(3, whole, **script)
     for n in range(0, whole.appended, 5):
         broken = memory(fail_at=n)
         with pytest.raises(KeyboardInterrupt):
-            tried(2, broken, **script)
+            tried(3, broken, **script)
         resumed = memory(broken.results)
         random.seed(n)
-        document = tried(2, resumed, **script)
+        document = tried(3, resumed, **script)
         for key in ("benchmarks", "false_alarms"):
             assert document[key] == expected[key]
         counts = [(level["trials"], level["verdicts"]) for level in document["levels"]]
@@ -124,6 +124,6 @@ def test_interrupted_anywhere_it_goes_on_with_what_is_kept(tried: Trial, memory:
         kept = {key: value for key, value in broken.results.items() if not key.endswith("elapsed")}
         assert resumed.results.items() >= kept.items()
     (tmp_path / "log").unlink()
-    again = tried(2, memory(whole.results), **script)
+    again = tried(3, memory(whole.results), **script)
     assert again["findings"] == expected["findings"]
     assert '"load"' not in (tmp_path / "log").read_text()
