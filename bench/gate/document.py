@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from scipy.stats import t as student_t
-
 from bench.gate.catalogue import Benchmark
 from bench.gate.comparison import Result
 from bench.gate.facts import Facts
 from bench.gate.figures import CHECK, TIME, Expectations, Moved, compare_figures
 from bench.gate.sampling import BASE, HEAD
-from bench.intervals import CONFIDENCE, Interval
+from bench.intervals import Interval
 
 SCHEMA = 1
 NO_REGRESSION, REGRESSION, NOTHING_TO_COMPARE = 0, 1, 3
@@ -97,14 +95,12 @@ def _as_ratio(logs: Interval) -> dict[str, float]:
 
 
 def _geometric_mean(results: Mapping[str, Result]) -> dict[str, float] | None:
-    """Over all that were timed, from the first look, which took them all alike; the interval is over benchmarks."""
+    """Over all that were timed, from the first look, which took them all alike.
+
+    Without an interval: the benchmarks of a round share its processes, and are not so many independent ratios.
+    """
     logs = [result.first.ratio.estimate for result in results.values()]
-    if len(logs) < 2:
-        return None
-    centre = fmean(logs)
-    spread = math.sqrt(sum((log - centre) ** 2 for log in logs) / (len(logs) - 1) / len(logs))
-    reach = float(student_t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1)) * spread
-    return _as_ratio(Interval(centre, centre - reach, centre + reach))
+    return {"estimate": math.exp(fmean(logs))} if len(logs) > 1 else None
 
 
 def _outcome(rows: Sequence[Mapping[str, Any]], facts: Facts, moved: Sequence[Moved]) -> dict[str, Any]:
