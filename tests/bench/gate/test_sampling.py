@@ -81,7 +81,7 @@ def test_everybody_comes_first_about_as_often() -> None:
 
 
 def test_skewed_noise_is_no_difference(tmp_path: Path) -> None:
-    """Equal code with rare slow calls: the median of head over the mean of two would lie 2 % off."""
+    """Equal code with rare slow calls: the median of head over the mean of two lies 3 % off."""
     generator = random.Random(0)
 
     def durations() -> list[int]:
