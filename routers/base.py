@@ -62,6 +62,11 @@ class Router(nn.Module, ABC):
         self.straight_through = straight_through
         self.check_finite = check_finite
 
+    @property
+    def tolerance(self) -> float:
+        """How far a probability may be from the float64 reference: float32's rounding, or that of a coarser kernel."""
+        return 1e-5
+
     @abstractmethod
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """Routing probabilities (…, D) -> (…, E), float32 on the simplex whatever the input's dtype.
@@ -84,6 +89,13 @@ class Router(nn.Module, ABC):
             ValueError: the last axis is not D, or, with `check_finite`, a value is NaN or infinite.
         """
         return self.select(probs=self.compute_router_probabilities(self.flatten(hidden_states)))
+
+    def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
+        """Logits of all experts, (T, D) -> (T, E), with a gradient for each: what a router is fitted by.
+
+        A variant that masks experts before its softmax overrides this; log p, of one that has no logits.
+        """
+        return self(hidden_states).router_logits  # type: ignore[no-any-return]  # nn.Module calls are Any
 
     def flatten(self, hidden_states: Tensor) -> Tensor:
         """Checked tokens, (T, D) or (B, S, D) -> (T, D)."""

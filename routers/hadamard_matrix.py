@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -32,19 +33,29 @@ def hadamard_rows(hidden_size: int, first: int, count: int) -> Tensor:
     Raises:
         ValueError: the matrix has too few rows.
     """
-    with torch.device("cpu"):
-        matrix = hadamard_matrix(hidden_size)
-        if matrix is None:
-            matrix = _sylvester(1 << (hidden_size - 1).bit_length())[:, :hidden_size]
-        rows = matrix[first : first + count].clone()
-        orthogonal = torch.equal(rows @ rows.T, hidden_size * torch.eye(len(rows)))
+    rows, orthogonal = _construct_rows(hidden_size, first, count)
     if len(rows) < count:
         raise ValueError(f"a Hadamard matrix for hidden_size {hidden_size} has no rows {first} to {first + count - 1}")
     if not orthogonal:
         warnings.warn(
             f"no Hadamard matrix of order {hidden_size}: rows cut from a larger one are not orthogonal", stacklevel=2
         )
-    return rows
+    return rows.clone()
+
+
+@lru_cache(maxsize=8)
+def _construct_rows(hidden_size: int, first: int, count: int) -> tuple[Tensor, bool]:
+    """The rows, or as many as there are, and whether they are orthogonal.
+
+    Kept, because each layer of a model asks for the same ones. Nobody else holds what is kept, so that a router may
+    change its own.
+    """
+    with torch.device("cpu"):
+        matrix = hadamard_matrix(hidden_size)
+        if matrix is None:
+            matrix = _sylvester(1 << (hidden_size - 1).bit_length())[:, :hidden_size]
+        rows = matrix[first : first + count].clone()
+        return rows, torch.equal(rows @ rows.T, hidden_size * torch.eye(len(rows)))
 
 
 def _sylvester(order: int) -> Tensor:

@@ -55,12 +55,14 @@ class Routing(ABC):
             raise ValueError("this routing carries neither probabilities nor logits")
         return expert_softmax(self.logits)
 
-    @cached_property
+    @property
     def router_logits(self) -> Tensor:
         """(T, E) the logits, or log p of a router that has probabilities alone: softmax(log p) = p."""
         if self.logits is not None:
             return self.logits
-        probs = self.router_probs
+        # Not cached, and the field itself where there is one: `cached_property` takes a lock on Python 3.11, at which a
+        # compiled graph breaks.
+        probs = self.router_probs if self.probs is None else self.probs
         return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
 
     @property

@@ -44,9 +44,14 @@ class SelfSupervisedRouter(LogitRouter):
         """Features s = g(x), equation (20): (…, D) -> (…, F)."""
         return self.features(as_parameter_dtype(hidden_states, self.logit_proj.weight))  # type: ignore[no-any-return]  # nn.Module calls are Any
 
+    def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
+        """W s + b of equation (21) before its mask, (…, D) -> (…, E)."""
+        logits: Tensor = self.logit_proj(self.extract(hidden_states))
+        return logits
+
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E), −∞ outside the K largest: their softmax is the masked and renormalised distribution."""
-        logits = self.logit_proj(self.extract(hidden_states))
+        logits = self.unmasked_logits(hidden_states)
         largest = logits.topk(self.top_k, dim=-1)
         return torch.full_like(logits, -torch.inf).scatter(-1, largest.indices, largest.values)
 

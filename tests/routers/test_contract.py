@@ -86,6 +86,15 @@ def test_batches_and_rows_of_tokens_agree(router_name, batch, sequence, make_rou
     torch.testing.assert_close(probs.reshape(-1, E), of_rows.router_probs)
 
 
+def test_what_it_is_fitted_by_decides_as_it_does(router_name, make_router, random_tokens):
+    router, tokens = make_router(router_name, spread=0.3), random_tokens(21, D)
+    logits = router.unmasked_logits(tokens)
+    assert logits.shape == (21, E)
+    assert logits.isfinite().all()
+    selected = token_choice(router(tokens)).selected_experts
+    assert torch.equal(logits.topk(router.top_k).indices.sort(dim=-1).values, selected.sort(dim=-1).values)
+
+
 def test_is_deterministic(router_name, make_router, random_tokens):
     router, tokens = make_router(router_name), random_tokens(65, D)
     assert torch.equal(router(tokens).router_probs, router(tokens).router_probs)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import routers.hadamard_matrix
 from routers.hadamard_matrix import hadamard_matrix, hadamard_rows
 
 # Paley's primes: q mod 4 = 3
@@ -58,6 +59,31 @@ def test_rows_are_those_of_the_matrix(first, count):
 def test_rows_share_no_memory_with_the_matrix_they_are_cut_from():
     rows = hadamard_rows(768, 1, 8)
     assert rows.untyped_storage().nbytes() == 8 * 768 * 4
+
+
+def test_the_matrix_is_made_once_for_all_layers_of_a_model(monkeypatch):
+    made = []
+
+    def count(order):
+        made.append(order)
+        return hadamard_matrix(order)
+
+    monkeypatch.setattr("routers.hadamard_matrix.hadamard_matrix", count)
+    routers.hadamard_matrix._construct_rows.cache_clear()
+    first, *others = (hadamard_rows(192, 1, 128) for _ in range(24))
+    assert made == [192]
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_router_may_change_its_rows_and_others_keep_theirs():
+    hadamard_rows(192, 1, 8).zero_()
+    assert torch.equal(hadamard_rows(192, 1, 8), hadamard_matrix(192)[1:9])
+
+
+def test_cut_rows_without_orthogonality_warn_each_time():
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="no Hadamard matrix of order 6"):
+            hadamard_rows(6, 1, 3)
 
 
 def test_cut_rows_are_taken_with_a_warning():
