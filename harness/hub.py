@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from harness.fetch import AssetError
+from harness.memory import StoredTensor
 
 _PATTERNS = ["*.json", "*.txt", "*.safetensors"]
 # `*` matches slashes too: without this, weights converted for other runtimes would come along.
@@ -32,8 +34,12 @@ class _Answer:
     error: Exception | None = None
 
 
-def hub_snapshot(name: str) -> Path:
+def hub_snapshot(name: str, *, admit: Callable[[Iterable[StoredTensor]], None] | None = None) -> Path:
     """The directory of the model's newest files, downloaded or from the hub's local cache.
+
+    Args:
+        name: owner/model.
+        admit: is given the headers of the weights before they are downloaded, and raises if they are not wanted.
 
     Raises:
         AssetError: no such name, no access, no safetensors, or no hub and nothing cached.
@@ -48,6 +54,8 @@ def hub_snapshot(name: str) -> Path:
     commit = answer.commit
     if commit and not any(file.endswith(".safetensors") and "/" not in file for file in answer.files):
         raise AssetError(f"{name}: the hub's model has no *.safetensors; pickled weights are refused")
+    if commit and admit:
+        admit(_headers(name, commit))
     try:
         return Path(
             snapshot_download(
@@ -65,6 +73,18 @@ def hub_snapshot(name: str) -> Path:
         raise AssetError(f"{name}: {reason}") from error
     except Exception as error:  # the transport's own errors, whichever library carries them
         raise AssetError(f"{name}: the download from the hub failed ({_first_line(error)})") from error
+
+
+def _headers(name: str, commit: str) -> list[StoredTensor]:
+    try:
+        files = HfApi().get_safetensors_metadata(name, revision=commit).files_metadata
+    except Exception as error:  # the transport's own errors, and the hub's for files it cannot read
+        raise AssetError(f"{name}: the hub does not give the sizes of its weights ({_first_line(error)})") from error
+    return [
+        StoredTensor(tensor, info.dtype, tuple(info.shape))
+        for file in files.values()
+        for tensor, info in file.tensors.items()
+    ]
 
 
 def _ask(name: str) -> _Answer:
