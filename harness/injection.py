@@ -5,23 +5,23 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from harness.calibration import Calibration
+from harness.distillation import Fit
+from harness.initialisers import INITIALISERS, Succession
 from harness.moe_blocks import MoEBlock, find_moe_blocks
-from harness.router_gate import RouterGate, copy_linear
-from routers import Router, create_router
-
-INITIALISERS: dict[str, Callable[[RouterGate, nn.Module], None]] = {
-    "random": lambda gate, original: None,
-    "original": copy_linear,
-}
-"""How a new router begins: (gate, original) -> None."""
+from harness.recipe import Recipe
+from harness.recording import record_logits, record_original
+from harness.router_gate import RouterGate
+from harness.wrappers import bare_model, inside, is_adapted
+from routers import Router
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +48,17 @@ class Replacement:
     """Routers in place of a model's own, until `restore` or the end of the `with` block.
 
     Attributes:
+        model: the transformers model.
         replaced: in the model's order.
+        fits: path of the block -> what its router's fitting came to, where it was distilled.
     """
 
-    def __init__(self, model: nn.Module, replaced: list[Replaced]) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, replaced: list[Replaced], fits: Mapping[str, Fit] | None = None) -> None:
+        self.model = bare_model(model)
         self.replaced = tuple(replaced)
+        self.fits = dict(fits or {})
         for each in replaced:
+            record_logits(each.gate)
             setattr(each.block.module, each.block.gate_name, each.gate)
 
     @property
@@ -76,13 +80,13 @@ class Replacement:
 
     def restore(self) -> None:
         """Put the very same gates back where the new ones still are; a second call does nothing."""
-        recording = any(getattr(module, "_output_capturing_hooks_installed", False) for module in self._model.modules())
+        recording = any(getattr(module, "_output_capturing_hooks_installed", False) for module in self.model.modules())
         for each in self.replaced:
             if each.block.gate is each.gate:
                 setattr(each.block.module, each.block.gate_name, each.original)
                 if recording:
                     # The model has looked for its gates, which it does once, while this one was away.
-                    _record_logits(each.original)
+                    record_original(each.original)
 
     def __enter__(self) -> Replacement:
         return self
@@ -100,6 +104,7 @@ def replace_routers(
     top_k: int | None = None,
     initialise: str = "random",
     layers: Collection[int] | None = None,
+    calibration: Calibration | Sequence[Tensor] | None = None,
     **options: Any,
 ) -> Replacement:
     """Put a router into every Mixture-of-Experts block of a model; experts, shared experts and wiring stay.
@@ -112,8 +117,10 @@ def replace_routers(
         model: a transformers model of one of `harness.moe_blocks.FAMILIES`.
         router: a registered name.
         top_k: K; as the model had it, unless given.
-        initialise: "random", or "original": a linear router with the old gate's weights.
+        initialise: "random"; "original", a linear router with the old gate's weights; or "distilled", fitted to the old
+            gate.
         layers: numbers of the layers to replace; all that have experts, unless given.
+        calibration: for "distilled", the token ids of lines of text, (S,) int64 each, or a `Calibration` of them.
         **options: the router's own, and those of `Router`.
 
     Raises:
@@ -123,16 +130,20 @@ def replace_routers(
     if initialise not in INITIALISERS:
         raise ValueError(f"unknown initialisation {initialise!r}; there are: {', '.join(INITIALISERS)}")
     blocks = _chosen(find_moe_blocks(model), layers)
-    gates: dict[int, RouterGate] = {}
+    successions: dict[int, Succession] = {}
     for block in blocks:
-        original = block.gate
-        if isinstance(original, RouterGate):
-            raise ValueError(f"{block.name}: its router was replaced already; restore that first")
-        if id(original) not in gates:
-            gates[id(original)] = gate = _make_gate(block, router, top_k, options)
-            INITIALISERS[initialise](gate, original)
-            _record_logits(gate)
-    return Replacement(model, [Replaced(block, block.gate, gates[id(block.gate)]) for block in blocks])
+        refuse_replaced(block)
+        if id(block.gate) not in successions:
+            successions[id(block.gate)] = Succession(block.gate, _make_gate(block, router, top_k, options))
+    if calibration is not None and not isinstance(calibration, Calibration):
+        calibration = Calibration(calibration)
+    fits = INITIALISERS[initialise](model, list(successions.values()), calibration)
+    by_gate = dict(zip(successions, fits, strict=False))  # no initialiser but one fits anything
+    return Replacement(
+        model,
+        [Replaced(block, block.gate, successions[id(block.gate)].gate) for block in blocks],
+        {block.name: by_gate[id(block.gate)] for block in blocks if id(block.gate) in by_gate},
+    )
 
 
 def _chosen(blocks: list[MoEBlock], layers: Collection[int] | None) -> list[MoEBlock]:
@@ -145,34 +156,34 @@ def _chosen(blocks: list[MoEBlock], layers: Collection[int] | None) -> list[MoEB
     return [block for block in blocks if block.layer in layers]
 
 
-def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str, Any]) -> RouterGate:
-    with torch.device(_device(block)):
-        router = create_router(
-            name,
-            hidden_size=block.hidden_size,
-            num_experts=block.num_experts,
-            top_k=block.top_k if top_k is None else top_k,
-            **{"norm_topk_prob": block.norm_topk_prob} | options,
+def refuse_replaced(block: MoEBlock) -> None:
+    """Raise a ValueError where a block's gate is not the model's own, or is an adapter's business."""
+    gate = block.gate
+    if isinstance(inside(gate, trained=True), RouterGate):
+        raise ValueError(f"{block.name}: its router was replaced already; restore that first")
+    if is_adapted(gate):
+        raise ValueError(
+            f"{block.name}.{block.gate_name}: an adapter stands around it ({type(gate).__name__}); replace or load the "
+            "routers first, then add the adapter"
         )
-    return RouterGate(router.train(block.module.training), block.scaling).train(block.module.training)
 
 
-def _device(block: MoEBlock) -> torch.device:
+def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str, Any]) -> RouterGate:
+    recipe = Recipe(
+        name,
+        block.hidden_size,
+        block.num_experts,
+        block.top_k if top_k is None else top_k,
+        {"norm_topk_prob": block.norm_topk_prob} | options,
+    )
+    with torch.device(gate_device(block)):
+        router = recipe.make()
+    return RouterGate(router, recipe, block.scaling).train(block.module.training)
+
+
+def gate_device(block: MoEBlock) -> torch.device:
     """That of the gate; a quantised one has buffers alone."""
     for tensors in (block.gate.parameters(), block.gate.buffers(), block.module.parameters()):
         for tensor in tensors:
             return tensor.device
     return torch.get_default_device()
-
-
-def _record_logits(gate: nn.Module) -> None:
-    """Let transformers record what the gate gives as router logits, once.
-
-    It finds its own gates by their class when it records for the first time. This is the hook that it installs then; it
-    has no public name.
-    """
-    from transformers.utils.output_capturing import install_output_capuring_hook
-
-    hooks = [getattr(hook, "__name__", "") for hook in gate._forward_hooks.values()]
-    if "output_capturing_hook" not in hooks:
-        install_output_capuring_hook(gate, "router_logits", 0)

@@ -6,38 +6,18 @@ Axes: D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from harness.sizes import read_sizes
+from harness.wrappers import bare_model
+
 EXPERTS = "experts"
 GATES = ("gate", "router")
 """What families call the module that decides; gpt-oss says `router`."""
-
-SIZES: dict[str, tuple[str, ...]] = {
-    "hidden_size": (
-        "gate.hidden_dim",
-        "gate.in_features",
-        "gate.weight.shape.1",
-        "experts.hidden_dim",
-        "experts.hidden_size",
-        "experts.0.gate_proj.in_features",
-        "config.hidden_size",
-    ),
-    "num_experts": (
-        "gate.num_experts",
-        "gate.out_features",
-        "gate.weight.shape.0",
-        "experts.num_experts",
-        "config.num_experts",
-        "config.num_local_experts",
-        "config.n_routed_experts",
-    ),
-    "top_k": ("gate.top_k", "block.top_k", "config.num_experts_per_tok"),
-}
-"""Where each size is looked for, in order: a quantised gate has no `weight` of its shape, a fused one no features."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +80,13 @@ def find_moe_blocks(model: nn.Module) -> list[MoEBlock]:
     """Every block with experts and a gate, in the model's order.
 
     Args:
-        model: with a `config` that names its `model_type`, as transformers' models have.
+        model: with a `config` that names its `model_type`, as transformers' models have, or what PEFT made of one.
 
     Raises:
-        ValueError: no block, an unknown family, or a size that no attribute gives; with the attributes looked for.
+        ValueError: no block, an unknown family, or a size that no attribute gives or two give differently; with the
+            attributes looked for.
     """
+    model = bare_model(model)
     found = list(_with_experts(model))
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
@@ -132,7 +114,7 @@ def _with_experts(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 def _describe(name: str, module: nn.Module, gate_name: str, config: Any, family: Family) -> MoEBlock:
     gate = getattr(module, gate_name)
     places = {"gate": gate, "experts": getattr(module, EXPERTS), "block": module, "config": config}
-    sizes = {size: _sniff(name, size, paths, places) for size, paths in SIZES.items()}
+    sizes = read_sizes(name, places)
     norm_topk_prob = family.norm_topk_prob
     if norm_topk_prob is None:
         norm_topk_prob = bool(getattr(gate, "norm_topk_prob", getattr(config, "norm_topk_prob", False)))
@@ -140,24 +122,3 @@ def _describe(name: str, module: nn.Module, gate_name: str, config: Any, family:
     numbers = re.findall(r"(?:^|\.)(\d+)(?=\.|$)", name)
     layer = int(numbers[-1]) if numbers else None
     return MoEBlock(name, module, gate_name, layer, norm_topk_prob=norm_topk_prob, scaling=scaling, **sizes)
-
-
-def _sniff(name: str, size: str, paths: tuple[str, ...], places: Mapping[str, Any]) -> int:
-    for path in paths:
-        first, *rest = path.split(".")
-        value = places[first]
-        for step in rest:
-            value = _step(value, step)
-        if isinstance(value, int):
-            return value
-    raise ValueError(f"{name}: its {size} is said by none of {', '.join(paths)}")
-
-
-def _step(value: Any, step: str) -> Any:
-    """An attribute, or an item where the step is a number; None where there is none."""
-    if not step.isdigit():
-        return getattr(value, step, None)
-    try:
-        return value[int(step)]
-    except (TypeError, IndexError, KeyError):
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from harness.recipe import Recipe
 from routers import Router, TokenChoice
 
 
@@ -20,12 +21,14 @@ class RouterGate(nn.Module):
 
     Args:
         router: chooses experts for tokens.
+        recipe: what the router was made of, which is saved with it.
         scaling: multiplies all weights (DeepSeek-V3's `routed_scaling_factor`).
     """
 
-    def __init__(self, router: Router, scaling: float = 1.0) -> None:
+    def __init__(self, router: Router, recipe: Recipe, scaling: float = 1.0) -> None:
         super().__init__()
         self.router = router
+        self.recipe = recipe
         self.scaling = scaling
         # What transformers and others read off a gate.
         self.top_k = router.top_k
@@ -48,7 +51,9 @@ class RouterGate(nn.Module):
         weights = routing.routing_weights
         if self.scaling != 1.0:
             weights = weights * self.scaling
-        return routing.router_logits, weights.to(hidden_states.dtype), routing.selected_experts
+        # The field itself where there is one: torch.compile breaks its graph at the lock of a cached property.
+        logits = routing.router_logits if routing.logits is None else routing.logits
+        return logits, weights.to(hidden_states.dtype), routing.selected_experts
 
     def extra_repr(self) -> str:
         """The scaling, where there is one."""

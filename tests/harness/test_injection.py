@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +16,8 @@ from torch import nn
 from harness.injection import replace_routers
 from harness.moe_blocks import FAMILIES, find_moe_blocks
 from harness.router_gate import RouterGate
-from routers import LogitRouter, Router, list_routers, registry
+from harness.saved_routers import load_routers, save_routers
+from routers import LogitRouter, Router, hadamard_matrix, list_routers, registry
 from routers.routing import Routing
 
 HIDDEN, EXPERTS, TOP_K, LAYERS = 32, 4, 2, 2
@@ -193,6 +196,88 @@ def test_gradient_checkpointing_gives_the_same_gradients(qwen: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
 
 
+def test_checkpointing_again_keeps_the_auxiliary_losses_own_gradients(qwen: Any) -> None:
+    # reentrant checkpointing would drop them without a word
+    def gradients() -> list[torch.Tensor]:
+        qwen.zero_grad()
+        qwen(IDS, output_router_logits=True).aux_loss.backward()
+        return [parameter.grad.clone() for parameter in replacement.replaced[1].router.parameters()]
+
+    with replace_routers(qwen, "linear") as replacement:
+        qwen.train()
+        plain = gradients()
+        qwen.activation_checkpointing_enable()
+        again = gradients()
+    assert all(gradient.abs().sum() > 0 for gradient in plain)
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+
+
+@pytest.fixture
+def compiler() -> Iterator[Any]:
+    """Clean before and after: what was compiled in one test is nothing to another."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield torch._dynamo.utils.counters
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    ("name", "recording"), [("attention", False), ("attention", True), ("hybrid", True), ("self_supervised", True)]
+)
+def test_a_compiled_model_stays_one_graph(qwen: Any, name: str, recording: bool, compiler: Any) -> None:
+    assert qwen.config._experts_implementation == "grouped_mm"
+    options = {"output_router_logits": recording}
+    with replace_routers(qwen, name), torch.no_grad():
+        expected = qwen(IDS, **options)
+        compiled = torch.compile(qwen, backend="eager", dynamic=False)(IDS, **options)
+    assert torch.equal(compiled.logits, expected.logits)
+    assert compiler["graph_break"] == {}
+    assert compiler["stats"]["unique_graphs"] == 1
+    if recording:
+        assert torch.equal(compiled.aux_loss, expected.aux_loss)
+
+
+def test_gradients_go_through_a_compiled_model(compiler: Any) -> None:
+    qwen = make_model("qwen2_moe", num_hidden_layers=1)
+
+    def gradients(model: Any) -> list[torch.Tensor]:
+        qwen.zero_grad()
+        model(IDS, labels=IDS).loss.backward()
+        return [parameter.grad.clone() for parameter in replacement.replaced[0].router.parameters()]
+
+    with replace_routers(qwen, "linear") as replacement:
+        expected = gradients(qwen)
+        torch.testing.assert_close(gradients(torch.compile(qwen, backend="aot_eager", dynamic=False)), expected)
+
+
+def test_compiled_blocks_record_for_a_model_that_is_not(qwen: Any, compiler: Any) -> None:
+    with replace_routers(qwen, "linear"), torch.no_grad():
+        expected = qwen(IDS, output_router_logits=True).router_logits
+        for layer in qwen.model.layers:
+            layer.mlp.compile(backend="eager", dynamic=False)
+        recorded = qwen(IDS, output_router_logits=True).router_logits
+    assert len(recorded) == LAYERS
+    assert all(torch.equal(a, b) for a, b in zip(recorded, expected, strict=True))
+
+
+def test_restored_it_is_saved_and_loaded_as_ever(qwen: Any, tmp_path: Path) -> None:
+    before = logits_of(qwen)
+    replace_routers(qwen, "mlp").restore()
+    qwen.save_pretrained(tmp_path)
+    assert torch.equal(logits_of(transformers.AutoModelForCausalLM.from_pretrained(tmp_path)), before)
+
+
+def test_replaced_it_is_saved_and_loaded_with_its_routers_beside(qwen: Any, tmp_path: Path) -> None:
+    # A plain from_pretrained goes on with random gates; load_routers puts the saved routers in their place.
+    replace_routers(qwen, "mlp")
+    qwen.save_pretrained(tmp_path)
+    save_routers(qwen, tmp_path)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert not torch.equal(logits_of(loaded), logits_of(qwen))
+    load_routers(loaded, tmp_path)
+    assert torch.equal(logits_of(loaded), logits_of(qwen))
+
+
 def test_a_float32_router_in_a_bfloat16_model(model: Any) -> None:
     model.to(torch.bfloat16)
     with replace_routers(model, "mlp") as replacement:
@@ -218,6 +303,8 @@ def test_blocks_that_share_a_gate_share_its_successor(qwen: Any) -> None:
     with replace_routers(qwen, "linear") as replacement:
         first, second = replacement.routers.values()
         assert first is second
+        assert logits_of(qwen).isfinite().all()
+    assert qwen.model.layers[1].mlp.gate is qwen.model.layers[0].mlp.gate
 
 
 def test_blocks_may_share_their_experts(qwen: Any) -> None:
@@ -226,6 +313,17 @@ def test_blocks_may_share_their_experts(qwen: Any) -> None:
         first, second = replacement.routers.values()
         assert first is not second
         assert logits_of(qwen).isfinite().all()
+    assert qwen.model.layers[1].mlp.experts is qwen.model.layers[0].mlp.experts
+
+
+def test_a_block_that_stands_in_two_layers_is_replaced_once(qwen: Any) -> None:
+    qwen.model.layers[1].mlp = qwen.model.layers[0].mlp
+    before = logits_of(qwen)
+    with replace_routers(qwen, "linear") as replacement:
+        assert list(replacement.routers) == ["model.layers.0.mlp"]
+        recorded = qwen.model(IDS, output_router_logits=True).router_logits
+        assert len(recorded) == LAYERS
+    assert torch.equal(logits_of(qwen), before)
 
 
 def test_the_report_names_every_block(qwen: Any) -> None:
@@ -238,15 +336,30 @@ def test_modes_follow_the_model(qwen: Any) -> None:
     assert not replace_routers(qwen, "linear").replaced[0].router.training
 
 
-def test_a_large_model_on_the_meta_device() -> None:
+@pytest.fixture(scope="module")
+def large() -> Any:
     with torch.device("meta"):
-        large = {"num_hidden_layers": 24, "num_experts": 60, "hidden_size": 2048, "num_experts_per_tok": 4}
-        config = transformers.AutoConfig.for_model("qwen2_moe", **(COMMON | CONFIGS["qwen2_moe"] | large))
-        model = transformers.AutoModelForCausalLM.from_config(config)
-    replacement = replace_routers(model, "attention")
+        sizes = {"num_hidden_layers": 24, "num_experts": 60, "hidden_size": 2048, "num_experts_per_tok": 4}
+        return make_model("qwen2_moe", **sizes)
+
+
+@pytest.mark.parametrize("name", list_routers())
+def test_a_large_model_on_the_meta_device(large: Any, name: str) -> None:
+    replacement = replace_routers(large, name)
     assert len(replacement.replaced) == 24
-    devices = {p.device.type for router in replacement.routers.values() for p in router.parameters()}
-    assert devices == {"meta"}
+    assert all(p.is_meta for router in replacement.routers.values() for p in router.parameters())
+    replacement.restore()
+
+
+def test_its_hadamard_matrix_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(hadamard_matrix, "hadamard_matrix", made.append)  # None: rows are then cut, with a warning
+    hadamard_matrix._construct_rows.cache_clear()
+    with torch.device("meta"):
+        model = make_model("qwen2_moe", num_hidden_layers=24)
+    replace_routers(model, "mlp_hadamard", width=3)
+    assert made == [HIDDEN]
+    hadamard_matrix._construct_rows.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -323,3 +436,29 @@ def test_a_copy_of_a_replaced_model_works(qwen: Any) -> None:
         twin = copy.deepcopy(qwen)
         assert torch.equal(logits_of(twin), logits_of(qwen))
     assert isinstance(twin.model.layers[0].mlp.gate, nn.Module)
+
+
+def test_a_distilled_start_says_what_it_came_to(qwen: Any) -> None:
+    before = logits_of(qwen)
+    replacement = replace_routers(qwen, "linear", initialise="distilled", calibration=list(IDS))
+    assert list(replacement.fits) == list(replacement.routers)
+    assert all(fit.agreement[1] >= fit.agreement[0] for fit in replacement.fits.values())
+    # Twelve tokens that it knows by heart.
+    torch.testing.assert_close(logits_of(qwen), before, atol=0.2, rtol=0.2)
+    assert replace_routers(make_model("qwen2_moe"), "linear").fits == {}
+
+
+@pytest.mark.parametrize(
+    ("initialise", "calibration", "line"),
+    [
+        ("distilled", None, "needs calibration="),
+        ("distilled", [], "calibration= is empty"),
+        ("random", [IDS[0]], "for initialise='distilled' alone"),
+        ("original", [IDS[0]], "for initialise='distilled' alone"),
+    ],
+)
+def test_calibration_goes_with_a_distilled_start(qwen: Any, initialise: str, calibration: Any, line: str) -> None:
+    before = logits_of(qwen)
+    with pytest.raises(ValueError, match=line):
+        replace_routers(qwen, "linear", initialise=initialise, calibration=calibration)
+    assert torch.equal(logits_of(qwen), before)

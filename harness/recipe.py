@@ -1,0 +1,106 @@
+"""What a router was made of, enough to make it again. Axes: D hidden size, E experts, K experts per token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from routers import Router, create_router, get_router_class
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A router's name, sizes and options.
+
+    Attributes:
+        name: a registered one.
+        hidden_size: D.
+        num_experts: E.
+        top_k: K as it was asked for; a router may take another.
+        options: the router's own and those of `Router`.
+    """
+
+    name: str
+    hidden_size: int
+    num_experts: int
+    top_k: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> Router:
+        """A new router.
+
+        Raises:
+            ValueError: an unknown name, or a value that the router refuses.
+            TypeError: an option that the router does not have.
+        """
+        return create_router(
+            self.name,
+            hidden_size=self.hidden_size,
+            num_experts=self.num_experts,
+            top_k=self.top_k,
+            **self.options,
+        )
+
+    def make_aside(self) -> Router:
+        """A new router on the CPU; the random numbers that are drawn later are those that they would have been."""
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            return self.make()
+
+    def class_path(self) -> str:
+        """Module and name of the class that is registered under the name.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        router_class = get_router_class(self.name)
+        return f"{router_class.__module__}.{router_class.__qualname__}"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those options that are tensors."""
+        return {name: value for name, value in self.options.items() if isinstance(value, Tensor)}
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; of a tensor its place alone, null.
+
+        Raises:
+            ValueError: an option that JSON cannot carry.
+        """
+        options = {name: None if isinstance(value, Tensor) else value for name, value in self.options.items()}
+        for name, value in options.items():
+            try:
+                same = _as_tuples(json.loads(json.dumps(value, allow_nan=False))) == _as_tuples(value)
+            except (TypeError, ValueError):
+                same = False
+            if not same:
+                raise ValueError(f"router {self.name!r}: its option {name} = {value!r} cannot be written as JSON")
+        return {
+            "router": self.name,
+            "class": self.class_path(),
+            "hidden_size": self.hidden_size,
+            "num_experts": self.num_experts,
+            "top_k": self.top_k,
+            "options": options,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
+        """The recipe that was written; sequences in its options come back as tuples.
+
+        Raises:
+            KeyError: something is missing.
+        """
+        options = {name: _as_tuples(value) for name, value in content["options"].items()} | dict(tensors)
+        return cls(content["router"], content["hidden_size"], content["num_experts"], content["top_k"], options)
+
+
+def _as_tuples(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_as_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _as_tuples(item) for key, item in value.items()}
+    return value
