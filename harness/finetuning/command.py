@@ -1,0 +1,173 @@
+"""The command line: python -m harness finetune --router attention --model embedded --steps 50."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from harness.assets import AssetError
+from harness.finetuning.campaign import Campaign
+from harness.finetuning.processes import is_main_process, launched_processes
+from harness.finetuning.run import Material
+from harness.finetuning.settings import (
+    FROZEN,
+    STOCK,
+    TRAINED,
+    UNTRAINED,
+    FinetuneError,
+    Plan,
+    Settings,
+    make_plans,
+)
+from harness.initialisers import INITIALISERS
+from harness.language_model import list_language_models, resolve_language_model
+from harness.passages import load_passages
+from routers import get_router_class, list_routers, register_from_path
+
+MISTAKE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+ALL = "all"
+QUICK = Settings(
+    steps=10, log_every=2, train_lines=40, held_out_windows=2, calibration_windows=16, max_length=64, quick=True
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fine-tunes; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # peft asks transformers by a name that goes away; nobody here can do anything about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    try:
+        return _finetune(options)
+    except (FinetuneError, AssetError) as error:
+        print(f"finetune: {' '.join(str(error).split())}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("finetune: interrupted; --resume goes on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _finetune(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    starts = options.initialise or ["random"]  # an appending option cannot have it as its default
+    plans = make_plans(_routers(options.router), starts, range(options.seeds), _trainings(options))
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    asset = resolve_language_model(options.model)
+    campaign = Campaign(Material(asset, load_passages(), settings), options.output, resume=options.resume)
+    for number, plan in enumerate(plans, 1):
+        entry = campaign.done(plan)
+        if entry is None:
+            _say(f"{number}/{len(plans)} {plan.name}")
+            entry = campaign.carry_out(plan)
+            campaign.write(plans)
+        _say(f"{number}/{len(plans)} {_summary(plan, entry)}")
+    _say(f"wrote {campaign.write(plans)}; python -m reports {options.output / 'finetune.json'} shows it")
+    return 0
+
+
+def _say(line: str) -> None:
+    if is_main_process():
+        print(line, flush=True)
+
+
+def _summary(plan: Plan, entry: dict[str, Any]) -> str:
+    perplexity, losses = entry["perplexity"], entry["losses"]
+    figures = [f"held-out perplexity {perplexity['before']:.2f}"]
+    if losses:
+        figures = [
+            f"loss {losses[0]['loss']:.4f} -> {losses[-1]['loss']:.4f}",
+            f"held-out perplexity {perplexity['before']:.2f} -> {perplexity['after']:.2f}",
+        ]
+    return f"{plan.name}: {', '.join(figures)}, {entry['seconds']:.0f} s"
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
+    chosen = {name: value for name, value in given.items() if value is not None and name != "quick"}
+    settings = replace(QUICK if options.quick else Settings(), **chosen)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise FinetuneError("device is cuda, and this machine has none")
+    if options.seeds < 1:
+        raise FinetuneError(f"seeds is {options.seeds}, expected at least 1")
+    if launched_processes() > 1 and options.threads is None:
+        options.threads = 1
+    return settings
+
+
+def _routers(names: Sequence[str]) -> list[str]:
+    """Names and paths as given; `all` stands for the model's own and every registered router."""
+    found: list[str] = []
+    for name in names:
+        try:
+            if ":" in name:
+                found.append(register_from_path(name))
+            elif name == ALL:
+                found += [STOCK, *list_routers()]
+            else:
+                if name != STOCK:
+                    get_router_class(name)
+                found.append(name)
+        except ValueError as error:
+            raise FinetuneError(str(error)) from None
+    return list(dict.fromkeys(found))
+
+
+def _trainings(options: argparse.Namespace) -> tuple[str, ...]:
+    if options.untrained:
+        return (UNTRAINED,)
+    return (TRAINED, FROZEN) if options.control else (TRAINED,)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness finetune",
+        description="Fine-tune a Mixture-of-Experts language model with its routers replaced: LoRA on q, k, v and o, "
+        "the routers in full. Exit codes: 0 all runs are finished; 2 a mistake, said in one line; 130 interrupted.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    models = ", ".join(list_language_models())
+    parser.add_argument(
+        "--router",
+        action="append",
+        required=True,
+        help=f"a registered name, {STOCK} (the model's own), {ALL}, package.module:Class or path/to/file.py:Class; "
+        "may be repeated",
+    )
+    parser.add_argument("--model", default="embedded", help=f"{models}, a directory, or a name on the hub")
+    parser.add_argument(
+        "--initialise",
+        action="append",
+        choices=sorted(INITIALISERS),
+        help="how routers begin (random); may be repeated",
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0")
+    parser.add_argument("--control", action="store_true", help="every run again with frozen routers")
+    parser.add_argument("--untrained", action="store_true", help="evaluate each start, train nothing")
+    parser.add_argument("--quick", action="store_true", help="seconds, to see that everything works")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/finetune"), metavar="DIR", help="where")
+    parser.add_argument("--resume", action="store_true", help="go on with the runs in that folder")
+    parser.add_argument("--threads", type=int, help="torch's threads; 1 where several processes are launched")
+    for field in fields(Settings):
+        if field.name != "quick":
+            parser.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=type(field.default),
+                default=argparse.SUPPRESS,
+                help=f"({field.default})",
+            )
+    return parser

@@ -1,0 +1,125 @@
+"""What is fine-tuned, how, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+STOCK = "stock"
+"""Stands for the model's own gates where a router is named."""
+
+TRAINED, FROZEN, UNTRAINED = "trained", "frozen", "untrained"
+"""Whether the routers learn. Frozen is the control: what LoRA does without them. Untrained: the start is evaluated, and
+nothing learns."""
+
+
+class FinetuneError(Exception):
+    """A user's mistake, or files that cannot be used: one line that names them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all runs of a fine-tuning.
+
+    The paper's own values, where it gives them (III-G, III-H): LoRA of rank 8 on q, k, v and o with 5 % dropout, 100
+    lines of Shakespeare of at most 256 tokens, batches of 2 accumulated 4 times, 50 steps, logged every 10. Its
+    learning rate and LoRA alpha are lost from the text; those here are ours.
+
+    Attributes:
+        steps: of the optimiser.
+        batch_size: lines in a batch, of one process.
+        gradient_accumulation_steps: batches in a step.
+        max_length: tokens of a line; what goes beyond is cut off.
+        learning_rate: of the LoRA weights.
+        router_learning_rate: of the routers.
+        lora_rank: r.
+        lora_alpha: LoRA's contribution is scaled by alpha / r.
+        lora_dropout: share of LoRA's inputs that are dropped.
+        load_balancing_coefficient: of E Σ f P in the loss, see `LoadBalance`.
+        log_every: steps between two entries of the log, and between two checkpoints.
+        train_lines: how many lines are trained on.
+        held_out_windows: perplexity is taken on so many passages of `max_length` tokens, of other works.
+        calibration_windows: a distilled start is fitted on so many passages of 64 tokens, of yet others.
+        device: "cpu" or "cuda".
+        quick: a run to see that everything works; its numbers mean nothing.
+    """
+
+    steps: int = 50
+    batch_size: int = 2
+    gradient_accumulation_steps: int = 4
+    max_length: int = 256
+    learning_rate: float = 3e-4
+    router_learning_rate: float = 3e-3
+    lora_rank: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.05
+    load_balancing_coefficient: float = 0.01
+    log_every: int = 10
+    train_lines: int = 100
+    held_out_windows: int = 10
+    calibration_windows: int = 256
+    device: str = "cpu"
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            _expect(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
+        _expect("max_length", self.max_length, "at least 2, a token and the next", self.max_length >= 2)
+        for name in ("learning_rate", "router_learning_rate"):
+            _expect(name, getattr(self, name), "above 0", getattr(self, name) > 0)
+        _expect("lora_dropout", self.lora_dropout, "from 0 up to, not including, 1", 0 <= self.lora_dropout < 1)
+        coefficient = self.load_balancing_coefficient
+        _expect("load_balancing_coefficient", coefficient, "at least 0", coefficient >= 0)
+
+
+_COUNTS = (
+    "steps",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "lora_rank",
+    "lora_alpha",
+    "log_every",
+    "train_lines",
+    "held_out_windows",
+    "calibration_windows",
+)
+
+
+def _expect(name: str, value: object, expected: str, holds: bool) -> None:
+    if not holds:
+        raise FinetuneError(f"{name} is {value}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run.
+
+    Attributes:
+        router: a registered name, or `STOCK`.
+        initialise: how the router begins, see `harness.initialisers.INITIALISERS`; "original" for the model's own.
+        seed: of the router's weights, of LoRA's, of dropout and of the order of lines.
+        router_training: `TRAINED`, `FROZEN` or `UNTRAINED`.
+    """
+
+    router: str
+    initialise: str
+    seed: int
+    router_training: str
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return f"{self.router}-{self.initialise}-{self.seed}-{self.router_training}"
+
+
+def make_plans(
+    routers: Sequence[str], initialise: Sequence[str], seeds: Sequence[int], trainings: Sequence[str]
+) -> list[Plan]:
+    """Every run: seed by seed, so that a stopped fine-tuning has compared all routers on the seeds it came to."""
+    combinations = product(seeds, trainings, initialise, routers)
+    plans = (
+        Plan(router, "original" if router == STOCK else start, seed, training)
+        for seed, training, start, router in combinations
+    )
+    return list(dict.fromkeys(plans))  # the model's own gates begin in one way only

@@ -1,0 +1,124 @@
+"""The load-balancing loss and its gradient, for one process and as the sum over several."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from harness.finetuning import balance
+from harness.finetuning.balance import LoadBalance
+from routers.losses import switch_loss
+from routers.metrics import coefficient_of_variation, max_violation, tokens_per_expert
+
+EXPERTS, TOP_K, HIDDEN = 4, 2, 6
+
+
+class Gate(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(EXPERTS, HIDDEN))
+
+    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        logits = hidden_states @ self.weight.T
+        top = logits.softmax(-1).topk(TOP_K)
+        return logits, top.values, top.indices
+
+
+@pytest.fixture
+def gates() -> dict[str, Gate]:
+    torch.manual_seed(0)
+    return {"first": Gate(), "second": Gate()}
+
+
+def listen(watch: LoadBalance, gates: dict[str, Gate], tokens: torch.Tensor, mask: torch.Tensor | None = None) -> None:
+    with watch.listening(mask):
+        for gate in gates.values():
+            gate(tokens)
+
+
+def test_it_is_the_mean_of_the_gates_switch_losses(gates: dict[str, Gate]) -> None:
+    tokens, watch = torch.randn(50, HIDDEN), LoadBalance(gates)
+    listen(watch, gates, tokens)
+    each = []
+    for gate in gates.values():
+        logits, _, experts = gate(tokens)
+        each.append(switch_loss(logits.softmax(-1), experts, alpha=1.0))
+    assert torch.allclose(watch.loss(), torch.stack(each).mean())
+
+
+def test_padding_does_not_count(gates: dict[str, Gate]) -> None:
+    tokens, watch = torch.randn(2, 5, HIDDEN), LoadBalance(gates)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    listen(watch, gates, tokens.flatten(0, 1), mask)
+    masked = watch.loss()
+    listen(watch, gates, torch.cat([tokens[0], tokens[1, :2]]))
+    assert torch.equal(masked, watch.loss())
+
+
+def test_it_hears_nothing_outside(gates: dict[str, Gate]) -> None:
+    watch = LoadBalance(gates)
+    listen(watch, gates, torch.randn(5, HIDDEN))
+    first = watch.loss()
+    gates["first"](torch.randn(7, HIDDEN))
+    assert torch.equal(first, watch.loss())
+    assert not gates["first"]._forward_hooks
+    with pytest.raises(ValueError, match="no gate was heard"):
+        LoadBalance(gates).loss()
+
+
+def test_at_balance_it_is_one() -> None:
+    gate = Gate()
+    with torch.no_grad():
+        gate.weight.copy_(torch.eye(EXPERTS, HIDDEN) * 1e-6)
+    watch = LoadBalance({"gate": gate})
+    # Token t prefers experts t and t + 1, all alike otherwise.
+    tokens = torch.zeros(EXPERTS, HIDDEN)
+    for token in range(EXPERTS):
+        tokens[token, [token, (token + 1) % EXPERTS]] = 1
+    listen(watch, {"gate": gate}, tokens)
+    assert watch.loss().item() == pytest.approx(1.0, abs=1e-5)
+    assert watch.take_statistics() == {"max_violation": 0.0, "load_cv": 0.0}
+
+
+def test_statistics_are_those_of_all_tokens_since_the_last_call(gates: dict[str, Gate]) -> None:
+    watch, batches = LoadBalance(gates), [torch.randn(9, HIDDEN), torch.randn(4, HIDDEN)]
+    for batch in batches:
+        listen(watch, gates, batch)
+        watch.loss()
+    counts = [tokens_per_expert(gate(torch.cat(batches))[2], EXPERTS) for gate in gates.values()]
+    expected = torch.stack([max_violation(count) for count in counts]).mean()
+    spread = torch.stack([coefficient_of_variation(count) for count in counts]).mean()
+    assert watch.take_statistics() == {"max_violation": pytest.approx(expected), "load_cv": pytest.approx(spread)}
+    listen(watch, gates, batches[0])
+    watch.loss()
+    assert watch.take_statistics() != {"max_violation": pytest.approx(expected), "load_cv": pytest.approx(spread)}
+
+
+def test_the_mean_over_processes_is_the_loss_of_their_tokens_together(
+    gates: dict[str, Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In value and in gradient, for processes with different numbers of tokens."""
+    parts = [torch.randn(9, HIDDEN), torch.randn(4, HIDDEN)]
+    listen(whole := LoadBalance(gates), gates, torch.cat(parts))
+    expected = whole.loss()
+    expected.backward()
+    gradient = gates["first"].weight.grad
+    assert gradient is not None
+
+    sent: list[torch.Tensor] = []
+    monkeypatch.setattr(balance, "process_count", lambda: 2)
+    monkeypatch.setattr(balance, "all_reduce_sum", lambda values: sent.append(values) or values)
+    for part in parts:
+        listen(watch := LoadBalance(gates), gates, part)
+        watch.loss()
+    monkeypatch.setattr(balance, "all_reduce_sum", lambda values: sent[0] + sent[1])
+    losses, gradients = [], []
+    for part in parts:
+        gates["first"].weight.grad = None
+        listen(watch := LoadBalance(gates), gates, part)
+        losses.append(watch.loss())
+        losses[-1].backward()
+        gradients.append(gates["first"].weight.grad)
+    assert torch.allclose(torch.stack(losses).mean(), expected)
+    assert torch.allclose((gradients[0] + gradients[1]) / 2, gradient)

@@ -1,0 +1,161 @@
+"""The command line, in processes of their own: killed, continued, launched twice side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.finetuning import command
+from harness.finetuning.command import INTERRUPTED, MISTAKE, main
+
+ROOT = Path(__file__).parents[3]
+SMALL = ["--steps", "6", "--log-every", "2", "--gradient-accumulation-steps", "2", "--train-lines", "24"]
+SMALL += ["--held-out-windows", "3", "--calibration-windows", "4", "--max-length", "16", "--learning-rate", "0.01"]
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    runs = json.loads((folder / "finetune.json").read_text())["runs"]
+    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in runs]
+
+
+def arguments(model: Path, folder: Path, *more: str) -> list[str]:
+    return ["finetune", "--router", "linear", "--model", str(model), "-o", str(folder), *SMALL, *more]
+
+
+def start(arguments: Sequence[str], launcher: Sequence[str] = ("-m", "harness")) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.Popen(
+        [sys.executable, *launcher, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    assert main(arguments(tiny_model, folder)[1:]) == 0
+    return folder
+
+
+def test_the_document_says_what_was_done(whole: Path) -> None:
+    document = json.loads((whole / "finetune.json").read_text())
+    assert (document["kind"], document["schema"]) == ("fine-tuning", 1)
+    assert document["model"]["layers"] == [0, 1]
+    assert document["model"]["num_experts"] == 4
+    assert document["settings"]["steps"] == 6
+    assert document["settings"]["processes"] == 1
+    assert document["original"]["perplexity"] > 1
+    (entry,) = document["runs"]
+    assert entry["class"] == "routers.linear.LinearRouter"
+    assert [loss["step"] for loss in entry["losses"]] == [2, 4, 6]
+
+
+def test_killed_it_goes_on_to_the_same_curve(tiny_model: Path, whole: Path, tmp_path: Path) -> None:
+    process = start(arguments(tiny_model, tmp_path))
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/checkpoint-*/seal.json")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not list(tmp_path.glob("runs/*/run.json"))
+    assert main(arguments(tiny_model, tmp_path, "--resume", "--threads", "1")[1:]) == 0
+    assert curve(tmp_path) == curve(whole)
+
+
+def test_interrupted_it_says_how_to_go_on(tiny_model: Path, tmp_path: Path) -> None:
+    process = start(arguments(tiny_model, tmp_path, "--steps", "10000"))
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/checkpoint-*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert output.splitlines()[-1] == "finetune: interrupted; --resume goes on"
+    assert "Traceback" not in output
+
+
+def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_model: Path, tmp_path: Path) -> None:
+    """The loss, the load-balancing loss and the load of a step are those of all its lines, wherever they are read."""
+    same = ["--steps", "2", "--log-every", "1", "--lora-dropout", "0", "--load-balancing-coefficient", "1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(arguments(tiny_model, one, *same, "--batch-size", "4")[1:]) == 0
+    # Without --multi_gpu accelerate starts one process on a CPU, whatever number it is given.
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "harness"]
+    process = start(arguments(tiny_model, two, *same, "--batch-size", "2"), launcher)
+    output, _ = process.communicate(timeout=170)
+    assert process.returncode == 0, output
+    assert json.loads((two / "finetune.json").read_text())["settings"]["processes"] == 2
+    (alone,), (together,) = curve(one), curve(two)
+    for first, second in zip(alone["losses"], together["losses"], strict=True):
+        assert second == pytest.approx(first, rel=1e-4)
+    assert together["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4)
+
+
+def test_finished_runs_are_not_repeated(
+    tiny_model: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command.Campaign, "carry_out", None)
+    before = (whole / "finetune.json").read_text()
+    assert main(arguments(tiny_model, whole, "--resume")[1:]) == 0
+    assert "1/1 linear-random-0-trained: loss" in capsys.readouterr().out
+    assert json.loads((whole / "finetune.json").read_text())["runs"] == json.loads(before)["runs"]
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ([], "has runs already; --resume goes on with them, -o names another folder"),
+        (["--resume", "--steps", "7"], r"made otherwise (different: settings.steps)"),
+        (["--router", "nonsense"], "unknown router 'nonsense'; there are: "),
+        (["--router", "nowhere.py:Router"], "nowhere.py"),
+        (["--batch-size", "0"], "batch_size is 0, expected at least 1"),
+        (["--seeds", "0"], "seeds is 0, expected at least 1"),
+        (["--model", "no/such-model-here"], "no/such-model-here"),
+        (["--device", "cuda"], "device is cuda"),
+        (["--resume", "--held-out-windows", "10000000"], "held_out_windows: count is 10000000, the text has"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    more: list[str], line: str, tiny_model: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tiny_model, whole, *more)[1:]) == MISTAKE
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.startswith("finetune: ")
+    assert error.count("\n") == 1
+
+
+def test_another_runs_file_is_refused(
+    tiny_model: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run,) = whole.glob("runs/*/run.json")
+    kept = run.read_text()
+    try:
+        run.write_text(kept[: len(kept) // 2])
+        assert main(arguments(tiny_model, whole, "--resume")[1:]) == MISTAKE
+        assert "run.json: not the file of this run" in capsys.readouterr().err
+    finally:
+        run.write_text(kept)
+
+
+def test_quick_takes_less_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = command._parser().parse_args(["--router", "linear", "--quick", "--steps", "3"])
+    settings = command._settings(options)
+    assert (settings.quick, settings.steps, settings.train_lines) == (True, 3, command.QUICK.train_lines)
+    assert not command._settings(command._parser().parse_args(["--router", "linear"])).quick

@@ -1,0 +1,162 @@
+"""A run trains what it should, and a run that was interrupted goes on as though it had not been."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback, set_seed
+
+from harness.adapters import load_adapter
+from harness.finetuning import trainer as trainer_module
+from harness.finetuning.run import Material, add_lora, run
+from harness.finetuning.settings import FROZEN, STOCK, TRAINED, UNTRAINED, FinetuneError, Plan, Settings
+from harness.finetuning.trainer import RouterTrainer
+from harness.injection import replace_routers
+from harness.language_model import load_language_model
+from harness.moe_blocks import find_moe_blocks
+from harness.perplexity import perplexity
+from harness.saved_routers import load_routers
+from routers import create_router, list_routers
+from routers.routing import TokenChoice
+
+
+def token_choice(name: str) -> bool:
+    router = create_router(name, hidden_size=16, num_experts=4, top_k=2)
+    return isinstance(router(torch.randn(3, 16)), TokenChoice)
+
+
+class Interrupt(TrainerCallback):
+    def __init__(self, step: int, event: str) -> None:
+        self.step = step
+        setattr(self, event, self._raise)
+
+    def _raise(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def whole(material: Material, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run that nobody interrupted."""
+    return without_time(run(Plan("mlp", "random", 3, TRAINED), material, tmp_path_factory.mktemp("whole")))
+
+
+def without_time(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "seconds"}
+
+
+@pytest.mark.parametrize("name", [STOCK, *filter(token_choice, list_routers())])
+def test_every_router_is_fine_tuned(name: str, material: Material, tmp_path: Path) -> None:
+    short = dataclasses.replace(material, settings=dataclasses.replace(material.settings, steps=3))
+    start = "original" if name == STOCK else "random"
+    entry = run(Plan(name, start, 0, TRAINED), short, tmp_path)
+    assert [loss["step"] for loss in entry["losses"]] == [2, 3]
+    assert 0 < entry["losses"][0]["loss"] < 10
+    assert entry["losses"][0]["load_balancing_loss"] > 0
+    assert entry["perplexity"]["after"] != entry["perplexity"]["before"]
+    assert 0 <= entry["agreement"]["before"] <= 1
+    assert (entry["agreement"]["before"] == 1) == (name == STOCK or name == "hadamard_unconstrained")
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_frozen_routers_stay_as_they_are_and_lora_does_not(material: Material, tmp_path: Path) -> None:
+    entries = {
+        training: run(Plan("linear", "random", 0, training), material, tmp_path / training)
+        for training in (TRAINED, FROZEN)
+    }
+    set_seed(0)
+    drawn = replace_routers(load_language_model(material.asset).model, "linear").routers
+    for training in entries:
+        saved = load_routers(load_language_model(material.asset).model, tmp_path / training / "adapter").routers
+        same = [torch.equal(drawn[name].weight, router.weight) for name, router in saved.items()]
+        assert all(same) if training == FROZEN else not any(same)
+    trained, frozen = entries[TRAINED], entries[FROZEN]
+    assert trained["trained_parameters"] - frozen["trained_parameters"] == trained["router_parameters"]
+    assert trained["perplexity"]["before"] == frozen["perplexity"]["before"]
+    assert trained["perplexity"]["after"] != frozen["perplexity"]["after"]
+
+
+def test_what_is_saved_is_what_was_trained(material: Material, tmp_path: Path) -> None:
+    entry = run(Plan("attention", "random", 0, TRAINED), material, tmp_path)
+    language_model = load_language_model(material.asset)
+    load_routers(language_model.model, tmp_path / "adapter")
+    adapted = load_adapter(language_model.model, tmp_path / "adapter")
+    assert perplexity(adapted, material.held_out(language_model)) == entry["perplexity"]["after"]
+
+
+def test_untrained_is_evaluated_alone(material: Material, tmp_path: Path) -> None:
+    entry = run(Plan("linear", "original", 0, UNTRAINED), material, tmp_path)
+    assert entry["losses"] == []
+    assert entry["perplexity"]["after"] is None
+    assert entry["agreement"] == {"before": 1.0, "after": None}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_distilled_start_is_closer_to_the_original(material: Material, tmp_path: Path) -> None:
+    starts = {
+        start: run(Plan("linear", start, 0, UNTRAINED), material, tmp_path)["agreement"]["before"]
+        for start in ("random", "distilled")
+    }
+    assert starts["distilled"] > max(0.8, starts["random"])
+
+
+@pytest.mark.parametrize(
+    ("event", "step"),
+    [("on_step_end", step) for step in range(1, 8)] + [("on_save", step) for step in (2, 4, 6, 7)],
+)
+def test_interrupted_anywhere_it_ends_with_the_same_curve(
+    event: str,
+    step: int,
+    whole: dict[str, Any],
+    material: Material,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exactly: losses, statistics, held-out perplexity."""
+    plan = Plan("mlp", "random", 3, TRAINED)
+    with monkeypatch.context() as patch:
+        begin = RouterTrainer.__init__
+
+        def interrupted(self: RouterTrainer, **arguments: Any) -> None:
+            begin(self, **arguments)
+            self.add_callback(Interrupt(step, event))
+
+        patch.setattr(trainer_module.RouterTrainer, "__init__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, material, tmp_path)
+    assert without_time(run(plan, material, tmp_path)) == whole
+
+
+def test_a_corrupt_checkpoint_is_refused_in_one_line(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan("linear", "random", 0, TRAINED)
+    run(plan, material, tmp_path)
+    for path in tmp_path.glob("checkpoint-*/optimizer.pt"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(FinetuneError, match=r"optimizer\.pt: corrupt.*remove") as error:
+        run(plan, material, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_without_projections_is_refused(settings: Settings) -> None:
+    with pytest.raises(FinetuneError, match="Linear has none of q_proj, k_proj, v_proj, o_proj"):
+        add_lora(torch.nn.Linear(2, 2), settings)
+
+
+def test_more_text_than_there_is_is_refused(material: Material, tmp_path: Path) -> None:
+    greedy = dataclasses.replace(material, settings=dataclasses.replace(material.settings, held_out_windows=10**7))
+    with pytest.raises(FinetuneError, match=r"held_out_windows: count is 10000000, the text has \d+"):
+        run(Plan(STOCK, "original", 0, TRAINED), greedy, tmp_path)
+
+
+def test_the_models_own_gates_learn_too(material: Material, tmp_path: Path) -> None:
+    entry = run(Plan(STOCK, "original", 0, TRAINED), material, tmp_path)
+    assert entry["agreement"]["before"] == 1
+    assert entry["agreement"]["after"] < 1
+    blocks = find_moe_blocks(load_language_model(material.asset).model)
+    assert entry["router_parameters"] == sum(block.hidden_size * block.num_experts for block in blocks)

@@ -1,0 +1,47 @@
+"""Settings refuse what cannot be trained with; plans come in an order that can be stopped."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.finetuning.settings import FROZEN, STOCK, TRAINED, FinetuneError, Plan, Settings, make_plans
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch_size", 0),
+        ("max_length", 1),
+        ("learning_rate", 0.0),
+        ("router_learning_rate", float("nan")),
+        ("lora_dropout", 1.0),
+        ("load_balancing_coefficient", -0.1),
+        ("train_lines", -5),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: float) -> None:
+    with pytest.raises(FinetuneError, match=f"^{name} is {value}, expected"):
+        Settings(**{name: value})
+
+
+def test_all_routers_come_with_the_first_seed_before_any_with_the_second() -> None:
+    plans = make_plans([STOCK, "mlp"], ["random"], range(2), (TRAINED, FROZEN))
+    assert [plan.seed for plan in plans] == [0] * 4 + [1] * 4
+    assert plans[0] == Plan(STOCK, "original", 0, TRAINED)
+    assert plans[1] == Plan("mlp", "random", 0, TRAINED)
+    assert plans[2].router_training == FROZEN
+
+
+def test_the_models_own_gates_begin_in_one_way_only() -> None:
+    plans = make_plans([STOCK, "mlp"], ["random", "distilled"], [0], (TRAINED,))
+    assert [(plan.router, plan.initialise) for plan in plans] == [
+        (STOCK, "original"),
+        ("mlp", "random"),
+        ("mlp", "distilled"),
+    ]
+
+
+def test_names_are_those_of_folders() -> None:
+    plans = make_plans(["a", "b"], ["random", "distilled"], range(3), (TRAINED, FROZEN))
+    assert len({plan.name for plan in plans}) == len(plans) == 24
