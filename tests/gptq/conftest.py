@@ -1,0 +1,100 @@
+"""Real GPTQ models, in a process of their own: its libraries stay loaded, and they change transformers and PEFT."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from harness.gptq import load_quantised, quantise
+from harness.gptq_libraries import LIBRARIES
+
+MakeFloat = Callable[..., Any]
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked_for = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        reason = f"GPTQ: {', '.join(missing)} not installed, see the extra `gptq`; `tox run -e gptq` has it"
+    elif not all(path.is_relative_to(HERE) for path in asked_for):
+        reason = "GPTQ: in a process of its own, `pytest tests/gptq`; its libraries change transformers"
+    else:
+        return
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _make_float(directory: Path, **changes: Any) -> Any:
+    """A small Qwen2-MoE with random weights, on disk too; its second layer is dense."""
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 61,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "mlp_only_layers": [1],
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    model = transformers.Qwen2MoeForCausalLM(transformers.Qwen2MoeConfig(**(sizes | changes)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+    model.save_pretrained(directory)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def make_float() -> MakeFloat:
+    """(directory, changes to the configuration) -> a float model that was saved there."""
+    return _make_float
+
+
+@pytest.fixture(scope="session")
+def float_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models") / "float"
+    _make_float(directory)
+    words = {f"w{number}": number for number in range(60)} | {"?": 60}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?").save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def quantised_directory(float_directory: Path) -> Path:
+    directory = float_directory.with_name("quantised")
+    generator = torch.Generator().manual_seed(0)
+    texts = [torch.randint(0, 61, (length,), generator=generator) for length in (24, 32, 11, 32, 17, 32, 32, 12)]
+    quantise(float_directory, directory, texts, group_size=32)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def lasting_model(quantised_directory: Path) -> Any:
+    """For tests that leave it as it was: loading takes a second."""
+    return load_quantised(quantised_directory)
+
+
+@pytest.fixture
+def model(quantised_directory: Path) -> Any:
+    return load_quantised(quantised_directory)
