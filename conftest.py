@@ -32,6 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="pretrained encoder: a directory, 'embedded', 'embedded-768' or a hub's name; "
         "repeated, the first that can be had is taken (the preset's own)",
     )
+    group.addoption(
+        "--language-model",
+        action="append",
+        default=[],
+        help="Mixture-of-Experts language model: a directory, 'embedded', 'tiny' or a hub's name; "
+        "repeated, the first that can be had is taken (the preset's own)",
+    )
     group.addoption("--resume", action="store_true", help="continue a killed run from its journal")
     group.addoption("--journal", default=".benchmarks/journal.jsonl", help="where finished measurements are kept")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.case import Case
 from bench.session import Replay
 
 SCENARIO = "token"
@@ -9,4 +10,4 @@ SCENARIO = "token"
 
 def bench_token(replay: Replay, input_name: str, router_name: str) -> None:
     """Time of one token through the layer."""
-    replay(SCENARIO, input_name, router_name)
+    replay(Case(SCENARIO, router_name, input_name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.case import Case
 from bench.session import Replay
 
 SCENARIO = "training"
@@ -9,4 +10,4 @@ SCENARIO = "training"
 
 def bench_training(replay: Replay, input_name: str, router_name: str) -> None:
     """Time of the routing decision and its gradients."""
-    replay(SCENARIO, input_name, router_name)
+    replay(Case(SCENARIO, router_name, input_name))

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from bench.case import Case
 from bench.clocks import ReplayClock
 from bench.journal import JournalError
+from bench.language_model.scenarios import MODEL_SCENARIOS
+from bench.language_model.shells import STOCK
 from bench.scenarios import SCENARIOS
 from bench.session import Replay, make_study, uncaptured
 from bench.study import Study
@@ -22,9 +25,14 @@ STATUS = pytest.StashKey[int]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every benchmark runs on each of its scenario's inputs, with each registered router."""
+    """Every benchmark runs with each registered router: on each of its scenario's inputs, or in a language model.
+
+    There it runs with the model's own routers too.
+    """
     scenario = getattr(metafunc.module, "SCENARIO", None)
-    if scenario:
+    if scenario in MODEL_SCENARIOS:
+        metafunc.parametrize("router_name", [STOCK, *list_routers()])
+    if scenario in SCENARIOS:
         metafunc.parametrize("router_name", list_routers())
         metafunc.parametrize("input_name", SCENARIOS[scenario].inputs)
 
@@ -47,25 +55,23 @@ def study(request: pytest.FixtureRequest) -> Study:
 def replay(request: pytest.FixtureRequest, benchmark: Any, study: Study) -> Replay:
     """Measure the group of a benchmark once, then replay this router's part of it.
 
-    With `--benchmark-disable`, and under xdist, the router is only checked against the reference and called once.
+    With `--benchmark-disable`, and under xdist, the router is only checked and called once.
     """
 
-    def run(scenario: str, input_name: str, router_name: str) -> None:
+    def run(case: Case) -> None:
+        part = study.part(case)
         if benchmark.disabled:
-            study.check(scenario, input_name, router_name)
+            part.check(case)
             return
         try:
             # Uncaptured for the progress bars, which a captured test would keep to itself.
             with uncaptured(request.config):
-                durations = study.durations(scenario, input_name, router_name)
-                info = study.extra_info(scenario, input_name, router_name)
+                durations = part.durations(case)
+                info, label = part.extra_info(case), part.label(case)
         except (AssetError, JournalError) as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         benchmark.extra_info.update(info)
-        benchmark.group = (
-            f"{scenario} | {input_name} | T={info['num_tokens']} D={info['hidden_size']} "
-            f"E={info['num_experts']} K={info['top_k']}"
-        )
+        benchmark.group = label
         REPLAY_CLOCK.load(durations)
         benchmark.pedantic(lambda: None, rounds=len(durations))
 
@@ -102,7 +108,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         raise
     except OSError as error:
         study = session.config.stash.get(STUDY, None)
-        kept = f"; {study.journal.path} is kept for --resume" if study else ""
+        kept = f"; {study.rig.journal.path} is kept for --resume" if study else ""
         output = session.config.getoption("--benchmark-json", None)
         pytest.exit(
             f"{error.filename or output}: cannot be written: {error.strerror}{kept}", pytest.ExitCode.USAGE_ERROR
@@ -116,6 +122,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if study is None:
         return
     if config.stash.get(STATUS, None) in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        study.journal.finish()
+        study.rig.journal.finish()
     else:
-        study.journal.close()
+        study.rig.journal.close()

@@ -23,7 +23,7 @@ class Journal:
 
     Args:
         path: the file.
-        configuration: what must be equal for results to be used again; JSON values.
+        configuration: what must be equal for results to be used again, as JSON has it: a tuple is a list there.
         resume: read the results of an earlier run with the same configuration; otherwise begin anew.
 
     Raises:
@@ -35,6 +35,7 @@ class Journal:
         self.path = path
         self.notice: str | None = None
         self._results: dict[str, Any] = {}
+        configuration = json.loads(json.dumps(configuration))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(f"{path}.lock", timeout=0)

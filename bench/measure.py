@@ -26,6 +26,7 @@ def measure_block(
     rounds: int,
     seed: str,
     calls_per_round: Mapping[str, int] | None = None,
+    resets: Mapping[str, Call] | None = None,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, list[int]]:
     """Call every subject in every round.
@@ -40,18 +41,21 @@ def measure_block(
         rounds: how many.
         seed: of the order.
         calls_per_round: how often a subject is called in a round, scattered over it; once, unless said otherwise.
+        resets: subject -> what is done after each of its calls, outside of the time.
         tick: called after each round, for a progress bar.
 
     Returns:
         subject -> nanoseconds, one per round (the mean of its calls), so that equal positions are the same round.
     """
-    times = calls_per_round or {}
+    times, after = calls_per_round or {}, resets or {}
     slots = [subject for subject in calls for _ in range(times.get(subject, 1))]
     orders = list(balanced_orders(slots, rounds, seed))
     with garbage_collector_off():
         for order in orders:
             for subject in order:
                 clock.time(calls[subject])
+                if subject in after:
+                    after[subject]()
             tick()
         durations = iter(clock.durations())
     by_subject: dict[str, list[int]] = {subject: [] for subject in calls}

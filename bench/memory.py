@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,7 +47,7 @@ def _on_cpu(call: Call) -> int | None:
     if not torch.profiler.kineto_available():
         return None
     # Not `torch.profiler.profile`: at its first start it imports torch's compiler, which takes seconds.
-    with profile(profile_memory=True) as trace:
+    with _quiet_allocator(), profile(profile_memory=True) as trace:
         call()
     with TemporaryDirectory() as folder:
         # The exported trace is the only public place with every allocation; the profiler's lists add them up by
@@ -54,6 +56,23 @@ def _on_cpu(call: Call) -> int | None:
         trace.export_chrome_trace(str(path))
         events = json.loads(path.read_bytes())["traceEvents"]
     return highest(_allocations(events))
+
+
+@contextmanager
+def _quiet_allocator() -> Iterator[None]:
+    """Nothing on standard error, where the allocator would write a line whenever older memory is released.
+
+    That release is left out on purpose (see `highest`), and torch reads the level of this log when it is loaded.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _allocations(events: Iterable[dict[str, Any]]) -> Iterator[tuple[int, int]]:

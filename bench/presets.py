@@ -23,6 +23,12 @@ class Preset:
         intermediate_size: I of the experts for random input.
         num_experts: E.
         top_k: K.
+        language_model: asked for first; the embedded one is taken, and named, where it cannot be had.
+        model_rounds: in a block, of the benchmarks inside a language model, which take much longer; the shorter of them
+            have a multiple of it.
+        model_batch_size: B of the text that a language model reads.
+        model_sequence_length: S of that text, and of what is in the cache before a token is decoded.
+        model_line_length: S of a batch of fine-tuning; a line of Shakespeare has about nine words.
     """
 
     name: str
@@ -38,6 +44,11 @@ class Preset:
     intermediate_size: int = 3072
     num_experts: int = 8
     top_k: int = 2
+    language_model: str = "embedded"
+    model_rounds: int = 2
+    model_batch_size: int = 2
+    model_sequence_length: int = 64
+    model_line_length: int = 16
 
 
 PRESETS = {
@@ -52,8 +63,11 @@ PRESETS = {
             seeds=10,
             output_tokens=2048,
             models=("bert-base-uncased", "embedded-768", "embedded"),
+            language_model="Qwen/Qwen1.5-MoE-A2.7B",
+            model_rounds=20,
+            model_sequence_length=256,
         ),
-        Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5),
+        Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5, model_rounds=1),
         # Seconds, to see a new router go through everything. Its numbers mean nothing.
         Preset(
             "smoke",
@@ -65,6 +79,9 @@ PRESETS = {
             sequence_length=16,
             hidden_size=64,
             intermediate_size=128,
+            language_model="tiny",
+            model_rounds=1,
+            model_sequence_length=16,
         ),
     )
 }

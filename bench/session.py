@@ -16,15 +16,20 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from bench.case import Case, Part
 from bench.group import Bar
 from bench.inputs import Inputs
 from bench.journal import Journal, JournalError
+from bench.language_model.study import ModelStudy
 from bench.presets import get_preset
+from bench.rig import Rig
+from bench.router_study import RouterStudy
+from bench.scenarios import SCENARIOS
 from bench.study import Study
 from routers import get_router_class, list_routers
 
-Replay = Callable[[str, str, str], None]
-"""(scenario, input, router): measure if that has not happened yet, and hand the durations to pytest-benchmark."""
+Replay = Callable[[Case], None]
+"""Measure if that has not happened yet, and hand the durations to pytest-benchmark."""
 
 PACKAGES = ("routers", "harness", "bench")
 
@@ -34,9 +39,10 @@ def make_study(session: pytest.Session) -> Study:
     config = session.config
     preset = get_preset(config.getoption("--preset"))
     device, num_threads = config.getoption("--device"), config.getoption("--threads")
-    models = tuple(config.getoption("--model"))
+    models, language_models = tuple(config.getoption("--model")), tuple(config.getoption("--language-model"))
     configuration = {
-        "preset": asdict(preset) | {"models": list(models or preset.models)},
+        "preset": asdict(preset) | {"models": models or preset.models},
+        "language_models": language_models,
         "device": device,
         "threads": num_threads,
         "torch": torch.__version__,
@@ -52,18 +58,33 @@ def make_study(session: pytest.Session) -> Study:
     if journal.notice:
         with uncaptured(config):
             print(f"\n{journal.notice}", file=sys.stderr)
-    study = Study(preset, Inputs(preset, device, models), journal, progress_bar, device, num_threads)
+    rig = Rig(journal, progress_bar, device, num_threads)
+    parts: list[Part] = [RouterStudy(Inputs(preset, device, models), rig), ModelStudy(preset, rig, language_models)]
+    study = Study(preset, rig, parts)
     for item in session.items:
-        scenario, names = scenario_of(item), getattr(item, "callspec", None)
-        if scenario and names:
-            study.plan(scenario, names.params["input_name"], names.params["router_name"])
+        if case := case_of(item):
+            study.plan(case)
     return study
 
 
-def scenario_of(item: pytest.Item) -> str | None:
-    """The scenario of a benchmark: its module says it."""
+def case_of(item: pytest.Item) -> Case | None:
+    """What a benchmark measures: its module names the scenario, its parameters the rest."""
     module: ModuleType | None = getattr(item, "module", None)
-    return getattr(module, "SCENARIO", None)
+    scenario, callspec = getattr(module, "SCENARIO", None), getattr(item, "callspec", None)
+    if scenario is None or callspec is None:
+        return None
+    names = callspec.params
+    return Case(scenario, names["router_name"], names.get("input_name", ""))
+
+
+def scenario_of(item: pytest.Item) -> str | None:
+    """The scenario of a router's own benchmark, on an input.
+
+    Those inside a language model are not offered to the gate: its fresh processes would load one each, and a router's
+    share in their time is too small for a regression to be found in it.
+    """
+    case = case_of(item)
+    return case.scenario if case and case.scenario in SCENARIOS else None
 
 
 def source_digest(root: Path) -> str:

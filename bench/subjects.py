@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from bench.group import Candidate
 from bench.inputs import Inputs
-from bench.measure import Call
 from bench.memory import peak_memory
 from bench.scenarios import Scenario, count_flops
 from bench.seeds import derive_seed
@@ -23,14 +23,16 @@ TWIN = "linear@again"
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Subject(Candidate):
     """A router ready to be timed, or the reason why it cannot be."""
 
     router: Router | None = None
-    call: Call | None = None
-    flops: int = 0
-    peak_memory: int | None = None
-    error: Exception | None = None
+
+
+def backend(router: nn.Module) -> dict[str, str]:
+    """For the JSON: what a router computes with here, if there is a choice that it tells."""
+    name = getattr(router, "backend", None)
+    return {} if name is None else {"backend": str(name)}
 
 
 def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Router:
@@ -49,7 +51,7 @@ def make_subject(
     try:
         hidden_states = inputs.batch(input_name, 0).hidden_states
         router = draw_router(BASELINE if name == TWIN else name, inputs, hidden_states.shape[1], seed=0)
-        check_router(router, hidden_states)
+        check_router(router, hidden_states, tolerance=router.tolerance)
         with torch.set_grad_enabled(scenario.gradients):
             call = scenario.prepare(router, hidden_states, experts)
             flops = count_flops(call)
@@ -57,7 +59,7 @@ def make_subject(
             # a call prepared anew has none of its inputs.
             router.zero_grad(set_to_none=True)
             peak = peak_memory(scenario.prepare(router, hidden_states, experts), inputs.device)
-            return Subject(router, call, flops, peak)
+            return Subject(router=router, call=call, flops=flops, peak_memory=peak)
     except AssetError:
         raise
     except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on

@@ -29,6 +29,7 @@ KILLS = int(os.environ.get("MOE_KILLS", "20"))
 SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
 LARGE = "(random or supplemental) and (linear or hash)"  # all three scenarios
 SMALL = "supplemental and (linear or hash)"
+LANGUAGE_MODEL = "(bench_inject or bench_decode) and linear"
 NOTHING = "nothing to resume, starting anew"
 
 
@@ -261,6 +262,22 @@ def test_whatever_a_kill_or_a_user_leaves_as_a_journal_is_continued_or_refused_i
         assert files.json.exists() == (found.code == 0), name
         if found.code:
             assert files.journal.read_bytes() == content, name
+
+
+def test_benchmarks_inside_a_language_model_are_continued_like_the_others(zygote: Zygote, files: Files) -> None:
+    assert zygote.run(files, LANGUAGE_MODEL).code == 0
+    whole = files.document()
+    assert whole is not None
+    assert len(whole["benchmarks"]) == 2
+    files.json.unlink()
+    for step in count(18, 2):
+        assert zygote.run(files, LANGUAGE_MODEL, kill_at=step).code == -signal.SIGKILL
+        if (unfinished := len(files.lines()) - 1) >= 4:  # the first scenario's three, and one of the other's
+            break
+    resumed = zygote.run(files, LANGUAGE_MODEL, "--resume")
+    assert (resumed.code, f"continuing after {unfinished} finished measurements" in resumed.output) == (0, True)
+    assert_same_run(files.document(), whole)
+    assert not files.journal.exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

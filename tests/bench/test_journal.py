@@ -47,6 +47,18 @@ def test_another_configuration_is_refused_and_the_difference_named(tmp_path: Pat
     assert path.read_bytes() == before
 
 
+def test_a_configuration_with_tuples_is_found_equal_to_what_was_written_of_it(tmp_path: Path) -> None:
+    configuration = {"preset": {"models": ("embedded", "other")}}
+    Journal(tmp_path / "journal", configuration, resume=False).close()
+    with Journal(tmp_path / "journal", configuration, resume=True) as journal:
+        assert journal.notice == f"{tmp_path / 'journal'}: nothing to resume, starting anew"
+        journal.append("block", 1)
+    with Journal(tmp_path / "journal", configuration, resume=True) as journal:
+        assert journal.get("block") == 1
+    with pytest.raises(JournalError, match=r"different: preset"):
+        Journal(tmp_path / "journal", {"preset": {"models": ("other",)}}, resume=True)
+
+
 @pytest.mark.parametrize(
     "content",
     [

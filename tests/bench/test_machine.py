@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from bench import machine
-from bench.inputs import Inputs
 from bench.journal import Journal
 from bench.machine import conditions, fingerprint
 from bench.measure import threads
 from bench.presets import get_preset
+from bench.rig import Rig
 from bench.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -85,10 +85,9 @@ def test_the_threads_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_study_has_the_fingerprint_with_the_threads_it_times_with(tmp_path: Path) -> None:
-    preset = get_preset("smoke")
     with Journal(tmp_path / "journal", {}, resume=False) as journal, threads(1):
-        study = Study(preset, Inputs(preset, "cpu"), journal, lambda what, steps: nullcontext(), "cpu", num_threads=2)  # type: ignore[arg-type,return-value]  # no bar is shown
-        summary = study.summary()
+        rig = Rig(journal, lambda what, steps: nullcontext(), "cpu", num_threads=2)  # type: ignore[arg-type,return-value]  # no bar is shown
+        summary = Study(get_preset("smoke"), rig, []).summary()
         assert summary["machine"] == fingerprint() | {"threads": fingerprint()["threads"] | {"torch": 2}}
     before, after = summary["conditions"]["before"], summary["conditions"]["after"]
     assert before.keys() == after.keys() == conditions().keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,14 @@ def test_a_release_of_an_unknown_block_is_left_out() -> None:
 def test_measuring_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     peak_memory(one_temporary, "cpu")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_release_of_what_was_there_before_is_not_announced(capfd: pytest.CaptureFixture[str]) -> None:
+    older = [torch.ones(1000)]
+    assert peak_memory(older.clear, "cpu") == 0
+    assert capfd.readouterr() == ("", "")
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
 
 
 def test_an_error_of_the_call_is_its_own_and_the_next_is_measured() -> None:

@@ -13,6 +13,7 @@ def test_the_paper_preset_has_the_papers_sizes_and_rounds() -> None:
     assert (paper.num_experts, paper.top_k) == (8, 2)
     assert (paper.repetitions, paper.rounds) == (5, 1024)
     assert paper.models[0] == "bert-base-uncased"
+    assert paper.language_model == "Qwen/Qwen1.5-MoE-A2.7B"
 
 
 @pytest.mark.parametrize("name", ["quick", "paper", "ci"])

@@ -155,6 +155,37 @@ def test_every_result_says_what_was_measured(run_bench: Runner) -> None:
     assert linear_info["timing"]["ratio"] == {"estimate": 1, "low": 1, "high": 1}
 
 
+def test_a_language_models_benchmarks_are_measured_against_its_own_routers(run_bench: Runner, own_router: Path) -> None:
+    select = "(inject or prefill or decode or finetune_step) and (stock or noisy)"
+    run = run_bench("--router", f"{own_router}:NoisyRouter", "-k", select)
+    assert run.returncode == 0, run.output
+    scenarios = ("inject", "prefill", "decode", "finetune_step")
+    measured = {(info["scenario"], info["router"]) for info in run.infos()}
+    assert measured == {(scenario, name) for scenario in scenarios for name in ("stock", "noisy_router")}
+    assert all(info["subject"] == "language_model" for info in run.infos())
+    assert all(info["timing"]["baseline"] == "stock" for info in run.infos())
+    study = run.document["study"]
+    assert (study["language_model"]["name"], study["model"]) == ("tiny", None)
+    assert list(study["routers"]) == ["noisy_router"]
+    assert study["noise"]["groups"] == 4
+    assert {benchmark["group"] for benchmark in run.document["benchmarks"]} == {
+        "inject | tiny | D=32 E=8 K=2",
+        "prefill | tiny | B=2 S=16 D=32 E=8 K=2",
+        "decode | tiny | B=1 S=16 D=32 E=8 K=2",
+        "finetune_step | tiny | B=2 S=16 D=32 E=8 K=2",
+    }
+
+
+def test_an_unknown_language_model_is_one_line_before_anything_is_measured(run_bench: Runner, tmp_path: Path) -> None:
+    select = "(bench_decode or bench_router and random) and linear"
+    run = run_bench("--language-model", str(tmp_path / "nothing"), "-k", select)
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "what can be named: tiny, embedded" in run.output
+    assert "Traceback" not in run.output
+    assert "INTERNALERROR" not in run.output
+    assert (tmp_path / "journal").read_bytes().count(b"\n") == 1
+
+
 def test_pytest_benchmarks_own_tools_read_the_file(run_bench: Runner, tmp_path: Path) -> None:
     run = run_bench(*ONE_GROUP)
     command = [Path(sys.executable).with_name("pytest-benchmark"), "compare", run.json_path]

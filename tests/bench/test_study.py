@@ -1,102 +1,55 @@
-"""One run, with a group of three routers in the smallest preset."""
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
-import pytest
-import torch
-
-from bench.group import Bar
-from bench.inputs import Inputs
+from bench.case import Case
 from bench.journal import Journal
 from bench.presets import get_preset
+from bench.rig import Rig
 from bench.study import Study
-from bench.subjects import BASELINE, TWIN
-from routers import Router, registry
 
 
-class Silent:
-    def update(self, n: int = 1) -> object:
-        return n
+class FakePart:
+    """Takes down what is planned, and says what it is told to."""
+
+    def __init__(self, scenarios: Collection[str], summary: dict[str, Any]) -> None:
+        self.scenarios = scenarios
+        self.planned: list[Case] = []
+        self._summary = summary
+
+    def plan(self, case: Case) -> None:
+        self.planned.append(case)
+
+    def summary(self) -> dict[str, Any]:
+        return dict(self._summary)
 
 
-@contextmanager
-def no_bar(what: str, steps: int) -> Iterator[Bar]:
-    yield Silent()
+def make_study(tmp_path: Path, *parts: FakePart) -> Study:
+    with Journal(tmp_path / "journal", {}, resume=False) as journal:
+        rig = Rig(journal, cast(Any, SimpleNamespace()), "cpu", 1)
+    return Study(get_preset("smoke"), rig, cast(Any, parts))
 
 
-@pytest.fixture
-def broken_router(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(Router):
-        def compute_router_probabilities(self, hidden_states: torch.Tensor) -> torch.Tensor:
-            raise ArithmeticError("broken on purpose")
-
-    monkeypatch.setattr(registry, "_classes", registry._classes | {"broken": Broken})
-
-
-@pytest.fixture
-def make_study(tmp_path: Path) -> Iterator[Callable[..., Study]]:
-    """Studies of two routers on one journal, which the next one may resume."""
-    studies: list[Study] = []
-
-    def make(*, resume: bool = False) -> Study:
-        for earlier in studies:
-            earlier.journal.close()
-        preset = get_preset("smoke")
-        journal = Journal(tmp_path / "journal", {}, resume=resume)
-        study = Study(preset, Inputs(preset, "cpu"), journal, no_bar, "cpu", 1)
-        for name in ("linear", "hash"):
-            study.plan("router", "random", name)
-        studies.append(study)
-        return study
-
-    yield make
-    for study in studies:
-        study.journal.close()
+def test_each_part_plans_and_measures_its_own_scenarios(tmp_path: Path) -> None:
+    first, second = FakePart({"router", "token"}, {}), FakePart({"decode"}, {})
+    study = make_study(tmp_path, first, second)
+    cases = [Case("token", "linear", "random"), Case("decode", "linear"), Case("router", "hash", "random")]
+    for case in cases:
+        study.plan(case)
+    assert (first.planned, second.planned) == ([cases[0], cases[2]], [cases[1]])
+    assert study.part(cases[1]) is second
 
 
-def test_a_group_is_measured_once_with_the_baseline_twice(make_study: Callable[..., Study]) -> None:
-    study = make_study()
-    group = study.group("router", "random")
-    assert list(group.blocks) == [BASELINE, TWIN, "hash"]
-    assert all(len(block) == 3 for blocks in group.blocks.values() for block in blocks)
-    assert study.group("router", "random") is group
-    assert study.durations("router", "random", "hash") == [d for block in group.blocks["hash"] for d in block]
-
-
-def test_the_baseline_is_measured_though_it_was_not_selected(make_study: Callable[..., Study]) -> None:
-    study = make_study()
-    study.plan("token", "random", "hash")
-    info = study.extra_info("token", "random", "hash")
-    assert info["timing"]["baseline"] == BASELINE
-    assert info["timing"]["ratio"]["low"] <= info["timing"]["ratio"]["estimate"] <= info["timing"]["ratio"]["high"]
-
-
-def test_a_broken_router_does_not_stop_the_others(make_study: Callable[..., Study], broken_router: None) -> None:
-    study = make_study()
-    study.plan("router", "random", "broken")
-    with pytest.raises(ArithmeticError, match="broken on purpose"):
-        study.durations("router", "random", "broken")
-    assert study.extra_info("router", "random", "linear")["router"] == "linear"
-
-
-def test_a_resumed_study_uses_what_was_measured(make_study: Callable[..., Study]) -> None:
-    first = make_study()
-    info = first.extra_info("router", "random", "hash")
-    again = make_study(resume=True)
-    resumed = again.extra_info("router", "random", "hash")
-    del info["timing"]["peak_gflops"], resumed["timing"]["peak_gflops"]  # measured anew in each process
-    assert resumed == info
-
-
-def test_the_summary_names_the_routers_and_the_noise(make_study: Callable[..., Study]) -> None:
-    study = make_study()
-    study.extra_info("router", "random", "hash")
-    summary = study.summary()
-    assert summary["routers"]["hash"] == {"class": "routers.hash.HashRouter"}
-    assert (summary["model"], summary["texts"]) == (None, {})
-    assert summary["noise"]["groups"] == 1
-    assert summary["noise"]["worst"] >= 0
+def test_the_summary_has_what_every_part_says_with_routers_and_texts_of_all(tmp_path: Path) -> None:
+    first = FakePart({"router", "token"}, {"routers": {"mlp": 1, "hash": 2}, "texts": {"prose": 3}, "model": None})
+    second = FakePart({"decode"}, {"routers": {"linear": 4}, "texts": {}, "language_model": {"name": "tiny"}})
+    summary = make_study(tmp_path, first, second).summary()
+    assert list(summary["routers"].items()) == [("hash", 2), ("linear", 4), ("mlp", 1)]
+    assert summary["texts"] == {"prose": 3}
+    assert (summary["model"], summary["language_model"]) == (None, {"name": "tiny"})
+    assert (summary["schema"], summary["device"], summary["threads"]) == (1, "cpu", 1)
+    assert summary["preset"]["name"] == "smoke"
+    assert summary["noise"] == {"groups": 0, "worst": None}

@@ -49,15 +49,15 @@ def prepare() -> None:
     import scipy.stats  # noqa: F401
     import torch
 
+    import bench.rig
     import bench.session
-    import bench.study
     from bench.scenarios import count_flops
 
     assert Path(bench.session.__file__).is_relative_to(here)
     count_flops(lambda: torch.eye(2) @ torch.eye(2))  # imports torch's compiler
     found = cpuinfo.get_cpu_info()
     cpuinfo.get_cpu_info = lambda: dict(found)
-    bench.study.peak_gflops = partial(bench.study.peak_gflops, size=64)
+    bench.rig.peak_gflops = partial(bench.rig.peak_gflops, size=64)
     gc.freeze()  # a child that collects would copy and go through all of this
 
 

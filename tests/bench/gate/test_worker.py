@@ -130,7 +130,7 @@ def test_facts_are_the_same_in_two_runs(bank: Bank) -> None:
 
 
 def test_a_router_that_fails_its_check_has_no_figures(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*_: object) -> None:
+    def wrong(*_: object, **_options: object) -> None:
         raise AssertionError("differs from the reference")
 
     monkeypatch.setattr("bench.subjects.check_router", wrong)
@@ -158,7 +158,7 @@ def test_a_worker_prepares_loads_and_times(tmp_path: Path) -> None:
 def test_what_goes_wrong_is_an_answer_and_the_next_request_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(*_: object) -> None:
+    def wrong(*_: object, **_options: object) -> None:
         raise CollectionError("bench_router.py: SyntaxError: invalid syntax")
 
     monkeypatch.setattr("bench.gate.collect.collect", wrong)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.language_model.models import Loaded, Reader
+from bench.language_model.scenarios import MODEL_SCENARIOS, Prepared
+from bench.language_model.shells import STOCK, install_routers, make_shell
+from bench.presets import PRESETS
+from harness.moe_blocks import find_moe_blocks
+
+
+def prepare(scenario: str, name: str, loaded: Loaded, reader: Reader, shell: torch.nn.Module | None = None) -> Prepared:
+    chosen = MODEL_SCENARIOS[scenario]
+    with torch.set_grad_enabled(chosen.gradients):
+        shell = shell or make_shell(loaded.model)
+        return chosen.prepare(shell, install_routers(name), reader.read, chosen.shape(PRESETS["smoke"]))  # type: ignore[arg-type]  # any module will do here
+
+
+@pytest.mark.parametrize("scenario", MODEL_SCENARIOS)
+@pytest.mark.parametrize("name", [STOCK, "hadamard_unconstrained", "hash", "mlp"])
+def test_every_kind_of_router_can_be_called_again_and_again(
+    scenario: str, name: str, loaded: Loaded, reader: Reader
+) -> None:
+    with torch.set_grad_enabled(MODEL_SCENARIOS[scenario].gradients):
+        prepared = prepare(scenario, name, loaded, reader)
+        for _ in range(3):
+            prepared.call()
+            if prepared.reset:
+                prepared.reset()
+
+
+@torch.no_grad()
+def test_a_prefill_gives_the_logits_of_the_last_token(loaded: Loaded, reader: Reader) -> None:
+    result = prepare("prefill", STOCK, loaded, reader).call()
+    expected = loaded.model(input_ids=reader.read(2, 16)).logits[:, -1:]
+    assert torch.allclose(result.logits, expected, atol=1e-5)  # type: ignore[attr-defined]
+    assert result.past_key_values is None  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def test_a_decoded_token_is_the_one_after_those_in_the_cache_every_time(loaded: Loaded, reader: Reader) -> None:
+    prepared = prepare("decode", "linear", loaded, reader)
+    assert prepared.reset
+    results = []
+    for _ in range(3):
+        results.append(prepared.call())
+        assert results[-1].past_key_values.get_seq_length() == 17  # type: ignore[attr-defined]
+        prepared.reset()
+        assert results[-1].past_key_values.get_seq_length() == 16  # type: ignore[attr-defined]
+    first, *others = [result.logits for result in results]  # type: ignore[attr-defined]
+    assert all(torch.equal(first, other) for other in others)
+
+
+@torch.no_grad()
+def test_a_decoded_tokens_logits_are_those_of_the_whole_text_at_once(loaded: Loaded, reader: Reader) -> None:
+    result = prepare("decode", STOCK, loaded, reader).call()
+    expected = loaded.model(input_ids=reader.read(1, 17)).logits[:, -1:]
+    assert torch.allclose(result.logits, expected, atol=1e-5)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", [STOCK, "mlp"])
+def test_a_step_trains_lora_and_routers_and_leaves_every_weight_as_it_was(
+    name: str, loaded: Loaded, reader: Reader
+) -> None:
+    shell = make_shell(loaded.model)
+    prepared = prepare("finetune_step", name, loaded, reader, shell)
+    trained = {path: weight for path, weight in shell.named_parameters() if weight.requires_grad}
+    before = {path: weight.detach().clone() for path, weight in shell.named_parameters()}
+    prepared.call()
+    assert {path for path in trained if "lora_" not in path} == {
+        f"{block.name}.{block.gate_name}.{path}"
+        for block in find_moe_blocks(shell)
+        for path, _ in block.gate.named_parameters()
+    }
+    assert sum("lora_" in path for path in trained) == 3 * 4 * 2  # layers, projections, A and B
+    assert all(weight.grad is not None for weight in trained.values())
+    assert all(torch.equal(weight, before[path]) for path, weight in shell.named_parameters())
+    assert prepared.reset
+    prepared.reset()
+    assert all(weight.grad is None for weight in shell.parameters())
+    assert not any(weight.requires_grad for weight in loaded.model.parameters())
+
+
+def test_an_injection_leaves_the_gates_that_were_there(loaded: Loaded, reader: Reader) -> None:
+    shell = make_shell(loaded.model)
+    gates = [block.gate for block in find_moe_blocks(shell)]
+    prepare("inject", "attention", loaded, reader, shell).call()
+    assert [block.gate for block in find_moe_blocks(shell)] == gates
+
+
+def test_sizes_are_the_presets_and_an_injection_reads_nothing() -> None:
+    quick = PRESETS["quick"]
+    said = {name: (each.shape(quick), each.tokens(*each.shape(quick))) for name, each in MODEL_SCENARIOS.items()}
+    assert said == {
+        "inject": ((0, 0), 0),
+        "prefill": ((2, 64), 128),
+        "decode": ((1, 64), 1),
+        "finetune_step": ((2, 16), 32),
+    }
