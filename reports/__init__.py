@@ -1,4 +1,4 @@
-"""From the benchmark's JSON to tables, figures and one page that needs no network.
+"""From the JSON of benchmarks and of fine-tuning to tables, figures and one page that needs no network.
 
     python -m reports FILE.json... -o DIR
 

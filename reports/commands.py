@@ -18,10 +18,11 @@ from reports.operating import load_self_test
 from reports.write import write_file, write_files
 
 _PROGRAM = "python -m reports"
+_FILES = "written by pytest bench or by python -m harness finetune"
 
 
 def report(arguments: Sequence[str]) -> str:
-    """Tables, figures and one page of what `pytest bench` measured."""
+    """Tables, figures and one page of what `pytest bench` and `python -m harness finetune` wrote."""
     options = _report_parser().parse_args(arguments)
     study = load_study(options.files)
     # Imported here, as below: pandas and matplotlib take seconds, and a comparison is shown without them.
@@ -103,12 +104,13 @@ def _report_parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Turn benchmark files into tables, figures and one offline page.",
-        epilog="Where two files hold the same scenario, router and input, the later file wins and the report says so.\n"
+        description="Turn files of benchmarks and fine-tuning into tables, figures and one offline page.",
+        epilog="Benchmarks and fine-tuning in any order. Where two files hold the same measurement or run, the later\n"
+        "file wins and the report says so; two language models, or two settings of fine-tuning, are refused.\n"
         f"\nother commands, each with a --help of its own:\n{commands}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help="written by pytest bench")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help=_FILES)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("build/report"), metavar="DIR", help="default: %(default)s"
     )

@@ -14,6 +14,11 @@ DEFINITIONS = (
     ("Margin", "probability of the last expert selected minus that of the first one not selected"),
     ("Effective experts", "exp of the entropy of the mean probabilities"),
     ("Ratio", "median over rounds of a router's time over the baseline's in the same round, one a block"),
+    ("Stock", "the language model with its own gates: the baseline inside it, and the reference of fine-tuning"),
+    ("Start", "how a replaced router got its weights: original (the gate's own), random, or distilled from the gate"),
+    ("Perplexity", "exp of the mean negative log-likelihood over all predicted tokens of text not trained on"),
+    ("Agreement", "share of the original gate's K experts that the router selects too, mean over layers"),
+    ("Frozen", "the control of fine-tuning: the router keeps its first weights, and the adapters alone learn"),
     ("Noise floor", "the same ratio for the baseline against itself (A/A)"),
 )
 
@@ -30,6 +35,7 @@ METHOD = (
 SOURCES = (
     ("Optimizing MoE Routers (the paper)", "https://arxiv.org/abs/2506.16419"),
     ("Fedus et al. 2021, Switch Transformers (load-balancing loss)", "https://arxiv.org/abs/2101.03961"),
+    ("Hu et al. 2021, LoRA (the adapters of fine-tuning)", "https://arxiv.org/abs/2106.09685"),
     ("Roller et al. 2021, Hash Layers (hash routing)", "https://arxiv.org/abs/2106.04426"),
     ("Shazeer et al. 2017, Sparsely-Gated Mixture-of-Experts", "https://arxiv.org/abs/1701.06538"),
 )

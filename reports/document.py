@@ -13,11 +13,13 @@ from reports.node import Node
 
 GATE = "gate"
 SELF_TEST = "self-test"
+FINE_TUNING = "fine-tuning"
 
 # What the field `kind` says, in words, and the command that reads it.
 _KINDS = {
     GATE: "a gate's result (for `python -m reports gate`)",
     SELF_TEST: "a self-test of the gate (for `python -m reports operating`)",
+    FINE_TUNING: "a fine-tuning (for `python -m reports`)",
 }
 BENCHMARKS = "a file of `pytest bench` (for `python -m reports` and `python -m reports compare`)"
 
@@ -45,11 +47,15 @@ def what_it_is(document: Node) -> str | None:
     return BENCHMARKS if "benchmarks" in fields and "study" in fields else None
 
 
+def is_kind(document: Node, kind: str) -> bool:
+    """Whether the file says that it is of this kind."""
+    return what_it_is(document) == _KINDS[kind]
+
+
 def expect_kind(document: Node, kind: str, schema: int) -> None:
     """Refuses a file of another kind or schema, and says what it is instead."""
-    found = what_it_is(document)
-    if found != _KINDS[kind]:
-        raise ReportError(f"is {found or 'no file of this suite'}, not {_KINDS[kind]}")
+    if not is_kind(document, kind):
+        raise ReportError(f"is {what_it_is(document) or 'no file of this suite'}, not {_KINDS[kind]}")
     expect_schema(document, schema)
 
 

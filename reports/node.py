@@ -67,6 +67,13 @@ class Node:
             raise self.fault(f"is not above zero: {self._excerpt()}")
         return number
 
+    def share(self) -> float:
+        """A number from zero to one."""
+        number = self.number()
+        if not 0 <= number <= 1:
+            raise self.fault(f"is not between 0 and 1: {self._excerpt()}")
+        return number
+
     def optional(self) -> float | None:
         """A finite number, or None where the JSON says null."""
         return None if self.value is None else self.number()
@@ -80,7 +87,7 @@ class Node:
         number = self.number()
         if number < 0 or number != int(number):
             raise self.fault(f"is not a count: {self._excerpt()}")
-        return int(number)
+        return int(self.value)  # not of the float, which has lost the last digits of a large seed
 
     def ratio(self) -> Interval:
         """A ratio of times with its interval; a bound that is absent or null does not exist."""

@@ -17,11 +17,15 @@ _VERDICT_CLASSES = {
     "reproduced": "good",
     "holds": "good",
     "agrees": "good",
+    "helps": "good",
     "approximate": "fair",
     "unclear": "fair",
     "not derivable": "poor",
     "does not hold": "poor",
+    "harms": "poor",
 }
+# Up to so many characters stay in one line, in a wide table too.
+_BRIEF = 24
 
 
 def render_page(study: Study, sections: list[Section], svgs: Mapping[str, bytes]) -> str:
@@ -38,7 +42,7 @@ def render_page(study: Study, sections: list[Section], svgs: Mapping[str, bytes]
         findings=findings(sections),
         sections=sections,
         inline_svg=lambda plot: inline_svg(svgs[plot.name], plot.name, plot.title),
-        verdict_class=lambda cell: _VERDICT_CLASSES.get(cell, ""),
+        word_class=lambda cell: _VERDICT_CLASSES.get(cell, "brief" if len(cell) <= _BRIEF else ""),
         definitions=definitions.DEFINITIONS,
         method=definitions.METHOD,
         sources=definitions.SOURCES,

@@ -38,8 +38,8 @@ def report_files(study: Study, sections: list[Section]) -> dict[str, bytes]:
 
 
 def announcement(sections: list[Section], page: Path) -> str:
-    """The first section's tables, what had to be left out, and where the page is."""
-    tables = [to_text(table) + "\n" for section in sections[:1] for table in section.tables]
+    """The report's first table, what had to be left out, and where the page is."""
+    tables = [to_text(table) + "\n" for section in sections[:1] for table in section.tables[:1]]
     left_out = [one_line(sentence) for section in sections for sentence in section.left_out]
     return "\n".join([*tables, *left_out, f"Open {page}"])
 

@@ -8,15 +8,43 @@ from functools import partial
 from typing import TypeVar
 
 from reports.errors import MissingDataError
+from reports.figures import language_model as language_figure
 from reports.figures import latency as latency_figure
+from reports.figures import losses as losses_figure
 from reports.figures import outputs, probabilities
+from reports.figures import perplexity as perplexity_figure
 from reports.plot import Plot, PlotBuilder
+from reports.show import listing
 from reports.study import Study
 from reports.table import Table, TableBuilder
-from reports.tables import balance, contextual, costs, latency, paper_values
-from reports.verdict import CLAIM_RULE, NUMBER_RULE
+from reports.tables import (
+    balance,
+    contextual,
+    costs,
+    expert_load,
+    language_model,
+    latency,
+    losses,
+    paper_values,
+    perplexity,
+    warm_start,
+)
+from reports.verdict import CLAIM_RULE, FINE_TUNING_RULE, NUMBER_RULE
 
 Built = TypeVar("Built", Table, Plot)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a section is about; where no file holds anything of it, the section is left out whole, with a sentence."""
+
+    held_by: Callable[[Study], bool]
+    absent: str
+
+
+ROUTERS = Subject(lambda study: bool(study.entries), "the files hold no benchmark of routers")
+LANGUAGE_MODEL = Subject(lambda study: bool(study.language), "the files hold no benchmark inside a language model")
+FINE_TUNING = Subject(lambda study: study.fine_tuning is not None, "the files hold no fine-tuning")
 
 
 @dataclass(frozen=True)
@@ -28,6 +56,7 @@ class SectionPlan:
     intro: str = ""
     tables: tuple[tuple[str, TableBuilder], ...] = ()
     plots: tuple[tuple[str, PlotBuilder], ...] = ()
+    subject: Subject = ROUTERS
 
 
 @dataclass(frozen=True)
@@ -82,6 +111,34 @@ PLAN = (
         tables=tuple((f"Balance on “{name}”", partial(balance.balance, name)) for name in _BALANCE_INPUTS),
     ),
     SectionPlan(
+        "language-model",
+        "Language model",
+        "Routers inside a language model, timed beside the same model with its own gates in the same interleaved run.",
+        tables=(
+            ("Inside a language model", language_model.summary),
+            *((f"Inside: {name}", partial(language_model.scenario, name)) for name in language_model.SCENARIOS),
+        ),
+        plots=(("Figure of times inside a language model", language_figure.ratios),),
+        subject=LANGUAGE_MODEL,
+    ),
+    SectionPlan(
+        "fine-tuning",
+        "Fine-tuning",
+        FINE_TUNING_RULE,
+        tables=(
+            ("Fine-tuning loss", losses.losses),
+            ("Fine-tuning loss against linear's", losses.against_linear),
+            ("Held-out perplexity", perplexity.held_out),
+            ("Warm start", warm_start.warm_start),
+            ("Expert load during fine-tuning", expert_load.expert_load),
+        ),
+        plots=(
+            ("Figure of fine-tuning losses", losses_figure.curves),
+            ("Figure of held-out perplexity", perplexity_figure.slopes),
+        ),
+        subject=FINE_TUNING,
+    ),
+    SectionPlan(
         "figures",
         "Figures",
         "The paper's figures 4, 5 and 6, for all routers measured, on random and on contextual input.",
@@ -99,13 +156,22 @@ PLAN = (
 
 
 def build_sections(study: Study) -> list[Section]:
-    """Builds all that the study has data for."""
+    """Builds all that the study has data for, and says at the end which subjects the files say nothing of."""
     sections = []
+    absent: dict[Subject, list[str]] = {}
     for plan in PLAN:
+        if not plan.subject.held_by(study):
+            absent.setdefault(plan.subject, []).append(plan.title)
+            continue
         left_out: list[str] = []
         tables = _build(plan.tables, study, left_out)
         plots = _build(plan.plots, study, left_out)
         sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, tuple(left_out)))
+    if absent:
+        sentences = tuple(
+            f"{listing(titles)}: left out, because {subject.absent}." for subject, titles in absent.items()
+        )
+        sections.append(Section("left-out", "Left out", "", (), (), sentences))
     return sections
 
 

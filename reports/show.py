@@ -114,6 +114,15 @@ def interval(show: Show) -> Show:
     return show_interval
 
 
+def spread(show: Show) -> Show:
+    """A mean and its standard deviation; `1.23 ± 0.04`."""
+
+    def show_spread(mean: Any, sd: Any) -> str:
+        return show(mean) if missing(mean) or missing(sd) else f"{show(mean)} ± {show(sd)}"
+
+    return show_spread
+
+
 def sentence(text: str) -> str:
     """Words from a file as a sentence, with capital and full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reports.fine_tuning import FineTuning
+from reports.models import model_phrase, model_sentence
+from reports.order import DISTILLED
 from reports.sections import Section
 from reports.show import listing
 from reports.study import Source, Study
 
 
 def statement(study: Study) -> list[str]:
-    """One paragraph per file that still contributes, then how files were merged."""
-    contributing = sorted({entry.source for entry in study.entries})
-    return [*(_of_source(study.sources[index]) for index in contributing), *study.remarks]
+    """One paragraph per file of benchmarks that still contributes, one on fine-tuning, then how files were merged."""
+    contributing = sorted({measurement.source for measurement in study.measurements})
+    paragraphs = [_of_source(study.sources[index]) for index in contributing]
+    paragraphs += [_of_tuning(study.fine_tuning)] if study.fine_tuning else []
+    return [*paragraphs, *study.remarks]
 
 
 def findings(sections: list[Section]) -> list[str]:
@@ -27,7 +32,7 @@ def _of_source(source: Source) -> str:
     parts = [
         f"{source.file}: preset {preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
         f"threads {run.get('threads', 'unknown')}, {run.get('dtype', 'unknown dtype')}, {source.date}.",
-        _model(_mapping(run.get("model"))),
+        *_models(_mapping(run.get("model")), source.language_model),
         _noise(_mapping(run.get("noise"))),
     ]
     return " ".join(part for part in parts if part)
@@ -41,15 +46,34 @@ def _machine(machine: Mapping[str, Any]) -> str:
     return f"{machine['gpu']} beside {processor}" if machine.get("gpu") else processor
 
 
-def _model(model: Mapping[str, Any]) -> str:
-    if not model:
-        return "No pretrained model was used."
-    sentence = f"Model: {model.get('name', 'unknown')}"
-    requested = model.get("requested")
-    if requested and requested != model.get("name"):
-        sentence += f" (asked for: {requested})"
-    note = str(model.get("note") or "").rstrip(".")
-    return f"{sentence}: {note}." if note else f"{sentence}."
+def _models(encoder: Mapping[str, Any], language_model: Mapping[str, Any]) -> list[str]:
+    named = {"Model": encoder, "Language model": language_model}
+    sentences = [model_sentence(model, called) for called, model in named.items() if model]
+    return sentences or ["No pretrained model was used."]
+
+
+def _of_tuning(tuning: FineTuning) -> str:
+    settings, text = tuning.settings, tuning.text
+    quick = "A quick run on a subsample, which proves that the parts work and is no result. " if tuning.quick else ""
+    calibration = settings.get("calibration_windows")
+    distilled = any(variant.initialise == DISTILLED for variant in tuning.variants)
+    fitted = (
+        f" Distilled starts are fitted on {calibration:,} passages of yet others." if calibration and distilled else ""
+    )
+    batch = f"{settings['batch_size']} × {settings['gradient_accumulation_steps']}"
+    return (
+        f"Fine-tuning of {model_phrase(tuning.model)}. {quick}Text: {text['source']}, {text['train_lines']:,} lines to "
+        f"train on; perplexity on {text['held_out_windows']:,} passages ({text['held_out_tokens']:,} tokens) of other "
+        f"works."
+        f"{fitted} {settings['steps']} steps of {batch} lines, "
+        f"at most {settings['max_length']} tokens each; LoRA rank {settings['lora_rank']}, dropout "
+        f"{settings['lora_dropout']}. "
+        f"Learning rates {settings['learning_rate']} (LoRA) and {settings['router_learning_rate']} (router) and LoRA "
+        f"alpha {settings['lora_alpha']} are our choice, because the paper's are lost. Balancing coefficient "
+        f"{settings['load_balancing_coefficient']}; device {settings.get('device', 'unknown')}, "
+        f"{settings.get('dtype', 'unknown dtype')}, processes {settings['processes']}, threads "
+        f"{settings.get('threads', 'unknown')}."
+    )
 
 
 def _noise(noise: Mapping[str, Any]) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from reports import paper
 from reports.errors import MissingDataError
+from reports.fine_tuning import FineTuning
 from reports.intervals import Interval, mean_interval
+from reports.order import in_order, start_rank
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Stat:
 
 
 NO_STAT = Stat(None, None, {})
+LANGUAGE_MODEL = "language_model"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Timing:
     repetitions: int
     rounds: int
     us_per_call: float
-    ns_per_token: float
+    ns_per_token: float | None  # None where a call handles no token
     block_median_us: tuple[float, ...]
     baseline: str
     ratio: Interval
@@ -89,29 +91,93 @@ class Sample:
     outputs: Mapping[str, Histogram]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One benchmark: a router in a scenario on an input."""
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What every benchmark states, whatever it measures."""
 
     scenario: str
     router: str
-    input: str
-    input_source: str
     sizes: Mapping[str, int]
-    experts_per_token: float | None
     parameters: int
-    flops: int | None
     peak_memory: int | None  # bytes
     setting: Mapping[str, Any]  # preset, device, threads, dtype
     timing: Timing
-    behaviour: Behaviour
-    sample: Sample | None
     source: int
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, ...]:
         """What two files may both hold, and only one can win."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """What a comparison calls it."""
+        raise NotImplementedError
+
+    @property
+    def counts(self) -> Mapping[str, float | None]:
+        """Exact figures, the same in every run of the same code."""
+        return {"parameters": self.parameters}
+
+    @property
+    def metrics(self) -> Mapping[str, Stat]:
+        """What the router decided, by metric; empty where that was not measured."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Measurement):
+    """One benchmark: a router in a scenario on an input."""
+
+    input: str
+    input_source: str
+    experts_per_token: float | None
+    flops: int | None
+    behaviour: Behaviour
+    sample: Sample | None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Scenario, router and input."""
         return self.scenario, self.router, self.input
+
+    @property
+    def name(self) -> str:
+        """As the gate calls it."""
+        return f"{self.scenario} | {self.input} | {self.router}"
+
+    @property
+    def counts(self) -> Mapping[str, float | None]:
+        """Parameters, work of a call and selected experts."""
+        return {"parameters": self.parameters, "flops": self.flops, "experts_per_token": self.experts_per_token}
+
+    @property
+    def metrics(self) -> Mapping[str, Stat]:
+        """The behaviour's metrics."""
+        return self.behaviour.metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageEntry(Measurement):
+    """One benchmark inside a language model, all of whose routers are of one kind; `stock` is the model's own gate."""
+
+    initialise: str
+    experts_per_token: float | None
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Subject, scenario, router and start."""
+        return LANGUAGE_MODEL, self.scenario, self.router, self.initialise
+
+    @property
+    def name(self) -> str:
+        """The key in another order, the router last as for all benchmarks."""
+        return f"{LANGUAGE_MODEL} | {self.scenario} | {self.initialise} | {self.router}"
+
+    @property
+    def counts(self) -> Mapping[str, float | None]:
+        """Parameters and selected experts."""
+        return {"parameters": self.parameters, "experts_per_token": self.experts_per_token}
 
 
 @dataclass(frozen=True)
@@ -124,6 +190,12 @@ class Source:
     date: str
     commit: Mapping[str, Any]
 
+    @property
+    def language_model(self) -> Mapping[str, Any]:
+        """The model inside which benchmarks ran; empty where the file names none."""
+        model = self.run.get("language_model")
+        return model if isinstance(model, Mapping) else {}
+
 
 @dataclass(frozen=True)
 class Study:
@@ -132,12 +204,33 @@ class Study:
     sources: tuple[Source, ...]
     entries: tuple[Entry, ...]
     remarks: tuple[str, ...] = ()
+    language: tuple[LanguageEntry, ...] = ()
+    fine_tuning: FineTuning | None = None
 
     @cached_property
     def routers(self) -> tuple[str, ...]:
-        """The paper's routers in the paper's order, then all others in the order in which the files bring them."""
-        names = dict.fromkeys(entry.router for entry in self.entries)
-        return tuple(name for name in paper.NAMES if name in names) + tuple(n for n in names if n not in paper.NAMES)
+        """All that router benchmarks measured, in the report's order."""
+        return in_order(entry.router for entry in self.entries)
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """The benchmarks of both kinds."""
+        return (*self.entries, *self.language)
+
+    @property
+    def tuned(self) -> FineTuning:
+        """The fine-tuning; refuses where there is none."""
+        if self.fine_tuning is None:
+            raise MissingDataError("the files hold no fine-tuning")
+        return self.fine_tuning
+
+    def inside(self, scenario: str) -> list[LanguageEntry]:
+        """All routers of a scenario inside a language model, the model's own first; refuses an empty answer."""
+        found = [entry for entry in self.language if entry.scenario == scenario]
+        if not found:
+            raise MissingDataError(f"the files hold no measurement of “{scenario}” inside a language model")
+        order = in_order(entry.router for entry in found)
+        return sorted(found, key=lambda entry: (order.index(entry.router), start_rank(entry.initialise)))
 
     def select(self, scenario: str, input_name: str) -> list[Entry]:
         """All routers of a scenario on an input, in the study's order of routers; refuses an empty answer."""

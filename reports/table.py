@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 import pandas as pd
 
 from reports.intervals import Interval
-from reports.show import Show, as_text, bounds, interval
+from reports.show import Show, as_text, bounds, interval, spread
 from reports.study import Study
 
 
@@ -61,6 +62,19 @@ def interval_fields(prefix: str, value: Interval | None) -> dict[str, float | No
     else:
         value_or_none = (value.estimate, value.low, value.high)
     return dict(zip((prefix, f"{prefix}_low", f"{prefix}_high"), value_or_none, strict=True))
+
+
+def spread_fields(prefix: str, values: Collection[float]) -> dict[str, float | None]:
+    """Mean and standard deviation (ddof 1) as two fields of a row; one value alone has no deviation."""
+    return {
+        prefix: fmean(values) if values else None,
+        f"{prefix}_sd": stdev(values) if len(values) > 1 else None,
+    }
+
+
+def spread_column(heading: str, prefix: str, show: Show) -> Column:
+    """A column `1.23 ± 0.04`."""
+    return Column(heading, (prefix, f"{prefix}_sd"), spread(show))
 
 
 def interval_column(heading: str, prefix: str, show: Show) -> Column:

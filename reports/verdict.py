@@ -14,8 +14,10 @@ side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import pairwise
+from statistics import fmean
 
 from reports.intervals import Interval
 from reports.paper import PaperTable, Printed
@@ -34,6 +36,13 @@ CLAIM_RULE = (
     "Differences are paired by seed; the interval is Student's t over seeds, 95 %. Holds: the whole interval lies on "
     "the side that the paper claims. Does not hold: none of it does. Unclear: it contains zero, or there is one "
     "seed. No change: the whole interval is zero at the precision shown, however sure its sign may be."
+)
+
+
+FINE_TUNING_RULE = (
+    "Means are over seeds, intervals Student's t over seeds, 95 %; differences are paired by seed. Of so many "
+    "intervals about one in twenty misses its value. A random start is the paper's; the distilled one fits a router "
+    "to the model's own gates before any training. “stock” is the model with its own gates, fine-tuned like the others."
 )
 
 
@@ -81,6 +90,39 @@ def _approximate(distance: float, printed: Printed) -> Verdict:
 def comparable(table: PaperTable, sizes: Mapping[str, int]) -> bool:
     """Whether ours was measured at the sizes on which the paper's table depends."""
     return all(sizes.get(name) == value for name, value in table.sizes.items())
+
+
+def judge_decrease(curves: Iterable[Sequence[float | None]]) -> Claim | None:
+    """Whether curves, one a seed, fall at every step: holds where all do, fails where their mean does not.
+
+    A value that does not exist belongs to a curve that has left the numbers: it does not fall. None where there are
+    no two points to compare.
+    """
+    known = [curve for curve in curves if len(curve) > 1]
+    if not known:
+        return None
+    if all(_falls(curve) for curve in known):
+        return Claim.HOLDS
+    columns = zip(*known, strict=False)
+    means = [fmean(there) if len(there := _existing(column)) == len(column) else None for column in columns]
+    return Claim.UNCLEAR if _falls(means) else Claim.FAILS
+
+
+def _existing(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _falls(curve: Sequence[float | None]) -> bool:
+    return all(old is not None and new is not None and new < old for old, new in pairwise(curve))
+
+
+def judge_at_most(value: Interval, limit: float) -> Claim:
+    """Whether a quantity is at most the limit: its whole interval is, none of it is, or it cannot be said."""
+    if value.low is None or value.high is None:
+        return Claim.UNCLEAR
+    if value.high <= limit:
+        return Claim.HOLDS
+    return Claim.FAILS if value.low > limit else Claim.UNCLEAR
 
 
 def judge_shift(difference: Interval | None, sign: int, negligible: float = 0.0) -> Claim:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isclose
 
 from reports.comparisons.comparison import Moved
-from reports.study import Entry, Stat
+from reports.study import Measurement, Stat
 
 # A router draws from a seed and computes in float32: the same code gives the same figure up to the order of its sums,
 # which is the machine's. The absolute part is for figures that are zero.
@@ -15,7 +15,7 @@ _RELATIVE, _ABSOLUTE = 1e-4, 1e-7
 _MEMORY_TOLERANCE = 0.01
 
 
-def moved_figures(benchmark: str, base: Entry, head: Entry) -> tuple[list[Moved], int]:
+def moved_figures(benchmark: str, base: Measurement, head: Measurement) -> tuple[list[Moved], int]:
     """The figures that differ, and how many were compared; one that only one run has is not."""
     found = [*_costs(base, head), *_behaviour(base, head)]
     return [Moved(benchmark, figure, old, new) for figure, old, new, same in found if not same], len(found)
@@ -24,18 +24,18 @@ def moved_figures(benchmark: str, base: Entry, head: Entry) -> tuple[list[Moved]
 _Found = tuple[str, float | None, float | None, bool]
 
 
-def _costs(base: Entry, head: Entry) -> Iterator[_Found]:
-    for figure in ("parameters", "flops", "experts_per_token"):
-        old, new = getattr(base, figure), getattr(head, figure)
+def _costs(base: Measurement, head: Measurement) -> Iterator[_Found]:
+    for figure, old in base.counts.items():
+        new = head.counts[figure]
         yield figure, old, new, old == new
     if base.peak_memory is not None and head.peak_memory is not None:
         same = isclose(base.peak_memory, head.peak_memory, rel_tol=_MEMORY_TOLERANCE)
         yield "peak_memory", base.peak_memory, head.peak_memory, same
 
 
-def _behaviour(base: Entry, head: Entry) -> Iterator[_Found]:
-    for metric, before in base.behaviour.metrics.items():
-        after = head.behaviour.metrics.get(metric)
+def _behaviour(base: Measurement, head: Measurement) -> Iterator[_Found]:
+    for metric, before in base.metrics.items():
+        after = head.metrics.get(metric)
         shared = before.by_seed.keys() & after.by_seed.keys() if after else set()
         if after and shared:
             yield _worst_seed(metric, before, after, sorted(shared))

@@ -17,8 +17,8 @@ from reports.comparisons.fingerprint import describe, differences
 from reports.comparisons.moved import moved_figures
 from reports.errors import NothingToCompareError
 from reports.intervals import Interval, unpaired_ratio
-from reports.load import load_study
-from reports.study import Entry, Source, Study
+from reports.load import load_benchmarks
+from reports.study import Measurement, Source, Study
 
 THRESHOLD = 0.05
 # One more than the gate takes: the floor of a run says nothing of how the two runs differ.
@@ -33,7 +33,7 @@ _CAVEAT = (
 
 def compare_files(base: Path, head: Path, threshold: float = THRESHOLD) -> Comparison:
     """Compares two stored runs; raises `NothingToCompareError` where no benchmark is in both."""
-    return compare(load_study([base]), load_study([head]), threshold)
+    return compare(load_benchmarks(base), load_benchmarks(head), threshold)
 
 
 def compare(base: Study, head: Study, threshold: float) -> Comparison:
@@ -44,7 +44,7 @@ def compare(base: Study, head: Study, threshold: float) -> Comparison:
         head: what is judged.
         threshold: a share of one; a ratio has to lie beyond 1 + threshold with its whole interval.
     """
-    befores, afters = ({_name(entry): entry for entry in study.entries} for study in (base, head))
+    befores, afters = ({entry.name: entry for entry in study.measurements} for study in (base, head))
     shared = {name: (before, afters[name]) for name, before in befores.items() if name in afters}
     excluded = tuple(Excluded(name, reason) for name, pair in shared.items() if (reason := _unlike(*pair)))
     unlike = {each.benchmark for each in excluded}
@@ -95,7 +95,7 @@ def judge(ratio: Interval, threshold: float, floor: float) -> Change:
     return Change.SAME if within else Change.UNCERTAIN
 
 
-def _row(name: str, base: Entry, head: Entry, threshold: float) -> Row:
+def _row(name: str, base: Measurement, head: Measurement, threshold: float) -> Row:
     ratio = unpaired_ratio(base.timing.block_median_us, head.timing.block_median_us)
     floor = max(abs(entry.timing.noise_floor.estimate - 1) for entry in (base, head))
     return Row(
@@ -109,15 +109,12 @@ def _row(name: str, base: Entry, head: Entry, threshold: float) -> Row:
     )
 
 
-def _name(entry: Entry) -> str:
-    """As the gate calls it."""
-    return f"{entry.scenario} | {entry.input} | {entry.router}"
-
-
-def _unlike(base: Entry, head: Entry) -> str | None:
+def _unlike(base: Measurement, head: Measurement) -> str | None:
     """Why two measurements of one name are not of one thing."""
     old, new = ({**entry.setting, **entry.sizes} for entry in (base, head))
-    return "; ".join(f"{field} {old[field]} / {new[field]}" for field in old if old[field] != new[field]) or None
+    return (
+        "; ".join(f"{field} {old[field]} / {new.get(field)}" for field in old if old[field] != new.get(field)) or None
+    )
 
 
 def _nothing(sources: tuple[Source, Source], excluded: tuple[Excluded, ...]) -> str:
@@ -144,7 +141,7 @@ def _side(source: Source) -> Side:
     return Side(source.file, commit if isinstance(commit, str) else None, source.date.partition(".")[0])
 
 
-def _setting(pairs: list[tuple[Entry, Entry]]) -> tuple[str, ...]:
+def _setting(pairs: list[tuple[Measurement, Measurement]]) -> tuple[str, ...]:
     setting = pairs[0][0].setting
     timings = [entry.timing for pair in pairs for entry in pair]
     rounds = dict.fromkeys(f"{timing.repetitions} × {timing.rounds} rounds" for timing in timings)
@@ -169,8 +166,9 @@ def _other_material(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterato
 
 def _materials(run: Mapping[str, Any]) -> dict[str, Any]:
     """What was read from outside, by what it is called, with the checksums that tell whether it is the same."""
-    model, texts = run.get("model"), run.get("texts")
-    materials = {"the pretrained model": model.get("sha256")} if isinstance(model, Mapping) else {}
+    models = {"the pretrained model": run.get("model"), "the language model": run.get("language_model")}
+    texts = run.get("texts")
+    materials = {name: model.get("sha256") for name, model in models.items() if isinstance(model, Mapping)}
     for text, source in texts.items() if isinstance(texts, Mapping) else ():
         materials[f"the text “{text}”"] = source.get("sha256") if isinstance(source, Mapping) else None
     return materials

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reports import paper
 from reports.errors import MissingDataError
-from reports.figures.style import OKABE_ITO, label
+from reports.figures.ratio_axis import draw_noise, draw_ratios, finish, name_rows
+from reports.figures.style import OKABE_ITO
 from reports.plot import Plot
 from reports.study import Entry, Study
 
@@ -38,64 +38,20 @@ def _draw(timed: dict[str, list[Entry]], baseline: str) -> Figure:
     figure = Figure(figsize=(3.3 * len(timed) + 1.4, 0.34 * len(routers) + 1.5), layout="constrained")
     axes = figure.subplots(1, len(timed), sharey=True, squeeze=False)[0]
     for ax, (scenario, entries) in zip(axes, timed.items(), strict=True):
-        _draw_noise(ax, entries)
+        draw_noise(ax, [entry.timing for entry in entries])
         for offset, (colour, (name, marker)) in enumerate(zip(OKABE_ITO, _MARKERS.items(), strict=False)):
             chosen = [entry for entry in entries if entry.input == name]
-            _draw_points(ax, chosen, routers, -0.14 + 0.28 * offset, colour, marker, name)
+            rows = [routers.index(entry.router) - 0.14 + 0.28 * offset for entry in chosen]
+            draw_ratios(ax, [e.timing.ratio for e in chosen], rows, colour=colour, marker=marker, name=name)
         shown = [1.0, *(entry.timing.ratio.estimate for entry in entries)]
         if scenario == "router":
             shown += _draw_paper(ax, routers)
-        ax.set(title=scenario, xscale="log")
-        ax.set_xlim(*_limits(ax, shown))
-        ax.set_xlabel(f"ratio to {label(baseline)}")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1,) if _span(ax) > 100 else (1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.grid(axis="x", color="0.9")
-        ax.set_axisbelow(True)
-    axes[0].set_yticks(range(len(routers)), [label(router) for router in routers])
-    axes[0].set_ylim(len(routers) - 0.5, -0.5)
+        ax.set_title(scenario)
+        finish(ax, shown, baseline)
+    name_rows(axes[0], routers)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
     return figure
-
-
-def _limits(ax: Axes, shown: list[float]) -> tuple[float, float]:
-    """The axis without the far ends of intervals over two or three blocks, which can span many decades."""
-    low, high = ax.get_xlim()
-    return max(low, min(shown) / 5), min(high, max(shown) * 5)
-
-
-def _span(ax: Axes) -> float:
-    low, high = ax.get_xlim()
-    return high / low
-
-
-def _draw_noise(ax: Axes, entries: list[Entry]) -> None:
-    floors = [entry.timing.noise_floor for entry in entries]
-    low = min(floor.estimate if floor.low is None else floor.low for floor in floors)
-    high = max(floor.estimate if floor.high is None else floor.high for floor in floors)
-    # The outline keeps a band of one per cent visible on an axis of three decades.
-    ax.axvspan(min(low, 1.0), max(high, 1.0), color="0.7", linewidth=1.5, label="noise floor", zorder=1)
-
-
-def _draw_points(
-    ax: Axes, entries: list[Entry], routers: list[str], offset: float, colour: str, marker: str, name: str
-) -> None:
-    ratios = [entry.timing.ratio for entry in entries]
-    below = [0.0 if r.low is None else max(0.0, r.estimate - r.low) for r in ratios]
-    above = [0.0 if r.high is None else max(0.0, r.high - r.estimate) for r in ratios]
-    ax.errorbar(
-        [ratio.estimate for ratio in ratios],
-        [routers.index(entry.router) + offset for entry in entries],
-        xerr=[below, above],
-        fmt=marker,
-        color=colour,
-        markersize=4,
-        capsize=2.5,
-        linewidth=1,
-        label=name,
-    )
 
 
 def _draw_paper(ax: Axes, routers: list[str]) -> list[float]:

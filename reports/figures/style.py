@@ -15,10 +15,20 @@ mpl.use("Agg")
 
 from matplotlib import colormaps, rc_context  # the backend is chosen before anything draws
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Okabe and Ito's colours, told apart with every common colour blindness.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+
+# Up to so large a span -> multiples of ten's powers that are labelled; without any, evenly spaced numbers do.
+_LOG_STEPS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (4, ()),
+    (12, (1, 1.5, 2, 3, 5, 7)),
+    (100, (1, 2, 5)),
+    (math.inf, (1,)),
+)
 
 # matplotlib types the names of all its settings as one literal; a dict of Any is what it accepts besides.
 _STYLE: dict[Any, Any] = {
@@ -63,6 +73,14 @@ def panels(number: int, *, width: float, height: float) -> tuple[Figure, list[Ax
     for column_end in axes[max(0, number - across) : number]:
         column_end.tick_params(labelbottom=True)
     return figure, axes[:number]
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers along a logarithmic axis from low to high; within a factor of four it looks and reads linear."""
+    steps = next(steps for limit, steps in _LOG_STEPS if high <= limit * low)
+    axis.set_major_locator(LogLocator(subs=steps) if steps else MaxNLocator(5, steps=(1, 2, 5, 10)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def label(name: str) -> str:

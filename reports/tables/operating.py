@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.operating import Level, SelfTest, Share
-from reports.show import DASH, as_text, bounds, count, fixed, missing, percent
+from reports.show import as_text, bounds, count, fixed, missing, percent, spread
 from reports.table import Column, Table, words
 
 
@@ -24,7 +24,7 @@ def operating_table(test: SelfTest) -> Table:
             Column("Found", ("found",), count),
             Column("Share found", ("share", "low", "high"), _share),
             words("Not found", "not_found"),
-            Column("Ratio estimated", ("ratio_mean", "ratio_sd"), _spread),
+            Column("Ratio estimated", ("ratio_mean", "ratio_sd"), spread(fixed(3))),
         ),
         findings=(_false_alarms(test),),
     )
@@ -53,12 +53,6 @@ def _share(share: float | None, low: float | None, high: float | None) -> str:
     return (
         as_text(percent(share)) if missing(low) or missing(high) else f"{percent(share)} {bounds(percent)(low, high)}"
     )
-
-
-def _spread(mean: float | None, sd: float | None) -> str:
-    if missing(mean):
-        return DASH
-    return fixed(3)(mean) if missing(sd) else f"{fixed(3)(mean)} ± {fixed(3)(sd)}"
 
 
 def _benchmarks(test: SelfTest) -> str:

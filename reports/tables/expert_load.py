@@ -1,0 +1,86 @@
+"""What fine-tuning does to the balance of the experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from reports.errors import MissingDataError
+from reports.fine_tuning import Log, Variant
+from reports.intervals import paired_difference
+from reports.models import tuned_caption, tuned_title
+from reports.show import Show, fixed
+from reports.study import Study
+from reports.table import Table, interval_column, interval_fields, spread_column, spread_fields, words
+from reports.tables.conclusion import grouped, words_by_start
+from reports.verdict import Claim, judge_shift
+
+# field of a row, heading, how it is written, and where it stands in the log
+_QUANTITIES: tuple[tuple[str, str, Show, Callable[[Log], float | None]], ...] = (
+    ("max_violation", "MaxVio", fixed(3), lambda log: log.max_violation),
+    ("load_cv", "Load CV", fixed(3), lambda log: log.load_cv),
+    ("load_balancing_loss", "Balancing loss", fixed(3), lambda log: log.load_balancing_loss),
+)
+_NEGLIGIBLE = 0.5e-3
+_WAYS = {Claim.HOLDS: "more uneven", Claim.FAILS: "more even", Claim.UNCLEAR: "unclear", Claim.UNCHANGED: "no change"}
+
+
+def expert_load(study: Study) -> Table:
+    """Violation, spread and balancing loss at the first and at the last logged step of the trained runs."""
+    tuning = study.tuned
+    variants = [variant for variant in tuning.variants if any(_ends(variant, read) for _, _, _, read in _QUANTITIES)]
+    if not variants:
+        raise MissingDataError("the files hold no expert load of a trained router")
+    rows = [_row(variant) for variant in variants]
+    first, last = variants[0].steps[0], variants[0].steps[-1]
+    return Table(
+        name="fine-tuning-expert-load",
+        title=tuned_title(tuning, "Expert load during fine-tuning"),
+        caption=tuned_caption(
+            tuning,
+            "Means over the steps since the log's entry before, over layers and, ± sd, over seeds. MaxVio: the largest "
+            "count over the mean count, minus one; its change is paired by seed, with its 95 % interval. The balancing "
+            "loss is E Σ f P, 1 at balance, and enters training with the coefficient "
+            f"{tuning.settings['load_balancing_coefficient']}.",
+        ),
+        frame=pd.DataFrame(rows),
+        columns=(
+            words("Router", "router"),
+            words("Start", "start"),
+            *(
+                spread_column(f"{heading}, step {step}", f"{field}_{end}", show)
+                for field, heading, show, _ in _QUANTITIES
+                for end, step in (("first", first), ("last", last))
+            ),
+            interval_column("Change of MaxVio", "change", fixed(3, signed=True)),
+            words("Load becomes", "way"),
+        ),
+        findings=_conclusion(rows),
+    )
+
+
+def _ends(variant: Variant, read: Callable[[Log], float | None]) -> tuple[dict[int, float], dict[int, float]] | None:
+    """A quantity at the first and at the last logged step, by seed."""
+    if not variant.steps:
+        return None
+    first, last = variant.at(variant.steps[0], read), variant.at(variant.steps[-1], read)
+    return (first, last) if first or last else None
+
+
+def _row(variant: Variant) -> dict[str, object]:
+    row: dict[str, object] = {"router": variant.router, "start": variant.initialise}
+    for field, _, _, read in _QUANTITIES:
+        first, last = _ends(variant, read) or ({}, {})
+        row |= spread_fields(f"{field}_first", first.values()) | spread_fields(f"{field}_last", last.values())
+    ends = _ends(variant, lambda log: log.max_violation)
+    change = paired_difference(*ends) if ends and len(variant.steps) > 1 else None
+    row |= interval_fields("change", change)
+    return row | {"way": _WAYS[judge_shift(change, +1, _NEGLIGIBLE)] if change else None}
+
+
+def _conclusion(rows: Sequence[dict[str, object]]) -> tuple[str, ...]:
+    return tuple(
+        f"Expert load over the course of fine-tuning (MaxVio), {start} start: {grouped(found, _WAYS.values())}."
+        for start, found in words_by_start(rows, "way").items()
+    )

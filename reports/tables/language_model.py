@@ -1,0 +1,143 @@
+"""What a router costs inside a language model, beside the model's own gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from reports.errors import MissingDataError
+from reports.models import model_sentence
+from reports.order import STOCK
+from reports.show import DASH, count, duration, exact, fixed, listing, mebibytes, missing, ratio, sentence
+from reports.study import LanguageEntry, Study
+from reports.table import Column, Table, interval_column, interval_fields, words
+
+# What a call does; {batch} × {length} is the text that it needs.
+SCENARIOS = {
+    "inject": "replacing the routers of all layers, and putting the old ones back",
+    "prefill": "reading {batch} × {length} tokens without a cache, for the logits of each text's last one",
+    "decode": "decoding one token, batch of {batch}, with {length} tokens in the cache",
+    "finetune_step": "one step of fine-tuning on {batch} × {length} tokens: forward, backward and optimiser",
+}
+
+_SIZES = ("batch_size", "sequence_length", "layers", "num_experts", "top_k", "hidden_size")
+
+
+def summary(study: Study) -> Table:
+    """Ratios to the model's own gates, a row per router and start, a column per scenario."""
+    if not study.language:
+        raise MissingDataError("the files hold no benchmark inside a language model")
+    found = dict.fromkeys(entry.scenario for entry in study.language)
+    scenarios = [*(name for name in SCENARIOS if name in found), *(name for name in found if name not in SCENARIOS)]
+    by_scenario = {scenario: {_who(entry): entry for entry in study.inside(scenario)} for scenario in scenarios}
+    everyone = dict.fromkeys(who for entries in by_scenario.values() for who in entries)
+    rows = [_summary_row(*who, {name: entries.get(who) for name, entries in by_scenario.items()}) for who in everyone]
+    return Table(
+        name="language-model",
+        title="Inside a language model: ratios to stock",
+        caption=f"{_models(study, study.language)} Time of a call over that of the same model with its own gates in "
+        "the same interleaved run, with 95 % intervals over blocks. Most of a call is the model and no router; one "
+        "that selects another number of experts changes the model's work too.",
+        frame=pd.DataFrame(rows),
+        columns=(
+            words("Router", "router"),
+            words("Start", "start"),
+            Column("Parameters", ("parameters",), count),
+            *(interval_column(name, name, ratio) for name in scenarios),
+        ),
+    )
+
+
+def scenario(name: str, study: Study) -> Table:
+    """One scenario: time, parameters and memory, and which routers cannot be told from the model's own."""
+    entries = study.inside(name)
+    return Table(
+        name=f"language-model-{name}",
+        title=f"Inside a language model: {name}",
+        caption=f"{_models(study, entries)} {_call(name, entries[0])} Parameters: all of its routers'. Experts: what "
+        "a token selects, which is work of the model and no router's. Peak memory: what one call allocates at its "
+        "worst moment, beyond what was there before. Noise floor: the model with its own gates against itself.",
+        frame=pd.DataFrame([_row(entry) for entry in entries]),
+        columns=(
+            words("Router", "router"),
+            words("Start", "start"),
+            Column("Parameters", ("parameters",), count),
+            Column("Experts", ("experts_per_token",), exact),
+            Column("Time of a call", ("us_per_call",), duration),
+            Column("Per token", ("ns_per_token",), _nanoseconds),
+            interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", ratio),
+            interval_column("Noise floor", "noise_floor", fixed(3)),
+            Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
+        ),
+        findings=_conclusion(name, entries),
+    )
+
+
+def _who(entry: LanguageEntry) -> tuple[str, str]:
+    return entry.router, entry.initialise
+
+
+def _summary_row(router: str, start: str, entries: Mapping[str, LanguageEntry | None]) -> dict[str, object]:
+    row: dict[str, object] = {
+        "router": router,
+        "start": start,
+        "parameters": next(entry.parameters for entry in entries.values() if entry),
+    }
+    for name, entry in entries.items():
+        row |= interval_fields(name, entry.timing.ratio if entry else None)
+    return row
+
+
+def _row(entry: LanguageEntry) -> dict[str, object]:
+    timing = entry.timing
+    return {
+        "router": entry.router,
+        "start": entry.initialise,
+        "parameters": entry.parameters,
+        "experts_per_token": entry.experts_per_token,
+        "us_per_call": timing.us_per_call,
+        "ns_per_token": timing.ns_per_token,
+        **interval_fields("ratio", timing.ratio),
+        **interval_fields("noise_floor", timing.noise_floor),
+        "peak_memory": entry.peak_memory,
+    }
+
+
+def _models(study: Study, entries: Sequence[LanguageEntry]) -> str:
+    """The model, in the words of the newest file; files with another are refused when they are read."""
+    return model_sentence(study.sources[max(entry.source for entry in entries)].language_model)
+
+
+def _call(scenario: str, entry: LanguageEntry) -> str:
+    """What a call does, and in what."""
+    size = {name: f"{entry.sizes[name]:,}" if name in entry.sizes else "?" for name in _SIZES}
+    does = SCENARIOS[scenario].format(batch=size["batch_size"], length=size["sequence_length"])
+    return (
+        f"{sentence(does)} {size['layers']} layers of {size['num_experts']} experts, top {size['top_k']}, hidden size "
+        f"{size['hidden_size']}."
+    )
+
+
+def _nanoseconds(value: float | None) -> str:
+    return DASH if value is None or missing(value) else duration(value / 1e3)
+
+
+def _conclusion(name: str, entries: Sequence[LanguageEntry]) -> tuple[str, ...]:
+    """Who costs nothing that the noise does not, and who costs the most."""
+    replaced = [entry for entry in entries if entry.router != STOCK]
+    if not replaced:
+        return ()
+    free = [entry.router for entry in replaced if entry.timing.ratio.overlaps(entry.timing.noise_floor)]
+    if len(free) == len(replaced) > 1:
+        return (f"Inside a language model, {name}: no router is separated from the noise floor.",)
+    ranked = sorted(replaced, key=lambda entry: entry.timing.ratio.estimate)
+    least, most = ranked[0], ranked[-1]
+    parts = [f"not separated from the noise floor: {listing(list(dict.fromkeys(free)))}"]
+    parts += [f"cheapest: {_named(least)}"] if least is not most else []
+    parts += [f"most expensive: {_named(most)}"]
+    return (f"Inside a language model, {name}: {'; '.join(parts)}.",)
+
+
+def _named(entry: LanguageEntry) -> str:
+    return f"{entry.router}, {ratio(entry.timing.ratio.estimate)} times {entry.timing.baseline}"
