@@ -15,12 +15,8 @@ from routers import registry
 from routers.reference import check_router
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "bench/README.md", "bench/gate/README.md")
-EXAMPLES = [
-    pytest.param(block, id=f"{page}-{number}")
-    for page in PAGES
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
-]
+PAGES = ("README.md", "CONTRIBUTING.md", "bench/README.md", "bench/gate/README.md", "harness/README.md")
+EXAMPLES = {page: re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL) for page in PAGES}
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +25,15 @@ def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 4
+    assert sum(map(len, EXAMPLES.values())) >= 6
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_runs(example: str) -> None:
+@pytest.mark.parametrize("page", [page for page, examples in EXAMPLES.items() if examples])
+def test_the_examples_of_a_page_run_in_their_order(page: str) -> None:
     torch.manual_seed(0)
-    exec(compile(example, "example", "exec"), {"__name__": "example"})
+    names = {"__name__": "example"}
+    for number, example in enumerate(EXAMPLES[page], 1):
+        exec(compile(example, f"{page}, example {number}", "exec"), names)
 
 
 def test_the_readmes_router_keeps_the_contract(tmp_path: Path) -> None:
@@ -79,7 +77,7 @@ def test_tox_environments_that_are_named_exist() -> None:
 
 def test_options_that_are_named_exist(pytestconfig: pytest.Config) -> None:
     table = re.findall(r"^\| (`--.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
-    options = re.findall(r"--[a-z]+", " ".join(table))
+    options = re.findall(r"--[a-z-]+", " ".join(table))
     assert len(options) >= 6
     for option in options:
         assert pytestconfig.getoption(option, default="unknown") != "unknown"
