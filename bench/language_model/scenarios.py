@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -107,10 +106,7 @@ def finetune_step(shell: PreTrainedModel, install: Install, read: Read, shape: t
     settings = Settings()
     install(shell)
     gates = {block.name: block.gate for block in find_moe_blocks(shell)}
-    with warnings.catch_warnings():
-        # peft asks the model for a property that transformers has renamed.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        model = add_lora(shell, settings)
+    model = add_lora(shell, settings)
     for gate in gates.values():
         gate.requires_grad_()
     model.train()

@@ -17,10 +17,9 @@ import torch
 
 from harness.finetuning.checkpoints import write_json
 from harness.finetuning.processes import is_main_process, launched_processes
-from harness.finetuning.run import Material, run
+from harness.finetuning.run import Material, moe_blocks, run
 from harness.finetuning.settings import FinetuneError, Plan
 from harness.language_model import load_language_model
-from harness.moe_blocks import find_moe_blocks
 from harness.perplexity import perplexity
 
 KIND, SCHEMA = "fine-tuning", 1
@@ -115,7 +114,7 @@ class Campaign:
         passages, settings = self.material.passages, self.material.settings
         model: Any = language_model.model
         model.to(settings.device)
-        blocks = find_moe_blocks(model)
+        blocks = moe_blocks(self.material.asset, model)
         held_out = self.material.held_out(language_model)
         asset = self.material.asset
         return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -45,8 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fine-tunes; returns the exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    # peft asks transformers by a name that goes away; nobody here can do anything about it.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     try:
         return _finetune(options)
     except (FinetuneError, AssetError) as error:

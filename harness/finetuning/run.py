@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from harness.finetuning.processes import is_main_process, launched_processes
 from harness.finetuning.settings import STOCK, TRAINED, UNTRAINED, FinetuneError, Plan, Settings
 from harness.injection import replace_routers
 from harness.language_model import LanguageModel, load_language_model
-from harness.moe_blocks import find_moe_blocks
+from harness.moe_blocks import MoEBlock, find_moe_blocks
 from harness.passages import Passages, encode_lines, encode_windows, pad_batch
 from routers import get_router_class
 
@@ -90,20 +91,23 @@ def run(plan: Plan, material: Material, folder: Path) -> dict[str, Any]:
         the JSON entry of the run.
 
     Raises:
-        FinetuneError: the model has no projections that LoRA is for, or a checkpoint is corrupt.
-        ValueError: routers of that name cannot be put into the model.
+        FinetuneError: no MoE model, no projections for LoRA, routers that cannot be put into it or do not choose
+            experts for tokens, or a corrupt checkpoint.
     """
     began = time.perf_counter()
     settings = material.settings
     language_model = load_language_model(material.asset)
     model: Any = language_model.model
     model.to(settings.device)
-    originals = {block.name: copy.deepcopy(block.gate) for block in find_moe_blocks(model)}
+    originals = {block.name: copy.deepcopy(block.gate) for block in moe_blocks(material.asset, model)}
     held_out = material.held_out(language_model)
     _seed(plan.seed)
     _replace(plan, material, language_model)
     gates = {block.name: block.gate for block in find_moe_blocks(model)}
-    before = evaluate(model, held_out, gates, originals)
+    try:
+        before = evaluate(model, held_out, gates, originals)
+    except TypeError as error:  # it does not choose experts for tokens
+        raise FinetuneError(f"{plan.router}: {error}") from None
     after, steps, trained_parameters = None, [], 0
     if plan.router_training != UNTRAINED:
         _seed(plan.seed)  # so that a router that draws more numbers does not change LoRA's weights and the lines' order
@@ -127,6 +131,18 @@ def run(plan: Plan, material: Material, folder: Path) -> dict[str, Any]:
     }
 
 
+def moe_blocks(asset: ModelAsset, model: nn.Module) -> list[MoEBlock]:
+    """The model's Mixture-of-Experts blocks.
+
+    Raises:
+        FinetuneError: it has none, or is of an unknown family.
+    """
+    try:
+        return find_moe_blocks(model)
+    except ValueError as error:
+        raise FinetuneError(f"{asset.name}: {error}") from None
+
+
 def add_lora(model: Any, settings: Settings) -> Any:
     """The model in peft's wrapper, with LoRA on its attention's projections and everything else frozen.
 
@@ -138,16 +154,17 @@ def add_lora(model: Any, settings: Settings) -> Any:
     targets = [name for name in LORA_TARGETS if any(path.endswith(f".{name}") for path, _ in model.named_modules())]
     if not targets:
         raise FinetuneError(f"{type(model).__name__} has none of {', '.join(LORA_TARGETS)}, which LoRA is put on")
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=targets,
-            task_type="CAUSAL_LM",
-        ),
+    config = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
     )
+    with warnings.catch_warnings():
+        # peft asks the model for a property that transformers has renamed; nobody here can do anything about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def train(
@@ -213,7 +230,10 @@ def _replace(plan: Plan, material: Material, language_model: LanguageModel) -> N
     options: dict[str, Any] = {}
     if plan.initialise == "distilled":
         options["calibration"] = material.calibration(language_model)
-    replace_routers(language_model.model, plan.router, initialise=plan.initialise, **options)
+    try:
+        replace_routers(language_model.model, plan.router, initialise=plan.initialise, **options)
+    except (ValueError, TypeError) as error:
+        raise FinetuneError(f"{plan.router}: {error}") from None
 
 
 def _optimiser(model: nn.Module, gates: Mapping[str, nn.Module], settings: Settings) -> torch.optim.Optimizer:

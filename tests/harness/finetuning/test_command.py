@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,29 @@ import pytest
 
 from harness.finetuning import command
 from harness.finetuning.command import INTERRUPTED, MISTAKE, main
+from routers import registry
 
 ROOT = Path(__file__).parents[3]
+EXPERT_CHOICE = """
+import torch
+from routers import Router, Routing
+
+class Nothing(Routing):
+    tokens_per_expert = property(lambda self: torch.zeros(self.num_experts, dtype=torch.int64))
+
+    def dispatch(self, hidden_states):
+        raise NotImplementedError
+
+    def combine(self, expert_outputs):
+        raise NotImplementedError
+
+class ExpertChoice(Router):
+    def compute_router_probabilities(self, hidden_states):
+        return torch.full((*hidden_states.shape[:-1], self.num_experts), 1 / self.num_experts)
+
+    def forward(self, hidden_states, **side_inputs):
+        return Nothing(self.num_experts, probs=self.compute_router_probabilities(hidden_states))
+"""
 SMALL = ["--steps", "6", "--log-every", "2", "--gradient-accumulation-steps", "2", "--train-lines", "24"]
 SMALL += ["--held-out-windows", "3", "--calibration-windows", "4", "--max-length", "16", "--learning-rate", "0.01"]
 
@@ -141,6 +163,16 @@ def test_a_mistake_is_one_line(
     assert error.count("\n") == 1
 
 
+def test_a_start_that_a_router_cannot_have_is_one_line(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--router", "mlp", "--initialise", "original", "--model", str(tiny_model), "-o", str(tmp_path), *SMALL]
+    assert main(options) == MISTAKE
+    error = capsys.readouterr().err
+    assert error.startswith("finetune: mlp: MLPRouter has no weight (E, D)")
+    assert error.count("\n") == 1
+
+
 def test_another_runs_file_is_refused(
     tiny_model: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,3 +191,32 @@ def test_quick_takes_less_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = command._settings(options)
     assert (settings.quick, settings.steps, settings.train_lines) == (True, 3, command.QUICK.train_lines)
     assert not command._settings(command._parser().parse_args(["--router", "linear"])).quick
+
+
+def test_a_router_that_does_not_choose_for_tokens_is_one_line(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    path = tmp_path / "chooses_tokens.py"
+    path.write_text(EXPERT_CHOICE)
+    options = ["--router", f"{path}:ExpertChoice", "--model", str(tiny_model), "-o", str(tmp_path / "out"), *SMALL]
+    assert main(options) == MISTAKE
+    error = capsys.readouterr().err
+    assert error.startswith("finetune: expert_choice: ExpertChoice gives a ")
+    assert error.count("\n") == 1
+
+
+def test_a_dense_model_is_one_line(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    dense = tmp_path / "dense"
+    shutil.copytree(tiny_model, dense)
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, pad_token_id=1
+    )
+    LlamaForCausalLM(config).save_pretrained(dense)
+    capsys.readouterr()
+    assert main(["--router", "linear", "--model", str(dense), "-o", str(tmp_path / "out"), *SMALL]) == MISTAKE
+    error = capsys.readouterr().err
+    assert "has no Mixture-of-Experts block" in error
+    assert error.count("\n") == 1
