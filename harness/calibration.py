@@ -5,7 +5,7 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Lesson:
 
 
 class Calibration:
-    """Lines of text for one model, which is asked once: whoever fits many routers to its gates keeps this object.
+    """Lines of text for one model, each gate of which is watched once: whoever fits many routers keeps this object.
 
     Args:
         sequences: the token ids of each line, (S,) int64.
@@ -42,21 +42,24 @@ class Calibration:
 
     def __init__(self, sequences: Sequence[Tensor]) -> None:
         self._sequences = sequences
-        self._lessons: list[Lesson] | None = None
+        self._lessons: dict[str, Lesson] = {}
 
-    def lessons(self, model: nn.Module, gates: Sequence[nn.Module]) -> list[Lesson]:
-        """What each gate did, those of the first call in every later one.
+    def lessons(self, model: nn.Module, gates: Mapping[str, nn.Module]) -> list[Lesson]:
+        """What each gate did when it was asked for first.
+
+        Args:
+            model: has its own gates in place.
+            gates: path -> gate.
 
         Raises:
-            ValueError: there are no lines, or the first call was about another number of gates.
+            ValueError: there are no lines.
         """
         if not self._sequences:
             raise ValueError("calibration= is empty, expected the token ids of some lines of text")
-        if self._lessons is None:
-            self._lessons = watch_gates(model, gates, self._sequences)
-        if len(self._lessons) != len(gates):
-            raise ValueError(f"calibration= has watched {len(self._lessons)} gates, not these {len(gates)}")
-        return self._lessons
+        new = {path: gate for path, gate in gates.items() if path not in self._lessons}
+        if new:
+            self._lessons |= zip(new, watch_gates(model, list(new.values()), self._sequences), strict=True)
+        return [self._lessons[path] for path in gates]
 
 
 @torch.no_grad()

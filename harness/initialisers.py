@@ -19,6 +19,7 @@ from harness.router_gate import RouterGate, copy_linear
 class Succession:
     """A gate of the model, still in its place, and the one that will follow it."""
 
+    path: str
     original: nn.Module
     gate: RouterGate
 
@@ -45,7 +46,7 @@ def distil_originals(model: nn.Module, successions: Sequence[Succession], calibr
     """Fitted, layer by layer, to what the originals do while the model reads the calibration text."""
     if calibration is None:
         raise ValueError("a distilled start needs calibration=, the token ids of some lines of text")
-    lessons = calibration.lessons(model, [each.original for each in successions])
+    lessons = calibration.lessons(model, {each.path: each.original for each in successions})
     return [
         distil_router(each.gate.router, lesson.hidden_states, lesson.logits, lesson.experts)
         for each, lesson in zip(successions, lessons, strict=True)

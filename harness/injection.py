@@ -134,7 +134,7 @@ def replace_routers(
     for block in blocks:
         refuse_replaced(block)
         if id(block.gate) not in successions:
-            successions[id(block.gate)] = Succession(block.gate, _make_gate(block, router, top_k, options))
+            successions[id(block.gate)] = Succession(block.name, block.gate, _make_gate(block, router, top_k, options))
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = Calibration(calibration)
     fits = INITIALISERS[initialise](model, list(successions.values()), calibration)

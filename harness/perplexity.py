@@ -49,7 +49,10 @@ def perplexity(model: PreTrainedModel, sequences: Sequence[Tensor], *, batch_siz
             total += _negative_log_likelihood(model, batch)
     finally:
         model.train(training)
-    return math.exp(total / predicted)
+    try:
+        return math.exp(total / predicted)
+    except OverflowError:
+        return math.inf
 
 
 def _negative_log_likelihood(model: PreTrainedModel, batch: dict[str, Tensor]) -> float:

@@ -31,19 +31,20 @@ class LoadBalance:
 
     def __init__(self, gates: Mapping[str, nn.Module]) -> None:
         self._gates = gates
-        self._heard: list[tuple[Tensor, Tensor]] = []
+        self._heard: list[tuple[Tensor, Tensor]] = []  # logits and selected experts
+        self._kept: Tensor | None = None
         self._counts: list[Tensor] = []
 
     @contextmanager
     def listening(self, attention_mask: Tensor | None) -> Iterator[None]:
         """Hear the gates inside; (B, S) mask, 0 on padding. What is recomputed in the backward pass is not heard."""
-        kept = None if attention_mask is None else attention_mask.flatten().bool()
 
         def hear(_gate: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
-            probs, selected = expert_softmax(output[0].flatten(0, -2)), output[2].flatten(0, -2)
-            self._heard.append((probs, selected) if kept is None else (probs[kept], selected[kept]))
+            # Nothing is computed here: a checkpointed layer must do the same when it is recomputed, unheard.
+            self._heard.append((output[0], output[2]))
 
         self._heard = []
+        self._kept = None if attention_mask is None else attention_mask.flatten().bool()
         handles = [gate.register_forward_hook(hear) for gate in self._gates.values()]
         try:
             yield
@@ -55,18 +56,27 @@ class LoadBalance:
         """Of what was heard last: a scalar whose mean over the processes, in value and gradient, is the global loss."""
         if not self._heard:
             raise ValueError("no gate was heard: `listening` must go around the forward pass")
-        sizes = [probs.shape[-1] for probs, _ in self._heard]
-        local = [tokens_per_expert(selected, size) for (_, selected), size in zip(self._heard, sizes, strict=True)]
-        tokens = torch.tensor([len(self._heard[0][0])], device=local[0].device)
+        all_probs = [expert_softmax(self._tokens(logits)) for logits, _ in self._heard]
+        sizes = [probs.shape[-1] for probs in all_probs]
+        local = [
+            tokens_per_expert(self._tokens(selected), size)
+            for (_, selected), size in zip(self._heard, sizes, strict=True)
+        ]
+        tokens = torch.tensor([len(all_probs[0])], device=local[0].device)
         *counts, total = torch.split(all_reduce_sum(torch.cat([*local, tokens])), [*sizes, 1])
         self._add(counts)
         # The mean of P over the processes weighs each by its share of the tokens.
         share = process_count() / total.clamp_min(1)
         losses = [
             len(count) * (count / count.sum().clamp_min(1) * probs.sum(dim=0) * share).sum()
-            for count, (probs, _) in zip(counts, self._heard, strict=True)
+            for count, probs in zip(counts, all_probs, strict=True)
         ]
         return torch.stack(losses).mean()
+
+    def _tokens(self, values: Tensor) -> Tensor:
+        """(…, N) -> (T, N), without padding."""
+        values = values.flatten(0, -2)
+        return values if self._kept is None else values[self._kept]
 
     def _add(self, counts: list[Tensor]) -> None:
         earlier = self._counts or [torch.zeros_like(count) for count in counts]

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,20 +15,24 @@ from typing import Any
 import torch
 
 from harness.finetuning.checkpoints import write_json
+from harness.finetuning.material import Material, router_code
 from harness.finetuning.processes import is_main_process, launched_processes
-from harness.finetuning.run import Material, moe_blocks, run
-from harness.finetuning.settings import FinetuneError, Plan
+from harness.finetuning.run import moe_blocks, run
+from harness.finetuning.settings import FinetuneError, Plan, training_precision
 from harness.language_model import load_language_model
 from harness.perplexity import perplexity
 
 KIND, SCHEMA = "fine-tuning", 1
 RESULT, HEAD, RUN = "finetune.json", "head.json", "run.json"
-_VOLATILE = {"date", "machine"}
-"""What a continued fine-tuning may find changed."""
+_COMPARED = ("kind", "schema", "model", "text", "settings", "versions")
+"""What has to be the same in all runs of a folder; the machine may change, and with it a perplexity's last digit."""
+_HOW_IT_WAS_NAMED = ("model.requested", "model.source", "model.name", "model.note")
 
 
 class Campaign:
     """Runs in a folder: `runs/<name>/` each, `finetune.json` all that are finished.
+
+    Of several processes the main one looks after the folder; where it refuses, their launcher stops the others.
 
     Args:
         material: what all runs share.
@@ -44,38 +47,27 @@ class Campaign:
         self.material = material
         self.folder = folder
         self.head = self._head()
-        earlier = self._earlier_head()
-        if earlier is None:
-            if is_main_process():
-                write_json(folder / HEAD, self.head)
+        if not is_main_process():
             return
-        if not resume:
-            raise FinetuneError(f"{folder}: has runs already; --resume goes on with them, -o names another folder")
-        differing = sorted(
-            f"{part}.{name}"
-            for part in self.head.keys() - _VOLATILE
-            if isinstance(self.head[part], dict)
-            for name in self.head[part]
-            if self.head[part][name] != earlier.get(part, {}).get(name)
-        )
-        if differing:
-            raise FinetuneError(f"{folder}: its runs were made otherwise (different: {', '.join(differing)})")
+        if (folder / "runs").is_dir():
+            if not resume:
+                raise FinetuneError(f"{folder}: has runs already; --resume goes on with them, -o names another folder")
+            self._expect_same(_read(folder / HEAD, "not written by a fine-tuning"))
+        write_json(folder / HEAD, self.head)
 
     def done(self, plan: Plan) -> dict[str, Any] | None:
         """The finished run, or None.
 
         Raises:
-            FinetuneError: its file cannot be read.
+            FinetuneError: its file cannot be read, or is that of another router of the same name.
         """
         path = self._folder(plan) / RUN
         if not path.is_file():
             return None
-        try:
-            entry: dict[str, Any] = json.loads(path.read_text())
-            if {name: entry[name] for name in asdict(plan)} != asdict(plan):
-                raise ValueError("another run's")
-        except (ValueError, KeyError, TypeError) as error:
-            raise FinetuneError(f"{path}: not the file of this run ({error}); remove it to run again") from None
+        entry = _read(path, "not the file of this run")
+        expected = asdict(plan) | {"code": router_code(plan.router)}
+        if differing := sorted(name for name in expected if entry.get(name) != expected[name]):
+            raise FinetuneError(f"{path}: another run's (different: {', '.join(differing)}); remove it to run again")
         return entry
 
     def carry_out(self, plan: Plan) -> dict[str, Any]:
@@ -88,26 +80,22 @@ class Campaign:
                 shutil.rmtree(checkpoint)
         return entry
 
-    def write(self, plans: Sequence[Plan]) -> Path:
-        """Write the document with those of the plans that are finished."""
+    def write(self) -> Path:
+        """Write the document with every run that is finished, those of earlier commands too."""
         if is_main_process():
-            runs = [entry for plan in plans if (entry := self.done(plan)) is not None]
+            runs = [_read(path, "not the file of a run") for path in self.folder.glob(f"runs/*/{RUN}")]
+            runs.sort(key=lambda entry: tuple(entry[name] for name in _ORDER))
             write_json(self.folder / RESULT, self.head | {"runs": runs})
         return self.folder / RESULT
 
+    def _expect_same(self, earlier: dict[str, Any]) -> None:
+        here, there = _flat(self.head), _flat(earlier)
+        names = sorted(name for name in here | there if here.get(name) != there.get(name))
+        if differing := [name for name in names if name not in _HOW_IT_WAS_NAMED]:
+            raise FinetuneError(f"{self.folder}: its runs were made otherwise (different: {', '.join(differing)})")
+
     def _folder(self, plan: Plan) -> Path:
         return self.folder / "runs" / plan.name
-
-    def _earlier_head(self) -> dict[str, Any] | None:
-        path = self.folder / HEAD
-        # Of several processes, the others may come after the first has written its own.
-        if not path.is_file() or not (self.folder / "runs").is_dir():
-            return None
-        try:
-            head: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise FinetuneError(f"{path}: not written by a fine-tuning ({error})") from None
-        return head
 
     def _head(self) -> dict[str, Any]:
         language_model = load_language_model(self.material.asset)
@@ -141,6 +129,7 @@ class Campaign:
             | {
                 "processes": launched_processes(),
                 "threads": torch.get_num_threads(),
+                "precision": training_precision(settings.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
             },
             "versions": {"python": platform.python_version()}
@@ -152,3 +141,25 @@ class Campaign:
             },
             "original": {"perplexity": perplexity(model, held_out)},
         }
+
+
+_ORDER = ("seed", "router_training", "initialise", "router")
+
+
+def _read(path: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError) as error:
+        raise FinetuneError(f"{path}: {otherwise} ({error}); remove it to start anew") from None
+    return content
+
+
+def _flat(head: dict[str, Any]) -> dict[str, Any]:
+    """The compared fields, by their paths."""
+    flat: dict[str, Any] = {}
+    for name in _COMPARED:
+        part = head.get(name)
+        flat |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, dict) else {name: part}
+    return flat

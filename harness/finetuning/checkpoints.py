@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.fetch import file_sha256
 from harness.finetuning.settings import FinetuneError
@@ -15,27 +17,36 @@ SEAL = "seal.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 
 
-def seal(folder: Path) -> None:
-    """Write down the SHA-256 of every file of a finished checkpoint; only with that is it one."""
+def seal(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Write down whose checkpoint it is, and the SHA-256 of every file; only with that is it one.
+
+    Args:
+        folder: with all its files.
+        identity: what has to be the same where it is used; JSON values.
+    """
     digests = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != SEAL}
-    write_json(folder / SEAL, digests)
+    write_json(folder / SEAL, {"of": identity, "files": digests})
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to go on from, or None. Unfinished ones are removed.
+def newest_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
+    """The checkpoint to go on from, or None; one that was never finished does not count.
 
     Raises:
-        FinetuneError: the newest sealed one is not as it was written.
+        FinetuneError: it is another run's, or not as it was written.
     """
-    newest = None
-    for path in sorted(folder.glob("checkpoint-*"), key=checkpoint_step):
-        if (path / SEAL).is_file():
-            newest = path
-        else:
-            shutil.rmtree(path)
-    if newest is not None:
-        _verify(newest)
+    sealed = [path for path in folder.glob("checkpoint-*") if (path / SEAL).is_file()]
+    if not sealed:
+        return None
+    newest = max(sealed, key=checkpoint_step)
+    _verify(newest, identity)
     return newest
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what was being written when a run was killed."""
+    for path in folder.glob("checkpoint-*"):
+        if not (path / SEAL).is_file():
+            shutil.rmtree(path)
 
 
 def checkpoint_step(path: Path) -> int:
@@ -44,19 +55,21 @@ def checkpoint_step(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path, identity: Mapping[str, Any]) -> None:
     remedy = f"remove {folder} to go on from the one before"
     try:
-        digests = json.loads((folder / SEAL).read_text())
-        names = set(digests)
-    except (ValueError, TypeError):
+        content = json.loads((folder / SEAL).read_text())
+        owner, digests = dict(content["of"]), dict(content["files"])
+    except (ValueError, TypeError, KeyError):
         raise FinetuneError(f"{folder / SEAL}: not a checkpoint's seal; {remedy}") from None
+    if differing := sorted(name for name in dict(identity) | owner if identity.get(name) != owner.get(name)):
+        raise FinetuneError(f"{folder}: another run's checkpoint (different: {', '.join(differing)})")
     there = {path.name for path in folder.iterdir()} - {SEAL}
-    if names != there:
-        wrong = ", ".join(sorted(names ^ there))
+    if digests.keys() != there:
+        wrong = ", ".join(sorted(digests.keys() ^ there))
         raise FinetuneError(f"{folder}: files missing or added since it was sealed: {wrong}; {remedy}")
-    for name in sorted(names):
-        if file_sha256(folder / name) != digests[name]:
+    for name, digest in sorted(digests.items()):
+        if file_sha256(folder / name) != digest:
             raise FinetuneError(f"{folder / name}: corrupt, its SHA-256 is not the sealed one; {remedy}")
 
 

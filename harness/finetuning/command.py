@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from harness.assets import AssetError
 from harness.finetuning.campaign import Campaign
+from harness.finetuning.material import Material
 from harness.finetuning.processes import is_main_process, launched_processes
-from harness.finetuning.run import Material
 from harness.finetuning.settings import (
     FROZEN,
     STOCK,
     TRAINED,
     UNTRAINED,
+    DivergedError,
     FinetuneError,
     Plan,
     Settings,
@@ -32,6 +34,7 @@ from harness.language_model import list_language_models, resolve_language_model
 from harness.passages import load_passages
 from routers import get_router_class, list_routers, register_from_path
 
+DIVERGED = 1
 MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 ALL = "all"
@@ -58,24 +61,39 @@ def _finetune(options: argparse.Namespace) -> int:
     settings = _settings(options)
     starts = options.initialise or ["random"]  # an appending option cannot have it as its default
     plans = make_plans(_routers(options.router), starts, range(options.seeds), _trainings(options))
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    _use_this_processs_share(options, settings)
     asset = resolve_language_model(options.model)
     campaign = Campaign(Material(asset, load_passages(), settings), options.output, resume=options.resume)
+    diverged = 0
     for number, plan in enumerate(plans, 1):
         entry = campaign.done(plan)
         if entry is None:
             _say(f"{number}/{len(plans)} {plan.name}")
-            entry = campaign.carry_out(plan)
-            campaign.write(plans)
+            try:
+                entry = campaign.carry_out(plan)
+            except DivergedError as error:
+                diverged += 1
+                _say(f"finetune: {plan.name}: {error}; it is left out", sys.stderr)
+                continue
+            campaign.write()
         _say(f"{number}/{len(plans)} {_summary(plan, entry)}")
-    _say(f"wrote {campaign.write(plans)}; python -m reports {options.output / 'finetune.json'} shows it")
-    return 0
+    _say(f"wrote {campaign.write()}; python -m reports {options.output / 'finetune.json'} shows it")
+    return DIVERGED if diverged else 0
 
 
-def _say(line: str) -> None:
+def _use_this_processs_share(options: argparse.Namespace, settings: Settings) -> None:
+    """Threads, and on a GPU machine the one of this process."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    elif launched_processes() > 1:
+        torch.set_num_threads(1)
+    if settings.device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _say(line: str, file: TextIO | None = None) -> None:
     if is_main_process():
-        print(line, flush=True)
+        print(line, file=file, flush=True)
 
 
 def _summary(plan: Plan, entry: dict[str, Any]) -> str:
@@ -97,8 +115,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         raise FinetuneError("device is cuda, and this machine has none")
     if options.seeds < 1:
         raise FinetuneError(f"seeds is {options.seeds}, expected at least 1")
-    if launched_processes() > 1 and options.threads is None:
-        options.threads = 1
+    if options.threads is not None and options.threads < 1:
+        raise FinetuneError(f"threads is {options.threads}, expected at least 1")
     return settings
 
 
@@ -134,7 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness finetune",
         description="Fine-tune a Mixture-of-Experts language model with its routers replaced: LoRA on q, k, v and o, "
-        "the routers in full. Exit codes: 0 all runs are finished; 2 a mistake, said in one line; 130 interrupted.",
+        "the routers in full. Exit codes: 0 all runs are finished; 1 some diverged and are left out; 2 a mistake, said "
+        "in one line; 130 interrupted.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     models = ", ".join(list_language_models())

@@ -5,6 +5,7 @@ Axes: B batch, S sequence, T = B·S tokens, D hidden size, K experts per token.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.finetuning.settings import DivergedError
 from harness.perplexity import perplexity
 
 
@@ -43,12 +45,17 @@ def evaluate(
         sequences: int64 token ids, one line each.
         gates: block -> the gate that decides there now.
         originals: block -> the gate that decided there at first, with the weights it had then.
+
+    Raises:
+        DivergedError: the perplexity is not finite.
     """
     meters = {name: AgreementMeter(originals[name]) for name in gates}
     with _attention_mask(model) as mask, ExitStack() as stack:
         for name, gate in gates.items():
             stack.enter_context(meters[name].listening(gate, mask))
         value = perplexity(model, sequences)
+    if not math.isfinite(value):
+        raise DivergedError(f"the held-out perplexity is {value}")
     return Evaluation(value, sum(meter.agreement for meter in meters.values()) / len(meters))
 
 

@@ -30,5 +30,11 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
+def wait_for_everyone() -> None:
+    """Return when all processes have come here."""
+    if process_count() > 1:
+        distributed.barrier()
+
+
 def _met() -> bool:
     return distributed.is_available() and distributed.is_initialized()

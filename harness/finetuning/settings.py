@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+
+import torch
 
 STOCK = "stock"
 """Stands for the model's own gates where a router is named."""
@@ -16,6 +19,10 @@ nothing learns."""
 
 class FinetuneError(Exception):
     """A user's mistake, or files that cannot be used: one line that names them."""
+
+
+class DivergedError(Exception):
+    """A run whose figures are no numbers any more: one line that names it. Others can go on."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Settings:
         lora_alpha: LoRA's contribution is scaled by alpha / r.
         lora_dropout: share of LoRA's inputs that are dropped.
         load_balancing_coefficient: of E Σ f P in the loss, see `LoadBalance`.
+        max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
         log_every: steps between two entries of the log, and between two checkpoints.
         train_lines: how many lines are trained on.
         held_out_windows: perplexity is taken on so many passages of `max_length` tokens, of other works.
@@ -55,6 +63,7 @@ class Settings:
     lora_alpha: int = 16
     lora_dropout: float = 0.05
     load_balancing_coefficient: float = 0.01
+    max_grad_norm: float = 1.0
     log_every: int = 10
     train_lines: int = 100
     held_out_windows: int = 10
@@ -67,10 +76,11 @@ class Settings:
             _expect(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
         _expect("max_length", self.max_length, "at least 2, a token and the next", self.max_length >= 2)
         for name in ("learning_rate", "router_learning_rate"):
-            _expect(name, getattr(self, name), "above 0", getattr(self, name) > 0)
+            _expect(name, getattr(self, name), "above 0 and finite", 0 < getattr(self, name) < math.inf)
         _expect("lora_dropout", self.lora_dropout, "from 0 up to, not including, 1", 0 <= self.lora_dropout < 1)
-        coefficient = self.load_balancing_coefficient
-        _expect("load_balancing_coefficient", coefficient, "at least 0", coefficient >= 0)
+        for name in ("load_balancing_coefficient", "max_grad_norm"):
+            _expect(name, getattr(self, name), "at least 0 and finite", 0 <= getattr(self, name) < math.inf)
+        _expect("device", self.device, "cpu or cuda", self.device in ("cpu", "cuda"))
 
 
 _COUNTS = (
@@ -123,3 +133,10 @@ def make_plans(
         for seed, training, start, router in combinations
     )
     return list(dict.fromkeys(plans))  # the model's own gates begin in one way only
+
+
+def training_precision(device: str) -> str:
+    """What products are trained in: "bf16" or "fp16" on a GPU; "no" lower precision on a CPU, where it is slower."""
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "no"

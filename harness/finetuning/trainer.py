@@ -6,19 +6,30 @@ It adds the load-balancing loss, keeps what every step lost, and saves what is t
 from __future__ import annotations
 
 import json
+import math
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from harness.finetuning.balance import LoadBalance
-from harness.finetuning.checkpoints import seal, write_json
-from harness.finetuning.processes import all_reduce_sum, process_count
+from harness.finetuning.checkpoints import checkpoint_step, newest_checkpoint, remove_unfinished, seal, write_json
+from harness.finetuning.processes import (
+    all_reduce_sum,
+    is_main_process,
+    launched_processes,
+    process_count,
+    wait_for_everyone,
+)
+from harness.finetuning.settings import DivergedError, FinetuneError, Settings, training_precision
 
 WEIGHTS = "trained.safetensors"
 STEPS = "steps.json"
@@ -47,17 +58,24 @@ class RouterTrainer(Trainer):
     Args:
         balance: hears the model's gates.
         coefficient: of the load-balancing loss.
+        identity: of the run; a checkpoint of another one is refused.
         **arguments: the Trainer's.
 
     Attributes:
         steps: what every step so far lost, those before a resumption too.
+        earlier_seconds: what was spent before a resumption.
     """
 
-    def __init__(self, *, balance: LoadBalance, coefficient: float, **arguments: Any) -> None:
+    def __init__(
+        self, *, balance: LoadBalance, coefficient: float, identity: Mapping[str, Any], **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
         self.balance = balance
         self.coefficient = coefficient
+        self.identity = identity
         self.steps: list[Step] = []
+        self.earlier_seconds = 0.0
+        self._began = time.perf_counter()
         self._batches: list[tuple[Tensor, Tensor]] = []
         # The language-model loss is divided by the tokens of the whole step, and the other by its batches, both here.
         self.loss_is_scaled_for_ga = True
@@ -66,6 +84,29 @@ class RouterTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.bar = _Bar()
         self.add_callback(self.bar)
+
+    def train_or_resume(self, folder: Path) -> None:
+        """Train, from the newest checkpoint in the folder where there is one.
+
+        Raises:
+            FinetuneError: that cannot be used.
+            DivergedError: a loss is not finite.
+        """
+        wait_for_everyone()
+        if is_main_process():
+            remove_unfinished(folder)
+        wait_for_everyone()
+        checkpoint = newest_checkpoint(folder, self.identity)
+        try:
+            if checkpoint and checkpoint_step(checkpoint) >= self.args.max_steps:
+                self.restore(checkpoint)  # the Trainer would take one step more
+            else:
+                self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            self.bar.close()
+            # Training may have put the model's forward into a lower precision, which is not how it is evaluated.
+            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        wait_for_everyone()  # the checkpoints are removed afterwards
 
     def compute_loss(
         self,
@@ -86,6 +127,8 @@ class RouterTrainer(Trainer):
         """Add up the batches of a step."""
         sums = torch.stack([torch.stack(batch) for batch in self._batches]).double().sum(dim=0)
         loss, balance = (all_reduce_sum(sums) / process_count()).tolist()
+        if not math.isfinite(loss + balance):
+            raise DivergedError(f"the loss is {loss} at step {len(self.steps) + 1}")
         self.steps.append(Step(loss, balance, **self.balance.take_statistics()))
         self._batches = []
 
@@ -106,13 +149,14 @@ class RouterTrainer(Trainer):
             folder = Path(output_dir or str(self.args.output_dir))
             folder.mkdir(parents=True, exist_ok=True)
             save_file({name: weight.detach().contiguous() for name, weight in self._trained()}, folder / WEIGHTS)
-            write_json(folder / STEPS, [asdict(step) for step in self.steps])
+            seconds = self.earlier_seconds + time.perf_counter() - self._began
+            write_json(folder / STEPS, {"seconds": seconds, "steps": [asdict(step) for step in self.steps]})
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every process has its own random state to save
         if self.args.should_save:
-            seal(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
+            seal(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}", self.identity)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self.restore(Path(resume_from_checkpoint))
@@ -121,20 +165,53 @@ class RouterTrainer(Trainer):
         """Take the weights that are trained, and what the steps lost, from a checkpoint.
 
         Raises:
-            ValueError: it is of another model or of other routers.
+            FinetuneError: it is of another model or of other routers.
         """
-        saved = load_file(folder / WEIGHTS)
         trained = dict(self._trained())
+        try:
+            saved = load_file(folder / WEIGHTS)
+            content = json.loads((folder / STEPS).read_text())
+            steps, seconds = [Step(**step) for step in content["steps"]], float(content["seconds"])
+        except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+            raise FinetuneError(f"{folder}: not a checkpoint of a fine-tuning ({error})") from None
         if {name: weight.shape for name, weight in saved.items()} != {name: w.shape for name, w in trained.items()}:
-            raise ValueError(f"{folder / WEIGHTS}: holds other weights than those that are trained")
+            raise FinetuneError(f"{folder / WEIGHTS}: holds other weights than those that are trained")
         with torch.no_grad():
             for name, weight in trained.items():
                 weight.copy_(saved[name])
-        self.steps = [Step(**step) for step in json.loads((folder / STEPS).read_text())]
+        self.steps, self.earlier_seconds = steps, seconds
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         model: Any = self.model
         return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+
+
+def training_arguments(settings: Settings, seed: int, folder: Path) -> TrainingArguments:
+    """The settings in the Trainer's words."""
+    cuda = settings.device == "cuda"
+    precision = training_precision(settings.device)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        max_grad_norm=settings.max_grad_norm,
+        lr_scheduler_type="constant",
+        logging_steps=settings.log_every,
+        save_steps=settings.log_every,
+        save_total_limit=2,
+        seed=seed,
+        report_to=["tensorboard"],
+        use_cpu=not cuda,
+        ddp_backend="gloo" if launched_processes() > 1 and not cuda else None,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        remove_unused_columns=False,
+        dataloader_pin_memory=cuda,
+    )
+    # A process has one device: with more in sight, the Trainer would share every batch out among them in threads.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 class _EndOfStep(TrainerCallback):

@@ -44,15 +44,17 @@ def test_a_gate_is_watched_without_the_padding() -> None:
     assert lesson.experts.shape == (10, TOP_K)
 
 
-def test_the_model_is_asked_once() -> None:
+def test_a_gate_is_watched_once_and_no_other_one_is_taken_for_it() -> None:
     model, calibration = Model(), Calibration(LINES)
-    first = calibration.lessons(model, [model.gate])
-    assert calibration.lessons(model, [model.gate]) is first
+    (first,) = calibration.lessons(model, {"0": model.gate})
+    assert calibration.lessons(model, {"0": model.gate}) == [first]
     assert model.calls == 1
-    with pytest.raises(ValueError, match="has watched 1 gates, not these 2"):
-        calibration.lessons(model, [model.gate, model.gate])
+    other, again = calibration.lessons(model, {"1": model.gate, "0": model.gate})
+    assert again is first
+    assert other is not first
+    assert model.calls == 2
 
 
 def test_without_lines_there_is_nothing_to_fit_to() -> None:
     with pytest.raises(ValueError, match="calibration= is empty"):
-        Calibration([]).lessons(Model(), [])
+        Calibration([]).lessons(Model(), {})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.assets import ModelAsset
-from harness.finetuning.run import Material
+from harness.finetuning.material import Material
 from harness.finetuning.settings import Settings
 from harness.language_model import resolve_language_model
 from harness.passages import Passages, load_passages

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness.finetuning import balance
 from harness.finetuning.balance import LoadBalance
+from harness.moe_blocks import find_moe_blocks
 from routers.losses import switch_loss
 from routers.metrics import coefficient_of_variation, max_violation, tokens_per_expert
 
@@ -70,7 +72,7 @@ def test_it_hears_nothing_outside(gates: dict[str, Gate]) -> None:
 def test_at_balance_it_is_one() -> None:
     gate = Gate()
     with torch.no_grad():
-        gate.weight.copy_(torch.eye(EXPERTS, HIDDEN) * 1e-6)
+        gate.weight.copy_(torch.eye(EXPERTS, HIDDEN) * 5)  # sure of itself: P is far from uniform for every token
     watch = LoadBalance({"gate": gate})
     # Token t prefers experts t and t + 1, all alike otherwise.
     tokens = torch.zeros(EXPERTS, HIDDEN)
@@ -79,6 +81,8 @@ def test_at_balance_it_is_one() -> None:
     listen(watch, {"gate": gate}, tokens)
     assert watch.loss().item() == pytest.approx(1.0, abs=1e-5)
     assert watch.take_statistics() == {"max_violation": 0.0, "load_cv": 0.0}
+    listen(watch, {"gate": gate}, tokens[:1])
+    assert watch.loss().item() == pytest.approx(EXPERTS / TOP_K, abs=0.1)  # two experts take all
 
 
 def test_statistics_are_those_of_all_tokens_since_the_last_call(gates: dict[str, Gate]) -> None:
@@ -122,3 +126,36 @@ def test_the_mean_over_processes_is_the_loss_of_their_tokens_together(
         gradients.append(gates["first"].weight.grad)
     assert torch.allclose(torch.stack(losses).mean(), expected)
     assert torch.allclose((gradients[0] + gradients[1]) / 2, gradient)
+
+
+def test_gradients_are_the_same_with_activation_checkpointing() -> None:
+    """What is heard inside a checkpointed layer is computed with outside of it."""
+    config = AutoConfig.for_model(
+        "qwen2_moe",
+        vocab_size=11,
+        hidden_size=16,
+        intermediate_size=16,
+        moe_intermediate_size=8,
+        shared_expert_intermediate_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_experts=EXPERTS,
+        num_experts_per_tok=TOP_K,
+    )
+    model = AutoModelForCausalLM.from_config(config).train()
+    gates = {block.name: block.gate for block in find_moe_blocks(model)}
+    ids = torch.tensor([[5, 9, 3, 7], [4, 4, 6, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+
+    def gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        watch = LoadBalance(gates)
+        with watch.listening(mask):
+            loss = model(input_ids=ids, attention_mask=mask, labels=ids, use_cache=False).loss
+        (loss + watch.loss()).backward()
+        return [gate.weight.grad.clone() for gate in gates.values()]
+
+    plain = gradients()
+    model.activation_checkpointing_enable()
+    assert all(torch.equal(a, b) for a, b in zip(gradients(), plain, strict=True))

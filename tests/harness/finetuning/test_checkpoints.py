@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.finetuning.checkpoints import SEAL, newest_checkpoint, seal, write_json
+from harness.finetuning.checkpoints import SEAL, newest_checkpoint, remove_unfinished, seal, write_json
 from harness.finetuning.settings import FinetuneError
+
+RUN = {"plan": "a", "seed": 3}
 
 
 def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
@@ -16,22 +18,30 @@ def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
     (path / "weights").write_bytes(bytes(range(step)))
     (path / "state").write_text("{}")
     if sealed:
-        seal(path)
+        seal(path, RUN)
     return path
 
 
 def test_the_newest_is_that_of_the_latest_step(tmp_path: Path) -> None:
-    assert newest_checkpoint(tmp_path) is None
+    assert newest_checkpoint(tmp_path, RUN) is None
     for step in (10, 9, 100):
         checkpoint(tmp_path, step)
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+    assert newest_checkpoint(tmp_path, RUN) == tmp_path / "checkpoint-100"
 
 
-def test_an_unfinished_one_is_removed(tmp_path: Path) -> None:
+def test_an_unfinished_one_does_not_count_and_is_removed(tmp_path: Path) -> None:
     first = checkpoint(tmp_path, 10)
     killed = checkpoint(tmp_path, 20, sealed=False)
-    assert newest_checkpoint(tmp_path) == first
+    assert newest_checkpoint(tmp_path, RUN) == first
+    remove_unfinished(tmp_path)
+    assert first.exists()
     assert not killed.exists()
+
+
+def test_another_runs_is_refused(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 10)
+    with pytest.raises(FinetuneError, match=r"checkpoint-10: another run's checkpoint \(different: more, seed\)$"):
+        newest_checkpoint(tmp_path, RUN | {"seed": 4, "more": 1})
 
 
 @pytest.mark.parametrize("harm", ["truncated", "changed", "removed", "added", "no seal"])
@@ -45,7 +55,7 @@ def test_a_changed_one_is_refused_in_one_line(tmp_path: Path, harm: str) -> None
         "no seal": lambda: (path / SEAL).write_text("[1"),
     }[harm]()
     with pytest.raises(FinetuneError, match=r"checkpoint-10.*remove .* to go on from the one before") as error:
-        newest_checkpoint(tmp_path)
+        newest_checkpoint(tmp_path, RUN)
     assert "\n" not in str(error.value)
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from harness.finetuning import command
-from harness.finetuning.command import INTERRUPTED, MISTAKE, main
+from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
+from harness.finetuning.settings import DivergedError, Plan
 from routers import registry
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +49,11 @@ SMALL += ["--held-out-windows", "3", "--calibration-windows", "4", "--max-length
 def curve(folder: Path) -> list[dict[str, Any]]:
     runs = json.loads((folder / "finetune.json").read_text())["runs"]
     return [{name: value for name, value in entry.items() if name != "seconds"} for entry in runs]
+
+
+def gradient_norms(folder: Path) -> list[float]:
+    (logs,) = folder.glob("runs/*/tensorboard")
+    return [event.value for event in EventAccumulator(str(logs)).Reload().Scalars("train/grad_norm")]
 
 
 def arguments(model: Path, folder: Path, *more: str) -> list[str]:
@@ -113,7 +120,9 @@ def test_interrupted_it_says_how_to_go_on(tiny_model: Path, tmp_path: Path) -> N
 
 def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_model: Path, tmp_path: Path) -> None:
     """The loss, the load-balancing loss and the load of a step are those of all its lines, wherever they are read."""
-    same = ["--steps", "2", "--log-every", "1", "--lora-dropout", "0", "--load-balancing-coefficient", "1"]
+    # 20 lines are two and a half steps: the short last step of the text is met too.
+    same = ["--steps", "4", "--log-every", "1", "--lora-dropout", "0", "--load-balancing-coefficient", "1"]
+    same += ["--train-lines", "20"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(arguments(tiny_model, one, *same, "--batch-size", "4")[1:]) == 0
     # Without --multi_gpu accelerate starts one process on a CPU, whatever number it is given.
@@ -126,6 +135,10 @@ def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_model: Path
     (alone,), (together,) = curve(one), curve(two)
     for first, second in zip(alone["losses"], together["losses"], strict=True):
         assert second == pytest.approx(first, rel=1e-4)
+    # AdamW hardly feels how large a gradient is, so that is compared too.
+    norms = [gradient_norms(folder) for folder in (one, two)]
+    assert len(norms[0]) == 4
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
     assert together["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4)
 
 
@@ -150,6 +163,8 @@ def test_finished_runs_are_not_repeated(
         (["--seeds", "0"], "seeds is 0, expected at least 1"),
         (["--model", "no/such-model-here"], "no/such-model-here"),
         (["--device", "cuda"], "device is cuda"),
+        (["--device", "gpu"], "device is gpu, expected cpu or cuda"),
+        (["--threads", "0"], "threads is 0, expected at least 1"),
         (["--resume", "--held-out-windows", "10000000"], "held_out_windows: count is 10000000, the text has"),
     ],
 )
@@ -182,6 +197,9 @@ def test_another_runs_file_is_refused(
         run.write_text(kept[: len(kept) // 2])
         assert main(arguments(tiny_model, whole, "--resume")[1:]) == MISTAKE
         assert "run.json: not the file of this run" in capsys.readouterr().err
+        run.write_text(kept.replace('"code": "', '"code": "0'))
+        assert main(arguments(tiny_model, whole, "--resume")[1:]) == MISTAKE
+        assert "run.json: another run's (different: code)" in capsys.readouterr().err
     finally:
         run.write_text(kept)
 
@@ -220,3 +238,41 @@ def test_a_dense_model_is_one_line(tiny_model: Path, tmp_path: Path, capsys: pyt
     error = capsys.readouterr().err
     assert "has no Mixture-of-Experts block" in error
     assert error.count("\n") == 1
+
+
+def test_the_document_keeps_the_runs_of_earlier_commands(tiny_model: Path, tmp_path: Path) -> None:
+    for router in ("linear", "mlp"):
+        options = ["--router", router, "--untrained", "--resume", "--model", str(tiny_model), "-o", str(tmp_path)]
+        assert main([*options, *SMALL]) == 0
+    assert [entry["router"] for entry in curve(tmp_path)] == ["linear", "mlp"]
+
+
+def test_runs_without_their_settings_are_refused(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--router", "linear", "--untrained", "--model", str(tiny_model), "-o", str(tmp_path), *SMALL]
+    assert main(options) == 0
+    (tmp_path / "head.json").unlink()
+    for content in (None, "[1]", "{"):
+        if content is not None:
+            (tmp_path / "head.json").write_text(content)
+        assert main([*options, "--resume"]) == MISTAKE
+        assert "head.json: not written by a fine-tuning" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_is_left_out_and_the_others_go_on(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out = command.Campaign.carry_out
+
+    def diverge(self: command.Campaign, plan: Plan) -> dict[str, Any]:
+        if plan.seed == 0:
+            raise DivergedError("the loss is nan at step 3")
+        return carry_out(self, plan)
+
+    monkeypatch.setattr(command.Campaign, "carry_out", diverge)
+    options = ["--router", "linear", "--untrained", "--seeds", "2", "--model", str(tiny_model), "-o", str(tmp_path)]
+    assert main([*options, *SMALL]) == DIVERGED
+    line = "finetune: linear-random-0-untrained: the loss is nan at step 3; it is left out"
+    assert line in capsys.readouterr().err
+    assert [entry["seed"] for entry in curve(tmp_path)] == [1]

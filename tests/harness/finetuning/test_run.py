@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback, set_seed
 
 from harness.adapters import load_adapter
 from harness.finetuning import trainer as trainer_module
-from harness.finetuning.run import Material, add_lora, run
-from harness.finetuning.settings import FROZEN, STOCK, TRAINED, UNTRAINED, FinetuneError, Plan, Settings
+from harness.finetuning.material import Material
+from harness.finetuning.run import add_lora, run
+from harness.finetuning.settings import FROZEN, STOCK, TRAINED, UNTRAINED, DivergedError, FinetuneError, Plan, Settings
 from harness.finetuning.trainer import RouterTrainer
 from harness.injection import replace_routers
 from harness.language_model import load_language_model
@@ -60,7 +64,10 @@ def test_every_router_is_fine_tuned(name: str, material: Material, tmp_path: Pat
     assert entry["perplexity"]["after"] != entry["perplexity"]["before"]
     assert 0 <= entry["agreement"]["before"] <= 1
     assert (entry["agreement"]["before"] == 1) == (name == STOCK or name == "hadamard_unconstrained")
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    logs = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (logged,) = logs.Scalars("train/loss")
+    assert (logged.step, logged.value) == (2, pytest.approx(entry["losses"][0]["loss"], rel=1e-5))
+    assert {"train/load_balancing_loss", "train/max_violation", "train/load_cv"} <= set(logs.Tags()["scalars"])
 
 
 def test_frozen_routers_stay_as_they_are_and_lora_does_not(material: Material, tmp_path: Path) -> None:
@@ -141,6 +148,29 @@ def test_a_corrupt_checkpoint_is_refused_in_one_line(
     with pytest.raises(FinetuneError, match=r"optimizer\.pt: corrupt.*remove") as error:
         run(plan, material, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_another_runs_checkpoint_is_refused_in_one_line(material: Material, tmp_path: Path) -> None:
+    run(Plan("linear", "random", 0, TRAINED), material, tmp_path)
+    for plan in (Plan("linear", "random", 1, TRAINED), Plan("mlp", "random", 0, TRAINED)):
+        with pytest.raises(FinetuneError, match=r"another run's checkpoint \(different: .*plan\)"):
+            run(plan, material, tmp_path)
+
+
+def test_a_run_that_diverges_says_so(material: Material, tmp_path: Path) -> None:
+    wild = dataclasses.replace(material, settings=dataclasses.replace(material.settings, learning_rate=1e6))
+    with pytest.raises(DivergedError, match=r"the (loss is \S+ at step \d|held-out perplexity is \S+)$"):
+        run(Plan("linear", "random", 0, TRAINED), wild, tmp_path)
+
+
+def test_the_models_own_balancing_loss_is_not_counted(material: Material, tmp_path: Path) -> None:
+    entry = run(Plan("linear", "random", 0, TRAINED), material, tmp_path / "plain")
+    noisy = tmp_path / "noisy"
+    shutil.copytree(material.asset.path, noisy)
+    config = json.loads((noisy / "config.json").read_text())
+    (noisy / "config.json").write_text(json.dumps(config | {"output_router_logits": True, "router_aux_loss_coef": 0.5}))
+    other = dataclasses.replace(material, asset=dataclasses.replace(material.asset, path=noisy))
+    assert run(Plan("linear", "random", 0, TRAINED), other, tmp_path / "other")["losses"] == entry["losses"]
 
 
 def test_a_model_without_projections_is_refused(settings: Settings) -> None:
