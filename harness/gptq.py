@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.fetch import AssetError
 from harness.gptq_checkpoint import CONFIG, MODEL_TYPE, QUANTIZATION, Checkpoint, check_quantised, read_checkpoint
 from harness.gptq_libraries import defused, import_libraries, quiet
+from harness.language_model import check_implementations
 from harness.quiet import quiet_transformers
 
 if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
 
 _SIZES = ("hidden_size", "moe_intermediate_size", "shared_expert_intermediate_size")
 """The input sizes of the layers that become integers."""
+
+_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 SHORTEST = 11
 """Tokens of a calibration text: gptqmodel leaves out shorter ones, whatever it is told. Join short lines."""
@@ -45,6 +48,7 @@ def load_quantised(directory: str | Path, *, dtype: torch.dtype = torch.float32)
         AssetError: the extra is not installed, or the model is not GPTQ, not whole, damaged or pickled.
     """
     checkpoint = read_checkpoint(Path(directory))
+    check_implementations(checkpoint.directory / CONFIG, checkpoint.config)
     check_quantised(checkpoint)
     import_libraries(str(directory))
     with quiet(), quiet_transformers(), defused(MODEL_TYPE):
@@ -80,6 +84,7 @@ def quantise(
             or cannot be written.
     """
     checkpoint, target = read_checkpoint(Path(directory)), Path(target)
+    check_implementations(checkpoint.directory / CONFIG, checkpoint.config)
     if QUANTIZATION in checkpoint.config:
         raise AssetError(f"{checkpoint.directory / CONFIG}: it has a {QUANTIZATION}, expected a float model")
     _check_arguments(checkpoint.config, calibration, bits, group_size)
@@ -102,7 +107,7 @@ def _from_pretrained(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, d
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config: Any = AutoConfig.from_pretrained(checkpoint.directory)
+        config: Any = AutoConfig.from_pretrained(checkpoint.directory, **_LOCAL)
         config.quantization_config |= {
             # The other kernels repack their integers at the first evaluation, and give no gradients from then on.
             "backend": "gptq_torch",
@@ -117,6 +122,7 @@ def _from_pretrained(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, d
             output_loading_info=True,
             # Or it would only say that some shape is wrong; `_refuse_differences` says which.
             ignore_mismatched_sizes=True,
+            **_LOCAL,
         )
     except Exception as error:  # whatever a value of the configuration makes one of four libraries raise
         kind = type(error).__name__

@@ -34,7 +34,8 @@ def import_libraries(wanted_for: str) -> dict[str, Any]:
     """
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        raise AssetError(f"{wanted_for}: GPTQ needs {' and '.join(missing)}; pip install 'moe-router-bench[gptq]'")
+        install = "pip install -e '.[gptq]' -c constraints-gptq.txt"
+        raise AssetError(f"{wanted_for}: GPTQ needs {' and '.join(missing)}; {install}")
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from huggingface_hub.constants import HF_HOME

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
 from harness.assets import ModelAsset, directory_asset
 from harness.embedded_language_model import UPCYCLED, upcycled_model
@@ -70,31 +69,74 @@ def load_language_model(asset: ModelAsset, *, dtype: torch.dtype = torch.float32
     What a GPTQ checkpoint stores as integers stays so, whatever the dtype.
 
     Raises:
-        AssetError: it cannot fit, transformers cannot read it, or weights are missing or of another shape (which
-            transformers would leave random).
+        AssetError: it cannot fit, transformers cannot read it, it asks for code that is not there, or weights are
+            missing or of another shape (which transformers would leave random).
     """
+    if (asset.path / _ADAPTER).exists():  # transformers would put it in, from a pickle if there is nothing else
+        raise AssetError(
+            f"{asset.name}: {asset.path} holds an adapter ({_ADAPTER}); harness.adapters.load_adapter puts one into a model"
+        )
     check_memory(asset.name, stored_tensors(asset.path), dtype)
-    method = _quantisation(asset)
-    if method not in _LOADERS:
-        raise AssetError(f"{asset.name}: quantised by {method!r}; what can be loaded is not quantised, or by 'gptq'")
+    load = _loader(asset)
     with quiet_transformers():
         try:
-            model = _LOADERS[method](asset, dtype)
+            model = load(asset, dtype)
             tokenizer = _tokenizer(asset)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except AssetError:
+            raise
+        except Exception as error:  # whatever a value of the configuration makes transformers raise
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}"
             raise AssetError(f"{asset.name}: {asset.path} cannot be loaded as a language model: {reason}") from error
     model.train(False).requires_grad_(False)
     return LanguageModel(asset, model, tokenizer)
 
 
-def _quantisation(asset: ModelAsset) -> str | None:
+def check_implementations(path: Path, config: object) -> None:
+    """See that a configuration asks for implementations of attention and experts that torch has.
+
+    transformers takes "owner/name" for a kernel of the hub, downloads it and runs its code, and so it does with some
+    other names where a package is not installed.
+
+    Args:
+        path: of the configuration, for the message.
+        config: what stands in it.
+
+    Raises:
+        AssetError: it asks for another.
+    """
+    for key, value in _entries(config):
+        if key.endswith(_IMPLEMENTATION) and value is not None and value not in _IMPLEMENTATIONS:
+            raise AssetError(f"{path}: its {key} is {value!r}, expected one of {', '.join(_IMPLEMENTATIONS)}")
+
+
+def _entries(config: object) -> Iterator[tuple[str, Any]]:
+    """Key and value of all objects in it."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _loader(asset: ModelAsset) -> Callable[[ModelAsset, torch.dtype], PreTrainedModel]:
+    path = asset.path / "config.json"
     try:
-        config = json.loads((asset.path / "config.json").read_text())
-        method: str | None = (config.get("quantization_config") or {}).get("quant_method")
-    except (OSError, ValueError, AttributeError) as error:
-        raise AssetError(f"{asset.name}: {asset.path / 'config.json'} cannot be read ({error})") from error
-    return method
+        config = json.loads(path.read_text())
+        quantisation = config.get("quantization_config")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise AssetError(f"{asset.name}: {path} cannot be read ({error})") from error
+    check_implementations(path, config)
+    if quantisation is None:
+        return _load_floats
+    method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation
+    if method != "gptq":
+        raise AssetError(
+            f"{asset.name}: {path}: quant_method is {method!r}; what can be loaded is not quantised, or by 'gptq'"
+        )
+    return _load_gptq
 
 
 def _load_floats(asset: ModelAsset, dtype: torch.dtype) -> PreTrainedModel:
@@ -151,7 +193,7 @@ def _tokenizer(asset: ModelAsset) -> PreTrainedTokenizerBase:
 _EXPERT = re.compile(r"(?P<layer>.*\.experts)\.(?P<expert>\d+)\.(?P<part>.+)")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-_LOADERS: dict[str | None, Callable[[ModelAsset, torch.dtype], PreTrainedModel]] = {
-    None: _load_floats,
-    "gptq": _load_gptq,
-}
+_IMPLEMENTATION = ("attn_implementation", "experts_implementation")  # transformers reads them with `_` before them too
+_IMPLEMENTATIONS = ("batched_mm", "eager", "grouped_mm", "sdpa")
+_ADAPTER = "adapter_config.json"
+_LONGEST = 300

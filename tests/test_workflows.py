@@ -74,6 +74,28 @@ def test_the_nightly_run_keeps_its_json() -> None:
     assert "build/paper.json" in kept[0]
 
 
+MAKERS = {"embedded", "texts", "embedded_language_model", "gguf_llama", "upcycling", "sparse_layer", "neuron_groups"}
+"""The files of `harness` that say what lies in the cache of models, or make it."""
+
+
+@pytest.mark.parametrize("name", ["tests", "gate", "nightly"])
+def test_models_are_cached_under_what_makes_them(name: str) -> None:
+    content = yaml.safe_load(WORKFLOWS[name].read_text())
+    (key,) = [step["with"]["key"] for step in steps(content) if "actions/cache@" in step.get("uses", "")]
+    hashed = re.findall(r"'([^']+)'", key)
+    assert {f"harness/{maker}.py" for maker in MAKERS} <= set(hashed)
+    assert all((ROOT / path).is_file() for path in hashed)
+
+
+@pytest.mark.parametrize("name", ["tests", "gate", "nightly"])
+def test_packages_are_cached_under_what_pins_them(name: str) -> None:
+    content = yaml.safe_load(WORKFLOWS[name].read_text())
+    (paths,) = [step["with"]["cache-dependency-path"] for step in steps(content) if "cache" in step.get("with", {})]
+    installs_gptq = any(step.get("run") == ".ci/run" for step in steps(content))
+    pinned = {"constraints-gptq.txt"} if installs_gptq else set()
+    assert set(paths.split()) == {"pyproject.toml", "constraints.txt"} | pinned
+
+
 HARNESS = """
 const script = require(process.argv[1])
 const { folder, sha, comments } = JSON.parse(process.argv[2])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.seeds import derive_seed
 from harness.assets import AssetError, ModelAsset, RefusedAssetError
 from harness.language_model import list_language_models, load_language_model, resolve_language_model
+from harness.moe_blocks import find_moe_blocks
 from harness.passages import load_passages
 
 if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
@@ -59,20 +60,23 @@ class Reader:
 
 
 def load_first(names: Sequence[str], device: str) -> Loaded:
-    """The first of the language models that can be had; its note says what was taken instead of the first, and why.
+    """The first of the language models that can be had and has routers that can be found.
+
+    Its note says what was taken instead of the first, and why.
 
     Args:
         names: "tiny", "embedded", directories, names on the Hugging Face hub; in order of preference.
         device: where to put it.
 
     Raises:
-        AssetError: none can be had; one line says why not, and what exists.
+        AssetError: there is none; one line says why not, and what exists.
         RefusedAssetError: a download is not what is pinned; later names are not tried then.
     """
     failures: list[str] = []
     for name in names:
         try:
             loaded = BUILT.get(name, _load)(name)
+            _check_blocks(name, loaded.model)
         except RefusedAssetError:
             raise
         except AssetError as error:
@@ -88,6 +92,13 @@ def load_first(names: Sequence[str], device: str) -> Loaded:
         f"{'; '.join(failures)}; what can be named: {', '.join([*BUILT, *list_language_models()])}, a directory, "
         "a Hugging Face model"
     )
+
+
+def _check_blocks(name: str, model: nn.Module) -> None:
+    try:
+        find_moe_blocks(model)
+    except ValueError as error:
+        raise AssetError(f"{name}: {error}") from error
 
 
 def _load(name: str) -> Loaded:

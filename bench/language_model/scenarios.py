@@ -77,14 +77,16 @@ def prefill(shell: PreTrainedModel, install: Install, read: Read, shape: tuple[i
 def decode(shell: PreTrainedModel, install: Install, read: Read, shape: tuple[int, int]) -> Prepared:
     """One token for each of B texts, after S tokens that are in the cache; it leaves the cache again after each call.
 
-    What the cache holds was computed with the routers in question.
+    What the cache holds was computed with the routers in question. It keeps all tokens in every layer, those too that a
+    layer with a sliding window no longer looks at: what such a layer drops cannot be brought back after a call. The
+    window is still applied, so the logits are the same.
     """
     from transformers import DynamicCache
 
     install(shell)
     batch_size, length = shape
     ids = read(batch_size, length + 1)
-    cache = DynamicCache(config=shell.config)
+    cache = DynamicCache()
     shell(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
 
     def next_token() -> object:

@@ -123,12 +123,14 @@ class ModelStudy:
         return f"{case.scenario} | {self.loaded.asset.name} | {sizes}"
 
     def summary(self) -> dict[str, Any]:
-        """What the JSON's `study` says of the language model, its routers and its text."""
+        """What the JSON's `study` says of the language model, its routers and its text.
+
+        It raises nothing: the file has other parts' benchmarks too.
+        """
         routers = {name: {"class": path} for name, path in self.classes.items()}
-        if "loaded" not in self.__dict__:  # nobody has asked for it, or it could not be had
+        if "blocks" not in self.__dict__:  # no benchmark has asked for it, or it could not be had
             return {"routers": routers, "texts": {}, "language_model": None}
         asset, model, block = self.loaded.asset, self.loaded.model, self.blocks[0]
-        text = resolve_text(SHAKESPEARE)
         about_model = asdict(asset) | {
             "model_type": model.config.model_type,
             "parameters": sum(weight.numel() for weight in model.parameters()),
@@ -140,7 +142,7 @@ class ModelStudy:
         del about_model["path"]
         return {
             "routers": routers,
-            "texts": {SHAKESPEARE: {"source": text.source, "sha256": text.sha256, "characters": len(text.text)}},
+            "texts": _about_text(),
             "language_model": about_model,
         }
 
@@ -180,3 +182,11 @@ class ModelStudy:
             raise
         except Exception as error:  # as in `make_model_subject`: a user's router may fail in any way
             return error
+
+
+def _about_text() -> dict[str, Any]:
+    try:
+        text = resolve_text(SHAKESPEARE)
+    except AssetError:  # its file has gone since it was read
+        return {}
+    return {SHAKESPEARE: {"source": text.source, "sha256": text.sha256, "characters": len(text.text)}}

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,15 @@ def test_a_configuration_without_a_size_is_refused(directory: Path) -> None:
         quantise(directory, directory.with_name("new"), [TEXT], group_size=32)
 
 
+@pytest.mark.parametrize("make", [load_quantised, lambda path: quantise(path, path.with_name("new"), [TEXT])])
+def test_a_configuration_does_not_choose_code_that_would_be_fetched(
+    directory: Path, make: Callable[[Path], object]
+) -> None:
+    (directory / "config.json").write_text(json.dumps(CONFIG | {"attn_implementation": "evil/kernel"}))
+    with pytest.raises(AssetError, match=r"config\.json: its attn_implementation is 'evil/kernel', expected one of"):
+        make(directory)
+
+
 def test_truncated_weights_are_refused_before_the_work(directory: Path) -> None:
     file = directory / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
@@ -87,7 +97,9 @@ def test_truncated_weights_are_refused_before_the_work(directory: Path) -> None:
 
 def test_without_the_extra_one_line_says_how_to_install_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    expected = r"float: GPTQ needs gptqmodel and optimum and defuser; pip install 'moe-router-bench\[gptq\]'"
+    expected = (
+        r"float: GPTQ needs gptqmodel and optimum and defuser; pip install -e '\.\[gptq\]' -c constraints-gptq\.txt"
+    )
     with pytest.raises(AssetError, match=expected):
         quantise(directory, directory.with_name("new"), [TEXT], group_size=32)
     config = CONFIG | {"quantization_config": {"quant_method": "gptq", "bits": 4}}

@@ -17,5 +17,5 @@ def test_a_library_that_is_not_installed_is_named(missing: str, monkeypatch: pyt
     monkeypatch.setattr(importlib.util, "find_spec", found.get)
     with pytest.raises(AssetError) as refused:
         import_libraries("models/chat")
-    expected = f"models/chat: GPTQ needs {missing}; pip install 'moe-router-bench[gptq]'"
+    expected = f"models/chat: GPTQ needs {missing}; pip install -e '.[gptq]' -c constraints-gptq.txt"
     assert str(refused.value) == expected

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,7 +149,11 @@ def test_a_directory_without_a_configuration_is_refused(directory: Path) -> None
         resolve_language_model(str(directory))
 
 
-@pytest.mark.parametrize("config", ["", "[]", '{"model_type": "no-such"}', '{"model_type": "bert-for-nothing"'])
+@pytest.mark.parametrize(
+    "config",
+    ["", "[]", "[" * 200_000, '{"model_type": "no-such"}', '{"model_type": "bert-for-nothing"'],
+    ids=["empty", "list", "deep", "unknown", "truncated"],
+)
 def test_a_configuration_that_means_nothing_is_one_line(directory: Path, config: str) -> None:
     (directory / "config.json").write_text(config)
     with pytest.raises(AssetError) as caught:
@@ -188,10 +194,79 @@ def test_gptq_is_handed_over(directory: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not loaded.model.training
 
 
-def test_other_quantisations_are_refused(directory: Path) -> None:
-    set_config(directory, quantization_config={"quant_method": "awq"})
-    with pytest.raises(AssetError, match=r"quantised by 'awq'; what can be loaded is not quantised, or by 'gptq'"):
+@pytest.mark.parametrize(
+    ("quantization", "method"),
+    [
+        ({"quant_method": "awq"}, "'awq'"),
+        ({"quant_method": ["gptq"]}, r"\['gptq'\]"),
+        ({"load_in_4bit": True}, "None"),
+        ({}, "None"),
+        ("int4", "'int4'"),
+    ],
+)
+def test_other_quantisations_are_refused(directory: Path, quantization: object, method: str) -> None:
+    set_config(directory, quantization_config=quantization)
+    message = rf"config\.json: quant_method is {method}; what can be loaded is not quantised, or by 'gptq'$"
+    with pytest.raises(AssetError, match=message):
         load_language_model(resolve_language_model(str(directory)))
+
+
+def test_a_quantisation_of_null_is_none(directory: Path) -> None:
+    set_config(directory, quantization_config=None)
+    load_language_model(resolve_language_model(str(directory)))
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+@pytest.mark.parametrize("value", ["evil/kernel", "evil/kernel:forward", "flash_attention_2", {"": "evil/kernel"}, 3])
+def test_a_configuration_does_not_choose_code_that_would_be_fetched(directory: Path, key: str, value: object) -> None:
+    set_config(directory, **{key: value})
+    with pytest.raises(
+        AssetError, match=rf"config\.json: its {key} is .*, expected one of batched_mm, eager, "
+    ) as caught:
+        load_language_model(resolve_language_model(str(directory)))
+    assert one_line(caught)
+
+
+def test_an_adapter_in_the_directory_is_not_put_in_silently(directory: Path) -> None:
+    (directory / "adapter_config.json").write_text("{}")
+    with pytest.raises(AssetError, match=r"holds an adapter \(adapter_config\.json\)") as caught:
+        load_language_model(resolve_language_model(str(directory)))
+    assert one_line(caught)
+
+
+def test_nor_does_a_configuration_within_it(directory: Path) -> None:
+    set_config(directory, text_config={"layers": [{"attn_implementation": "evil/kernel"}]})
+    with pytest.raises(AssetError, match=r"config\.json: its attn_implementation is 'evil/kernel', expected one of"):
+        load_language_model(resolve_language_model(str(directory)))
+
+
+@pytest.mark.parametrize("value", [None, "eager", "sdpa"])
+def test_what_torch_has_may_be_chosen(directory: Path, value: str | None) -> None:
+    set_config(directory, attn_implementation=value, experts_implementation="batched_mm")
+    config = load_language_model(resolve_language_model(str(directory))).model.config
+    assert (config._attn_implementation, config._experts_implementation) == (value or "sdpa", "batched_mm")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_hidden_layers": "two"},
+        {"num_attention_heads": 0},
+        {"model_type": ["a"]},
+        {"hidden_size": -1},
+        {"hidden_act": "no-such"},
+        {"layer_types": 3},
+    ],
+    ids=str,
+)
+def test_values_that_make_no_model_are_one_line_with_the_name_and_the_path(directory: Path, values: dict) -> None:
+    set_config(directory, **values)
+    asset = replace(resolve_language_model(str(directory)), name="mine")
+    with pytest.raises(
+        AssetError, match=rf"^mine: {re.escape(str(directory))} cannot be loaded as a .*: \w+"
+    ) as caught:
+        load_language_model(asset)
+    assert one_line(caught)
 
 
 def test_a_directory_that_cannot_fit_is_refused(whole_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

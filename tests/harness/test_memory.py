@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,12 @@ def test_headers_of_all_files_are_read(tmp_path: Path) -> None:
     }
 
 
+def entry(content: object) -> bytes:
+    """A file without data, and its one tensor's entry in the header."""
+    header = json.dumps({"a": content}).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -40,8 +47,20 @@ def test_headers_of_all_files_are_read(tmp_path: Path) -> None:
         (struct.pack("<Q", 1 << 62) + b"{}", "it would be 4611686018427387904 bytes long, the file has 10"),
         (struct.pack("<Q", 2) + b"[]", "its header cannot be read"),
         (struct.pack("<Q", 8) + b'{"a": 1}', "its header cannot be read"),
+        (entry({"shape": [0], "data_offsets": [0, 0]}), r"its header cannot be read \(a: it has no dtype\)"),
+        (entry({"dtype": "F32", "data_offsets": [0, 0]}), r"its header cannot be read \(a: it has no shape\)"),
+        (entry({"dtype": 1, "shape": [0], "data_offsets": [0, 0]}), r"a: its dtype is 1\)"),
+        (entry({"dtype": "F32", "shape": ["x"], "data_offsets": [0, 0]}), r"a: its shape is \['x'\]\)"),
+        (entry({"dtype": "F32", "shape": [-1], "data_offsets": [0, 0]}), r"a: its shape is \[-1\]\)"),
+        (entry({"dtype": "F32", "shape": 3, "data_offsets": [0, 0]}), r"a: its shape is 3\)"),
+        (entry({"dtype": "F32", "shape": [], "data_offsets": [0]}), r"a: its data_offsets are \[0\]\)"),
+        (entry({"dtype": "F32", "shape": [], "data_offsets": [0, "9"]}), r"a: its data_offsets are \[0, '9'\]\)"),
+        (struct.pack("<Q", 200_000) + b"[" * 200_000, "its header cannot be read"),
     ],
-    ids=["empty", "pickle", "endless", "list", "number"],
+    ids=[
+        *("empty", "pickle", "endless", "list", "number", "no dtype", "no shape"),
+        *("dtype", "words", "negative", "no list", "one offset", "offsets of words", "deep"),
+    ],
 )
 def test_what_is_no_safetensors_file_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
@@ -90,3 +109,20 @@ def test_the_limit_of_a_container_counts(machine: Path) -> None:
     assert available_memory() == 2_000_000_000
     (machine / "memory.max").write_text("max\n")
     assert available_memory() == 8_000_000_000
+
+
+def test_what_a_container_keeps_of_files_can_be_had(machine: Path) -> None:
+    (machine / "memory.max").write_text("3000000000\n")
+    (machine / "memory.current").write_text("2900000000\n")
+    (machine / "memory.stat").write_text(
+        "anon 300000000\nfile 2600000000\nshmem 600000000\ninactive_file 1500000000\nactive_file 500000000\n"
+    )
+    assert available_memory() == 2_100_000_000
+    (machine / "memory.stat").write_text("anon 300000000\n")
+    assert available_memory() == 100_000_000
+
+
+def test_a_link_to_a_file_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(AssetError, match=r"model\.safetensors: expected a safetensors file, its header cannot be read"):
+        stored_tensors(tmp_path)

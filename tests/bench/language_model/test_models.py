@@ -58,6 +58,28 @@ def test_what_was_refused_is_not_replaced_by_another() -> None:
         load_first(["pinned", "tiny"], "cpu")
 
 
+@pytest.fixture
+def unsuitable(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "dense" has no experts, "foreign" is of a family that nobody has described."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    dense = LlamaForCausalLM(LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_attention_heads=1))
+    foreign = load_first(["tiny"], "cpu").model
+    foreign.config.model_type = "foreign"
+    built = {"dense": dense, "foreign": foreign}
+    monkeypatch.setattr(models, "_load", lambda name: replace(loaded, model=built[name]))
+
+
+@pytest.mark.usefixtures("unsuitable")
+def test_a_model_without_known_experts_is_one_line_and_the_next_is_taken() -> None:
+    with pytest.raises(
+        AssetError, match=r"^dense: LlamaForCausalLM .* no Mixture-of-Experts block: .*\bforeign: model_t"
+    ):
+        load_first(["dense", "foreign"], "cpu")
+    note = load_first(["dense", "tiny"], "cpu").asset.note or ""
+    assert note.startswith("asked for dense: LlamaForCausalLM (llama) has no Mixture-of-Experts block")
+
+
 def test_it_reads_the_held_out_text_from_its_beginning(reader: Reader) -> None:
     text = "\n".join(load_passages().held_out)
     ids = reader.read(3, 50)

@@ -59,6 +59,37 @@ def test_a_decoded_tokens_logits_are_those_of_the_whole_text_at_once(loaded: Loa
     assert torch.allclose(result.logits, expected, atol=1e-5)  # type: ignore[attr-defined]
 
 
+@torch.no_grad()
+def test_a_decoded_token_can_be_taken_out_again_where_attention_has_a_window() -> None:
+    from transformers import GptOssConfig, GptOssForCausalLM
+
+    config = GptOssConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        sliding_window=8,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GptOssForCausalLM(config).train(False)
+        ids = torch.randint(64, (1, 21))
+    expected = model(input_ids=ids).logits[:, -1:]
+    prepared = MODEL_SCENARIOS["decode"].prepare(
+        make_shell(model), install_routers(STOCK), lambda *shape: ids.view(shape), (1, 20)
+    )
+    assert prepared.reset
+    for _ in range(3):
+        assert torch.allclose(prepared.call().logits, expected, atol=1e-5)  # type: ignore[attr-defined]
+        prepared.reset()
+
+
 @pytest.mark.parametrize("name", [STOCK, "mlp"])
 def test_a_step_trains_lora_and_routers_and_leaves_every_weight_as_it_was(
     name: str, loaded: Loaded, reader: Reader

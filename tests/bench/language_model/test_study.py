@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from bench.case import Case
 from bench.group import Progress
 from bench.journal import Journal
+from bench.language_model import study as study_module
 from bench.language_model.models import Loaded
 from bench.language_model.shells import STOCK, TWIN
 from bench.language_model.study import ModelStudy
@@ -101,6 +103,23 @@ def test_a_model_that_nobody_has_asked_for_is_not_loaded(tmp_path: Path, no_bar:
         study = ModelStudy(get_preset("quick"), Rig(journal, no_bar, "cpu", 1), ["missing"])
         study.plan(Case("decode", STOCK))
         assert study.summary() == {"routers": {}, "texts": {}, "language_model": None}
+
+
+def test_the_summary_of_a_model_without_experts_is_that_of_no_model(study: ModelStudy, loaded: Loaded) -> None:
+    study.loaded = replace(loaded, model=torch.nn.Linear(2, 2))  # type: ignore[arg-type]  # nothing to be found in it
+    assert study.summary() == {"routers": {}, "texts": {}, "language_model": None}
+
+
+def test_a_text_that_cannot_be_had_any_more_does_not_cost_the_summary(
+    study: ModelStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(name: str) -> None:
+        raise AssetError(f"{name}: gone")
+
+    study.extra_info(Case("decode", STOCK))
+    monkeypatch.setattr(study_module, "resolve_text", gone)
+    summary = study.summary()
+    assert (summary["texts"], summary["language_model"]["name"]) == ({}, "tiny")
 
 
 def test_a_preset_asks_for_its_model_first_and_then_for_the_embedded_one(tmp_path: Path, no_bar: Progress) -> None:
