@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -20,14 +20,25 @@ from harness.router_files import (
     read_file,
     read_router_files,
     replace_file,
+    write_router_files,
 )
-from harness.saved_routers import router_gates, save_routers, saved_differences
+from harness.saved_routers import describe_routers, router_gates, saved_differences
 from harness.wrappers import is_adapted
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+LEAVES_THE_BODY: dict[str, tuple[Any, ...]] = {
+    "init_lora_weights": (True, False, "gaussian"),
+    "layer_replication": (None, []),
+    "kasa_config": (None,),
+}
+"""Fields of an adapter's configuration -> the values with which PEFT changes nothing in the model itself.
+
+PiSSA, OLoRA and their like begin with the body's weights, most of them by taking something away from those: their
+adapters fit a body that is saved nowhere.
+"""
 
 
 def save_adapter(model: nn.Module, directory: str | Path) -> None:
@@ -40,7 +51,7 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
             refuses because they do not belong together.
 
     Raises:
-        ValueError: no adapter, or no replaced routers.
+        ValueError: no adapter, one that `load_adapter` would refuse, or as `save_routers`; nothing is written then.
         OSError: the directory cannot be written.
     """
     from peft import PeftModel
@@ -52,9 +63,12 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
         raise ValueError(
             f"{type(model).__name__} has none of our routers; PEFT's own save_pretrained saves its adapter"
         )
+    name = adapted.active_adapter
+    if refusals := _refusals(adapted.peft_config[name].to_dict()):
+        raise ValueError(f"the adapter {name!r} could not be loaded again: {'; '.join(refusals)}")
+    content, tensors = describe_routers(adapted)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    name = adapted.active_adapter
     with tempfile.TemporaryDirectory(prefix="adapter-", dir=directory) as beside:
         # Whether embeddings were resized PEFT would ask the hub; the body is not saved here.
         adapted.save_pretrained(beside, selected_adapters=[name], save_embedding_layers=False)
@@ -63,7 +77,7 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
     for file, data in files.items():
         replace_file(directory / file, data)
     companions = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-    save_routers(adapted, directory, companions=companions)
+    write_router_files(directory, content | {"companions": companions}, tensors)
 
 
 def load_adapter(model: nn.Module, directory: str | Path, *, trainable: bool = False) -> PeftModel:
@@ -71,7 +85,8 @@ def load_adapter(model: nn.Module, directory: str | Path, *, trainable: bool = F
 
     Args:
         model: with its routers in place: `load_routers(model, DIR)` comes first.
-        directory: as `save_adapter`, or PEFT's own `save_pretrained`, wrote it.
+        directory: as `save_adapter` wrote it, or PEFT's own `save_pretrained`, which needs a directory without routers:
+            nothing would say that they belong together.
         trainable: whether LoRA's parameters ask for gradients; nothing else does, routers neither.
 
     Returns:
@@ -81,20 +96,17 @@ def load_adapter(model: nn.Module, directory: str | Path, *, trainable: bool = F
         SavedRoutersError: the routers have not been loaded first, or are others; a file is damaged, foreign or pickled;
             keys or shapes do not fit. The model is as it was.
     """
-    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     directory = Path(directory)
     tensors = _read_adapter(directory)
     if any(map(is_adapted, model.modules())):
         raise SavedRoutersError(f"{directory}: the model has an adapter already; unload that first")
     _check_routers(model, directory, tensors)
-    config = LoraConfig.from_pretrained(str(directory))
-    config.inference_mode = not trainable
-    with _undone_on_error(model):
-        try:
-            adapted: PeftModel = get_peft_model(model, config)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SavedRoutersError(f"{directory / ADAPTER_CONFIG}: does not fit the model: {error}") from error
+    with _as_one_line(directory / ADAPTER_CONFIG), _undone_on_error(model):
+        config = _read_config(directory, tensors)
+        config.inference_mode = not trainable
+        adapted: PeftModel = get_peft_model(model, config)
         expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
         if differences := _differences(expected, tensors):
             raise SavedRoutersError(f"{directory / ADAPTER_WEIGHTS}: does not fit the model: {'; '.join(differences)}")
@@ -110,7 +122,36 @@ def _read_adapter(directory: Path) -> dict[str, Tensor]:
         raise SavedRoutersError(f"{config}: peft_type is {settings.get('peft_type')!r}, expected 'LORA'")
     if settings.get("megatron_config") is not None:
         raise SavedRoutersError(f"{config}: names a module to import (megatron_core), which is refused")
+    if refusals := _refusals(settings):
+        raise SavedRoutersError(f"{config}: {'; '.join(refusals)}")
     return parse_safetensors(weights, read_file(weights))
+
+
+def _refusals(settings: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{field} is {settings[field]!r}, which changes the model's own layers; expected "
+        + " or ".join(map(repr, allowed))
+        for field, allowed in LEAVES_THE_BODY.items()
+        if field in settings and settings[field] not in allowed
+    ]
+
+
+def _read_config(directory: Path, tensors: Mapping[str, Tensor]) -> LoraConfig:
+    """PEFT's configuration, its ranks bounded by those of the saved weights: what is to be allocated follows them."""
+    from peft import LoraConfig
+    from peft.utils.other import get_pattern_key
+
+    config: Any = LoraConfig.from_pretrained(str(directory))
+    ranks = config.rank_pattern or {}
+    found = []
+    for key, tensor in tensors.items():
+        if match := re.fullmatch(r"base_model\.model\.(.+)\.(?:lora_A\.weight|lora_embedding_A)", key):
+            rank = ranks.get(get_pattern_key(list(ranks), match[1]), config.r)
+            if type(rank) is not int or rank > len(tensor):
+                found.append(f"{match[1]} has rank {rank!r}, its {len(tensor)} rows are saved")
+    if found:
+        raise SavedRoutersError(f"{directory / ADAPTER_CONFIG}: does not fit {ADAPTER_WEIGHTS}: {'; '.join(found)}")
+    return config  # type: ignore[no-any-return]  # PEFT's from_pretrained is not typed
 
 
 def _check_routers(model: nn.Module, directory: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -119,6 +160,12 @@ def _check_routers(model: nn.Module, directory: Path, tensors: Mapping[str, Tens
     present = router_gates(model)
     if (directory / CONFIG).is_file():
         content, routers = read_router_files(directory)
+        for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+            if file not in content["companions"]:
+                raise SavedRoutersError(
+                    f"{directory / file}: {CONFIG} beside it does not name it, so the routers may be others than the "
+                    "adapter's; save_adapter writes both, and save_routers belongs into another directory"
+                )
         for file, digest in content["companions"].items():
             if hashlib.sha256(read_file(directory / file)).hexdigest() != digest:
                 raise SavedRoutersError(f"{directory / file}: was not written together with {CONFIG}")
@@ -142,6 +189,17 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         if here != there:
             differences.append(f"{key}: shape {here}, saved as {there}")
     return differences
+
+
+@contextmanager
+def _as_one_line(config: Path) -> Iterator[None]:
+    try:
+        yield
+    except SavedRoutersError:
+        raise
+    except Exception as error:  # whatever a value of the configuration makes PEFT, `re` or torch raise
+        kind = type(error).__name__
+        raise SavedRoutersError(f"{config}: does not fit the model: {error} ({kind})") from error
 
 
 @contextmanager

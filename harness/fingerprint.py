@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from harness.moe_blocks import EXPERTS, find_moe_blocks
 from harness.wrappers import bare_model, bare_state, inside
 
+ATTENTION = "self_attn"
+"""What all families call the module beside a block."""
 SAMPLES = 32
 """Elements read of each tensor."""
 RELATIVE, ABSOLUTE = 2.0**-7, 2.0**-20
@@ -22,9 +24,10 @@ RELATIVE, ABSOLUTE = 2.0**-7, 2.0**-20
 def fingerprint(model: nn.Module) -> dict[str, Any]:
     """Type and sizes of a model and a sample of its weights, as JSON.
 
-    The sample is of tensors that neither LoRA nor the training of routers changes: the input embeddings, and the
-    largest tensor of the experts of the first and of the last block. Values are kept rather than a hash of them, so
-    that the same body in another dtype is known again.
+    The sample is of tensors that neither LoRA nor the training of routers changes: the input embeddings, and, of the
+    first and of the last block, the largest tensor of the experts and of the attention beside them, which is the weight
+    of a projection, or a quantised one's packed integers. Values are kept rather than a hash of them, so that the same
+    body in another dtype is known again.
 
     Args:
         model: with Mixture-of-Experts blocks, wrapped or not.
@@ -37,6 +40,10 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     sampled = {"input embeddings": _embeddings(model)}
     for block in (blocks[0], blocks[-1]):
         sampled[f"{block.name}.{EXPERTS}"] = bare_state(getattr(block.module, EXPERTS), trained=False)
+        layer = block.name.rpartition(".")[0]
+        attention = getattr(model.get_submodule(layer), ATTENTION, None)
+        if isinstance(attention, nn.Module):
+            sampled[f"{layer}.{ATTENTION}".removeprefix(".")] = bare_state(attention, trained=False)
     return {
         "model_type": config.model_type,
         "hidden_size": blocks[0].hidden_size,
@@ -57,13 +64,17 @@ def fingerprint_differences(saved: Mapping[str, Any], present: Mapping[str, Any]
     for block in ours | theirs:
         if ours.get(block) != theirs.get(block):
             found.append(f"{block} has {ours.get(block, 'no')} experts, saved with {theirs.get(block, 'no')}")
-    for place, before in saved["sample"].items():
-        now = present["sample"].get(place)
-        if now is not None and now["shape"] != before["shape"]:
+    samples, saved_samples = present["sample"], saved["sample"]
+    found += [f"{place}: not sampled when it was saved" for place in samples if place not in saved_samples]
+    for place, before in saved_samples.items():
+        now = samples.get(place)
+        if now is None:
+            found.append(f"{place}: sampled when it was saved, not in the model")
+        elif now["shape"] != before["shape"]:
             found.append(f"{place}: shape {now['shape']}, saved with {before['shape']}")
-        elif now is not None and now["values"] is None:
+        elif now["values"] is None:
             found.append(f"{place}: on the meta device, without weights")
-        elif now is not None and not all(map(_close, now["values"], before["values"])):
+        elif not _all_close(now["values"], before["values"]):
             found.append(f"{place}: other weights")
     return found
 
@@ -88,6 +99,10 @@ def _sample(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _as_json(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
+
+
+def _all_close(first: Sequence[float | str], second: Sequence[float | str]) -> bool:
+    return len(first) == len(second) and all(map(_close, first, second))
 
 
 def _close(first: float | str, second: float | str) -> bool:

@@ -74,7 +74,7 @@ def load_language_model(asset: ModelAsset, *, dtype: torch.dtype = torch.float32
     """
     if (asset.path / _ADAPTER).exists():  # transformers would put it in, from a pickle if there is nothing else
         raise AssetError(
-            f"{asset.name}: {asset.path} holds an adapter ({_ADAPTER}); harness.adapters.load_adapter puts one into a model"
+            f"{asset.name}: {asset.path} holds an adapter ({_ADAPTER}); load_adapter of harness.adapters puts one in"
         )
     check_memory(asset.name, stored_tensors(asset.path), dtype)
     load = _loader(asset)

@@ -14,6 +14,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from harness.router_form import misfits
+
 CONFIG = "routers.json"
 WEIGHTS = ("routers.safetensors", "routers.2.safetensors")
 """New weights are written beside those that the JSON names; the JSON, replaced last, then names the new ones."""
@@ -24,6 +26,10 @@ _KIND = "routers"
 
 class SavedRoutersError(ValueError):
     """Saved routers or an adapter cannot be taken; the message is one line that says of which file, and why."""
+
+    def __init__(self, message: str) -> None:
+        # What a library or a path in a file says may have several.
+        super().__init__(" ".join(message.splitlines()))
 
 
 def write_router_files(directory: Path, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -56,7 +62,7 @@ def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor
     """What `write_router_files` wrote: content and tensors, on the CPU.
 
     Raises:
-        SavedRoutersError: a file is missing, damaged, foreign or a pickle.
+        SavedRoutersError: a file is missing, damaged, foreign or a pickle, or does not hold what it has to hold.
     """
     content = _read_config(directory / CONFIG)
     weights = directory / content["weights"]["file"]
@@ -149,6 +155,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     # Digits may change that no number shows, so the text is compared too.
     if _written(content) != data or content.pop("checksum", None) != _checksum(content):
         raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
+    if found := misfits(content):
+        raise SavedRoutersError(f"{path}: {'; '.join(found)}")
     if content["weights"]["file"] not in WEIGHTS:
         raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
     return content

@@ -15,15 +15,14 @@ from harness.injection import Replaced, Replacement, gate_device, refuse_replace
 from harness.moe_blocks import MoEBlock, find_moe_blocks
 from harness.recipe import Recipe
 from harness.router_files import SavedRoutersError, read_router_files, write_router_files
+from harness.router_form import SHARED
 from harness.router_gate import RouterGate
 from harness.wrappers import bare_state, inside
 
 _OPTIONS = "options"
 
 
-def save_routers(
-    routers: Replacement | nn.Module, directory: str | Path, *, companions: Mapping[str, str] | None = None
-) -> None:
+def save_routers(routers: Replacement | nn.Module, directory: str | Path) -> None:
     """Write all replaced routers of a model: names, options, and their whole state, trained or not.
 
     What is there before stays whole until the new files are, and they take its place in one step. The state is that of
@@ -33,11 +32,23 @@ def save_routers(
         routers: the replacement, or the model that holds it, wrapped by PEFT or not.
         directory: made where it is missing; gets routers.json and routers.safetensors (routers.2.safetensors every
             other time that a directory is written again).
-        companions: name of a file of the directory -> SHA-256, for files that belong to these routers.
 
     Raises:
-        ValueError: no router was replaced, or one cannot be written (an option that is not JSON, no values).
+        ValueError: as `describe_routers`; nothing is written then.
         OSError: the directory cannot be written.
+    """
+    content, tensors = describe_routers(routers)
+    write_router_files(Path(directory), content, tensors)
+
+
+def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `write_router_files` is to write of a model's replaced routers: content and tensors.
+
+    `companions` of the content is for files beside: name -> SHA-256.
+
+    Raises:
+        ValueError: no router was replaced, one cannot be written (an option that is not JSON, no values), an adapter is
+            merged into the model, or its body has no values to be known by.
     """
     model = routers.model if isinstance(routers, Replacement) else routers
     gates = router_gates(model)
@@ -48,9 +59,11 @@ def save_routers(
     path_of: dict[int, str] = {}
     for path, gate in gates.items():
         first = path_of.setdefault(id(gate), path)
-        layers[path] = {"same_as": first} if first != path else _describe(path, gate, tensors)
-    content = {"model": fingerprint(model), "layers": layers, "companions": dict(companions or {})}
-    write_router_files(Path(directory), content, tensors)
+        layers[path] = {SHARED: first} if first != path else _describe(path, gate, tensors)
+    body = fingerprint(model)
+    if empty := [place for place, sample in body["sample"].items() if sample["values"] is None]:
+        raise ValueError(f"{empty[0]}: has no values (meta device), so the model could not be known again")
+    return {"model": body, "layers": layers, "companions": {}}, tensors
 
 
 def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
@@ -73,9 +86,12 @@ def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
     differences = fingerprint_differences(content["model"], fingerprint(model))
     gates: dict[str, RouterGate] = {}
     for path, layer in content["layers"].items():
+        owner = _owner(content, path)
         if path not in blocks:
             differences.append(f"{path}: not in the model")
-        elif "same_as" not in layer:
+        elif found := _other_sizes(path, content["layers"][owner], blocks[path]):
+            differences += found  # before a router of whatever size is made
+        elif owner == path:
             try:
                 gates[path] = _make(path, layer, blocks[path], tensors)
             except SavedRoutersError as error:
@@ -83,10 +99,7 @@ def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
     _refuse(directory, differences)
     return Replacement(
         model,
-        [
-            Replaced(blocks[path], blocks[path].gate, gates[layer.get("same_as", path)])
-            for path, layer in content["layers"].items()
-        ],
+        [Replaced(blocks[path], blocks[path].gate, gates[_owner(content, path)]) for path in content["layers"]],
     )
 
 
@@ -127,13 +140,16 @@ def saved_differences(
         if path in content["layers"]:
             owner = _owner(content, path)
             layer = content["layers"][owner]
-            described = json.loads(json.dumps(gate.recipe.to_json()))
+            described = json.loads(json.dumps(gate.recipe.to_json() | {"scaling": gate.scaling}))
             differences += [
                 f"{path}: {key} is {described[key]}, saved with {layer[key]}"
                 for key in described
                 if described[key] != layer[key]
             ]
-            differences += _compare(path, bare_state(gate), _of_layer(tensors, owner), values=values)
+            state, options = _apart(_of_layer(tensors, owner))
+            differences += _compare(path, bare_state(gate), state, values=values)
+            # Options are what makes a router what it is, those that are tensors too.
+            differences += _compare(f"{path}.{_OPTIONS}", gate.recipe.tensors(), options, values=True)
     return differences
 
 
@@ -168,28 +184,32 @@ def _dtype_of(router: nn.Module) -> str | None:
 
 
 def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping[str, Tensor]) -> RouterGate:
-    saved = _of_layer(tensors, path)
-    options = {key.partition(".")[2]: saved.pop(key) for key in list(saved) if key.startswith(f"{_OPTIONS}.")}
+    saved, options = _apart(_of_layer(tensors, path))
     recipe = Recipe.from_json(layer, options)
     try:
         path_of_class = recipe.class_path()
         router = recipe.make_aside()
-    except (ValueError, TypeError) as error:
+        if layer["dtype"] is not None:
+            router.to(getattr(torch, layer["dtype"]))
+    except Exception as error:  # whatever a value of the options makes a class raise, the users' own too
         raise SavedRoutersError(f"{path}: {error}") from error
-    if layer["dtype"] is not None:
-        router.to(getattr(torch, layer["dtype"]))
     found = (
         [f"{path}: class is {path_of_class}, saved with {layer['class']}"] if path_of_class != layer["class"] else []
     )
-    for size in ("hidden_size", "num_experts"):
-        if getattr(block, size) != layer[size]:
-            found.append(f"{path}: {size} is {getattr(block, size)}, saved with {layer[size]}")
     gate = RouterGate(router, recipe, layer["scaling"])
     found += _compare(path, gate.state_dict(), saved)
     if found:
         raise SavedRoutersError("; ".join(found))
     gate.load_state_dict(saved)
     return gate.to(gate_device(block)).train(block.module.training)
+
+
+def _other_sizes(path: str, layer: Mapping[str, Any], block: MoEBlock) -> list[str]:
+    return [
+        f"{path}: {size} is {getattr(block, size)}, saved with {layer[size]}"
+        for size in ("hidden_size", "num_experts")
+        if getattr(block, size) != layer[size]
+    ]
 
 
 def _compare(
@@ -210,8 +230,15 @@ def _of_layer(tensors: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
     return {key[len(path) + 1 :]: tensor for key, tensor in tensors.items() if key.startswith(f"{path}.")}
 
 
+def _apart(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A layer's state, and those of its options that are tensors."""
+    prefix = f"{_OPTIONS}."
+    state = {key: tensor for key, tensor in saved.items() if not key.startswith(prefix)}
+    return state, {key.removeprefix(prefix): tensor for key, tensor in saved.items() if key.startswith(prefix)}
+
+
 def _owner(content: Mapping[str, Any], path: str) -> str:
-    owner: str = content["layers"][path].get("same_as", path)
+    owner: str = content["layers"][path].get(SHARED, path)
     return owner
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import tempfile
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from harness import router_files
@@ -94,11 +100,16 @@ def copy(saved: Path, tmp_path: Path) -> Path:
 def refused(model: Any, directory: Path) -> str:
     """The one line, and the model as it was."""
     before, modules, asked = logits_of(model), list(model.modules()), [p.requires_grad for p in model.parameters()]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    config = model.config.to_dict()
     with pytest.raises(SavedRoutersError) as error:
         load_adapter(model, directory)
     assert [id(module) for module in model.modules()] == list(map(id, modules))
     assert [p.requires_grad for p in model.parameters()] == asked
     assert torch.equal(logits_of(model), before)
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert model.config.to_dict() == config
     assert "\n" not in str(error.value)
     assert str(directory) in str(error.value)
     return str(error.value)
@@ -140,12 +151,33 @@ def test_it_is_stated_for_what_peft_saved_too(key: str, tmp_path: Path) -> None:
     assert "trained with routers in place of model.layers.0.mlp.gate, model.layers.1.mlp.gate; load the" in message
 
 
-def test_what_peft_saved_beside_the_routers_is_taken(tmp_path: Path) -> None:
+def test_what_peft_saved_is_taken_from_a_directory_of_its_own(tmp_path: Path) -> None:
     first, second = trained(**LORAS["whole_gates"]), make_model()
-    first.save_pretrained(tmp_path, save_embedding_layers=False)
-    save_routers(first, tmp_path)
+    first.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    save_routers(first, tmp_path / "routers")
+    load_routers(second, tmp_path / "routers")
+    assert torch.equal(logits_of(load_adapter(second, tmp_path / "adapter")), logits_of(first))
+
+
+def test_routers_saved_over_an_adapters_own_leave_it_without_any(copy: Path) -> None:
+    # nothing binds them to it any more: routers of another seed would give other logits without a word
+    model = make_model()
+    replace_routers(model, "attention", query_size=8)
+    save_routers(model, copy)
+    message = refused(model, copy)
+    assert f"{ADAPTER_CONFIG}: {CONFIG} beside it does not name it" in message
+    assert "save_adapter writes both" in message
+
+
+def test_routers_with_a_tensor_among_their_options_take_their_adapter(tmp_path: Path) -> None:
+    first, second, other = make_model(), make_model(), make_model()
+    replace_routers(first, "hash", token_counts=torch.arange(61))
+    adapted = peft.get_peft_model(first, peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    save_adapter(adapted, tmp_path)
     load_routers(second, tmp_path)
-    assert torch.equal(logits_of(load_adapter(second, tmp_path)), logits_of(first))
+    assert torch.equal(logits_of(load_adapter(second, tmp_path)), logits_of(adapted))
+    replace_routers(other, "hash", token_counts=torch.arange(61).flip(0))
+    assert "model.layers.0.mlp.gate.options.token_counts: other values" in refused(other, tmp_path)
 
 
 def test_routers_of_another_seed_are_refused(saved: Path) -> None:
@@ -199,7 +231,9 @@ def test_a_refused_adapter_leaves_a_model_that_takes_the_right_one(saved: Path, 
     model = make_model()
     load_routers(model, saved)
     edit_adapter(copy, lambda config: config.update(r=3))
-    assert "q_proj.lora_A.weight: shape (3, 32), saved as (2, 32)" in refused(model, copy)
+    assert "model.layers.0.self_attn.q_proj has rank 3, its 2 rows are saved" in refused(model, copy)
+    edit_adapter(copy, lambda config: config.update(r=1))
+    assert "q_proj.lora_A.weight: shape (1, 32), saved as (2, 32)" in refused(model, copy)
     load_adapter(model, saved)
 
 
@@ -208,7 +242,8 @@ def edit_adapter(directory: Path, change: Callable[[dict[str, Any]], None]) -> N
     change(config)
     (directory / ADAPTER_CONFIG).write_text(json.dumps(config))
     content, tensors = router_files.read_router_files(directory)
-    router_files.write_router_files(directory, content | {"companions": {}}, tensors)
+    content["companions"][ADAPTER_CONFIG] = hashlib.sha256((directory / ADAPTER_CONFIG).read_bytes()).hexdigest()
+    router_files.write_router_files(directory, content, tensors)
 
 
 @pytest.mark.parametrize(
@@ -217,13 +252,84 @@ def edit_adapter(directory: Path, change: Callable[[dict[str, Any]], None]) -> N
         (lambda config: config.update(peft_type="IA3"), "peft_type is 'IA3', expected 'LORA'"),
         (lambda config: config.update(megatron_config={}), "names a module to import"),
         (lambda config: config.update(target_modules=["no_such"]), "does not fit the model: Target modules"),
+        (lambda config: config.update(target_modules="("), "unterminated subpattern"),
+        (lambda config: config.update(exclude_modules="("), "unterminated subpattern"),
+        (lambda config: config.update(rank_pattern={"(": 2}), "unterminated subpattern"),
+        (lambda config: config.update(rank_pattern={"q_proj": 10**12}), "q_proj has rank 1000000000000, its 2 rows"),
+        (lambda config: config.update(task_type="FOO"), "'FOO'"),
+        (lambda config: config.update(target_modules=".*q_proj", layers_to_transform=[0]), "`layers_to_transform` can"),
+        (lambda config: config.update(r=10**12), "q_proj has rank 1000000000000, its 2 rows are saved"),
+        (lambda config: config.update(r="2"), "q_proj has rank '2', its 2 rows are saved"),
+        (lambda config: config.update(lora_alpha="x"), "does not fit the model: "),
+        (lambda config: config.update(layer_replication=[[0, 9]]), "layer_replication is [[0, 9]], which changes"),
+        (lambda config: config.update(layer_replication=[[0, 1], [0, 2]]), "expected None or []"),
+        (lambda config: config.update(kasa_config={}), "kasa_config is {}, which changes the model's own layers"),
     ],
 )
 def test_adapters_that_are_not_understood_are_refused(copy: Path, change: Any, message: str) -> None:
     model = make_model()
     load_routers(model, copy)
     edit_adapter(copy, change)
-    assert message in refused(model, copy)
+    line = refused(model, copy)
+    assert message in line
+    assert str(copy / ADAPTER_CONFIG) in line
+
+
+@pytest.mark.parametrize("initialisation", ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "eva", "lora_ga"])
+def test_what_begins_with_the_models_own_weights_is_refused(copy: Path, initialisation: str) -> None:
+    # it would change them, and shapes that do not fit are found too late to change them back
+    model = make_model()
+    load_routers(model, copy)
+    edit_adapter(copy, lambda config: config.update(init_lora_weights=initialisation, r=1))
+    line = refused(model, copy)
+    assert f"init_lora_weights is {initialisation!r}, which changes the model's own layers; expected True or" in line
+
+
+def test_it_is_not_saved_either(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the adapter 'default' could not be loaded again: init_lora_weights is 'ol"):
+        save_adapter(trained(target_modules=["q_proj"], init_lora_weights="olora"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_merged_adapter_is_refused_before_anything_is_written(copy: Path) -> None:
+    adapted = trained(target_modules=["q_proj"])
+    adapted.merge_adapter()
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    with pytest.raises(ValueError, match="an adapter is merged into a Linear: unmerge it first"):
+        save_adapter(adapted, copy)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+@pytest.mark.parametrize("initialisation", [True, False, "gaussian"])
+def test_other_beginnings_come_back(initialisation: Any, tmp_path: Path) -> None:
+    first, second = trained(target_modules=["q_proj"], init_lora_weights=initialisation), make_model()
+    save_adapter(first, tmp_path)
+    load_routers(second, tmp_path)
+    assert torch.equal(logits_of(load_adapter(second, tmp_path)), logits_of(first))
+
+
+def test_ranks_of_single_layers_come_back(tmp_path: Path) -> None:
+    # r itself is used by none of them
+    first, second = trained(target_modules=["q_proj"], rank_pattern={"q_proj": 1}), make_model()
+    save_adapter(first, tmp_path)
+    load_routers(second, tmp_path)
+    assert torch.equal(logits_of(load_adapter(second, tmp_path)), logits_of(first))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_field_holds_it_is_one_line_or_an_adapter(saved: Path, data: st.DataObject) -> None:
+    fields = sorted(json.loads((saved / ADAPTER_CONFIG).read_text()))
+    field = data.draw(st.sampled_from(fields))
+    value = data.draw(st.sampled_from([None, "(", "x", -1, 0, 1.5, 10**12, True, [], ["("], [-1], {}, {"(": "("}]))
+    model = make_model()
+    load_routers(model, saved)
+    with tempfile.TemporaryDirectory() as directory:
+        edited = Path(shutil.copytree(saved, Path(directory) / "copy"))
+        edit_adapter(edited, lambda config: config.update({field: value}))
+        with suppress(SavedRoutersError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT's, of what it ignores
+            load_adapter(model, edited)
 
 
 @pytest.mark.parametrize("file", [ADAPTER_WEIGHTS, ADAPTER_CONFIG, CONFIG, WEIGHTS[0]])

@@ -351,6 +351,133 @@ def test_a_json_that_names_another_file_is_refused(untouched: Any, copy: Path) -
     assert_refused(untouched, copy, "names '../routers.safetensors', expected")
 
 
+def forge(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """As somebody would who writes the JSON with the right checksum."""
+    content = json.loads((directory / CONFIG).read_text())
+    del content["checksum"]
+    change(content)
+    content["checksum"] = router_files._checksum(content)
+    (directory / CONFIG).write_text(json.dumps(content, indent=1))
+
+
+OTHER_GATE = "model.layers.1.mlp.gate"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda content: content["layers"][GATE].update(dtype="float33"),
+            f"layers.{GATE}.dtype is 'float33', expected",
+        ),
+        (lambda content: content["layers"][GATE].update(dtype="nn"), "dtype is 'nn', expected the name of a floating"),
+        (lambda content: content["layers"][GATE].update(dtype="int64"), "dtype is 'int64', expected the name"),
+        (lambda content: content["layers"][GATE].update(scaling="x"), "scaling is 'x', expected a finite number"),
+        (lambda content: content["layers"][GATE].update(top_k=True), "top_k is True, expected a positive integer"),
+        (lambda content: content["layers"][GATE].update(options=[]), "options is [], expected an object"),
+        (lambda content: content["layers"][GATE].update(hidden_size=10**12), "hidden_size is 32, saved with 100000000"),
+        (lambda content: content["layers"][GATE].update(num_experts=10**12), "num_experts is 4, saved with 10000000"),
+        (lambda content: content["layers"][GATE]["options"].update(query_size=10**12), f"{GATE}: "),
+        (lambda content: content["layers"][GATE].pop("class"), f"layers.{GATE}.class is missing"),
+        (lambda content: content.pop("layers"), "layers is missing"),
+        (lambda content: content.update(layers=[]), "layers is [], expected an object"),
+        (lambda content: content.update(layers={}), "layers is empty"),
+        (lambda content: content["layers"].update({"a\nb": 3}), "layers.a b is 3, expected an object"),
+        (
+            lambda content: content["layers"].update({OTHER_GATE: {"same_as": "model.x"}}),
+            f"layers.{OTHER_GATE}.same_as is 'model.x', expected the path of a layer with a router of its own",
+        ),
+        (lambda content: content["layers"].update({GATE: {"same_as": GATE}}), f"same_as is '{GATE}', expected"),
+        (lambda content: content["layers"].pop(OTHER_GATE), f"tensors.{OTHER_GATE}.router.e"),
+        (lambda content: content.pop("weights"), "weights is missing"),
+        (lambda content: content["weights"].update(file=3), "weights.file is 3, expected a string"),
+        (lambda content: content.update(tensors=3), "tensors is 3, expected an object"),
+        (lambda content: content.update(companions=["a"]), "companions is ['a'], expected an object"),
+        (lambda content: content.update(model={}), "model.model_type is missing; model.hidden_size is missing; "),
+        (lambda content: content["model"].update(sample={}), "model.sample is empty"),
+        (lambda content: content["model"]["sample"].pop("input embeddings"), "input embeddings: not sampled when it"),
+        (lambda content: content["model"]["sample"]["input embeddings"].update(values=[]), "values is [], expected a"),
+        (lambda content: content["model"]["sample"]["input embeddings"]["values"].pop(), "embeddings: other weights"),
+        (lambda content: content["model"]["sample"]["input embeddings"].update(values=None), "values is None, expect"),
+    ],
+)
+def test_a_right_checksum_does_not_make_a_content_right(
+    untouched: Any, copy: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    forge(copy, change)
+    assert_refused(untouched, copy, message)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_place_holds_it_is_one_line_or_routers(
+    untouched: Any, copy: Path, saved: Path, data: st.DataObject
+) -> None:
+    shutil.copy(saved / CONFIG, copy)
+    value = data.draw(st.sampled_from([None, "x", "", -1, 0, 1.5, 10**12, True, [], [[]], {}, {"x": {}}]))
+
+    def change(content: dict[str, Any]) -> None:
+        inner: Any = content
+        while True:
+            key = data.draw(st.sampled_from(sorted(inner) if isinstance(inner, dict) else range(len(inner))))
+            below = inner[key]
+            if not isinstance(below, (dict, list)) or not below or data.draw(st.booleans()):
+                inner[key] = value
+                return
+            inner = below
+
+    forge(copy, change)
+    try:
+        load_routers(untouched, copy).restore()
+    except SavedRoutersError as error:
+        assert "\n" not in str(error)  # noqa: PT017  # a place may also hold what another router could have
+
+
+def test_routers_with_a_tensor_among_their_options_are_given_their_values(model: Any, tmp_path: Path) -> None:
+    replace_routers(model, "hash", token_counts=torch.arange(61))
+    save_routers(model, tmp_path)
+    tables = [layer.mlp.gate.router.expert_of_id for layer in model.model.layers]
+    before = [table.clone() for table in tables]
+    for table in tables:
+        table.zero_()
+    reload_routers(model, tmp_path)
+    assert all(map(torch.equal, tables, before))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"token_counts": torch.arange(61).flip(0)}, f"{GATE}.options.token_counts: other values"),
+        ({"token_counts": torch.arange(60)}, f"{GATE}.options.token_counts is int64 (60,), saved as int64 (61,)"),
+        ({"seed": 1}, f"{GATE}.options.token_counts: saved, and unknown"),
+    ],
+)
+def test_another_tensor_among_the_options_is_another_router(
+    model: Any, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    save_routers(replace_routers(make_model(), "hash", token_counts=torch.arange(61)), tmp_path)
+    replace_routers(model, "hash", **options)
+    with pytest.raises(SavedRoutersError) as error:
+        reload_routers(model, tmp_path)
+    assert message in one_line(error)
+
+
+def test_weights_scaled_otherwise_are_those_of_another_router(model: Any, saved: Path) -> None:
+    load_routers(model, saved).replaced[0].gate.scaling = 2.5
+    with pytest.raises(SavedRoutersError, match=r"gate: scaling is 2.5, saved with 1.0"):
+        reload_routers(model, saved)
+
+
+def test_routers_of_a_body_without_weights_are_not_saved(model: Any, tmp_path: Path) -> None:
+    replace_routers(model, "linear")
+    model.model.layers[1].self_attn.to("meta")
+    with pytest.raises(
+        ValueError, match=r"model.layers.1.self_attn: has no values \(meta device\), so the model could"
+    ):
+        save_routers(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_killed_process_leaves_the_old_routers_or_the_new(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
