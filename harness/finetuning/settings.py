@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -136,7 +137,7 @@ def make_plans(
 
 
 def training_precision(device: str) -> str:
-    """What products are trained in: "bf16" or "fp16" on a GPU; "no" lower precision on a CPU, where it is slower."""
+    """What products are trained in: "bf16" or "fp16" on a GPU; on a CPU "no" lower one unless accelerate is told so."""
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "no"
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")

@@ -150,6 +150,17 @@ def test_a_corrupt_checkpoint_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_lower_precision_is_for_training_alone(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is learned, held-out perplexity is afterwards what it was before."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    idle = dataclasses.replace(material.settings, learning_rate=1e-30, router_learning_rate=1e-30)
+    entry = run(Plan(STOCK, "original", 0, TRAINED), dataclasses.replace(material, settings=idle), tmp_path)
+    assert entry["perplexity"]["after"] == pytest.approx(entry["perplexity"]["before"], rel=1e-12)
+    assert entry["agreement"]["after"] == 1
+
+
 def test_another_runs_checkpoint_is_refused_in_one_line(material: Material, tmp_path: Path) -> None:
     run(Plan("linear", "random", 0, TRAINED), material, tmp_path)
     for plan in (Plan("linear", "random", 1, TRAINED), Plan("mlp", "random", 0, TRAINED)):
