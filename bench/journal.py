@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bench.output import sync_folder
+from harness.files import sync_folder
 
 
 class JournalError(Exception):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from pathlib import Path
+
+from harness.files import sync_folder
 
 
 class WholeFile(os.PathLike[str]):
@@ -49,13 +50,3 @@ class WholeFile(os.PathLike[str]):
                 os.fsync(file.fileno())
             self._part.replace(self._path)
             sync_folder(self._path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where a system can do that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

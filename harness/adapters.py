@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from harness.files import replace_file
 from harness.router_files import (
     CONFIG,
     SavedRoutersError,
@@ -19,7 +20,6 @@ from harness.router_files import (
     parse_safetensors,
     read_file,
     read_router_files,
-    replace_file,
     write_router_files,
 )
 from harness.saved_routers import describe_routers, router_gates, saved_differences

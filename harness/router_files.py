@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from harness.files import replace_file
 from harness.router_form import misfits
 
 CONFIG = "routers.json"
@@ -75,29 +74,6 @@ def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor
         other = sorted(key for key in forms | content["tensors"] if forms.get(key) != content["tensors"].get(key))
         raise SavedRoutersError(f"{weights}: not the tensors that {CONFIG} lists (different: {', '.join(other)})")
     return content, tensors
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Put a file in place, whole and on the disk, or leave what was there.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    with suppress(OSError):  # not every system can bring a directory's names to the disk
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def read_file(path: Path) -> bytes:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,7 +84,7 @@ class Campaign:
     def write(self) -> Path:
         """Write the document with every run that is finished, those of earlier commands too."""
         if is_main_process():
-            runs = [_read(path, "not the file of a run") for path in self.folder.glob(f"runs/*/{RUN}")]
+            runs = [_read(path, "not the file of a run", _ORDER) for path in self.folder.glob(f"runs/*/{RUN}")]
             runs.sort(key=lambda entry: tuple(entry[name] for name in _ORDER))
             write_json(self.folder / RESULT, self.head | {"runs": runs})
         return self.folder / RESULT
@@ -146,11 +147,13 @@ class Campaign:
 _ORDER = ("seed", "router_training", "initialise", "router")
 
 
-def _read(path: Path, otherwise: str) -> dict[str, Any]:
+def _read(path: Path, otherwise: str, fields: Iterable[str] = ()) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("no object")
+        if missing := [name for name in fields if name not in content]:
+            raise ValueError(f"without {', '.join(missing)}")
     except (OSError, ValueError) as error:
         raise FinetuneError(f"{path}: {otherwise} ({error}); remove it to start anew") from None
     return content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.fetch import file_sha256
+from harness.files import replace_file
 from harness.finetuning.settings import FinetuneError
 
 SEAL = "seal.json"
@@ -79,14 +79,9 @@ def write_json(path: Path, value: object) -> None:
     Raises:
         FinetuneError: it cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
+    data = json.dumps(value, indent=1, allow_nan=False).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace_file(path, data)
     except OSError as error:
         raise FinetuneError(f"{path}: cannot be written: {error.strerror}") from None

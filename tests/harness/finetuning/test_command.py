@@ -247,6 +247,18 @@ def test_the_document_keeps_the_runs_of_earlier_commands(tiny_model: Path, tmp_p
     assert [entry["router"] for entry in curve(tmp_path)] == ["linear", "mlp"]
 
 
+def test_a_run_of_another_command_that_is_no_run_is_refused(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--router", "linear", "--untrained", "--model", str(tiny_model), "-o", str(tmp_path), *SMALL]
+    assert main(options) == 0
+    strange = tmp_path / "runs" / "strange" / "run.json"
+    strange.parent.mkdir()
+    strange.write_text('{"seed": 1}')
+    assert main([*options, "--resume"]) == MISTAKE
+    assert "run.json: not the file of a run (without router_training, initialise, router)" in capsys.readouterr().err
+
+
 def test_runs_without_their_settings_are_refused(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
