@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.clocks import available_devices
-from bench.output import WholeFile
 from bench.presets import PRESETS, get_preset
+from bench.record.output import WholeFile
+from bench.timing.clocks import available_devices
 from routers import register_from_path
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from bench.case import Case
-from bench.clocks import ReplayClock
-from bench.journal import JournalError
 from bench.language_model.scenarios import MODEL_SCENARIOS
-from bench.language_model.shells import STOCK
-from bench.scenarios import SCENARIOS
+from bench.language_model.shared_weights import STOCK
+from bench.record.journal import JournalError
+from bench.router.scenarios import SCENARIOS
 from bench.session import Replay, make_study, uncaptured
 from bench.study import Study
-from harness.fetch import AssetError
+from bench.timing.clocks import ReplayClock
+from harness.assets.fetch import AssetError
 from routers import list_routers
 
 REPLAY_CLOCK = ReplayClock()

@@ -17,15 +17,15 @@ import torch
 from tqdm import tqdm
 
 from bench.case import Case, Part
-from bench.group import Bar
-from bench.inputs import Inputs
-from bench.journal import Journal, JournalError
 from bench.language_model.study import ModelStudy
 from bench.presets import get_preset
-from bench.rig import Rig
-from bench.router_study import RouterStudy
-from bench.scenarios import SCENARIOS
+from bench.record.journal import Journal, JournalError
+from bench.router.inputs import Inputs
+from bench.router.scenarios import SCENARIOS
+from bench.router.study import RouterStudy
 from bench.study import Study
+from bench.timing.context import Rig
+from bench.timing.group import Bar
 from routers import get_router_class, list_routers
 
 Replay = Callable[[Case], None]

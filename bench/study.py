@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.case import Case, Part
 from bench.presets import Preset
-from bench.rig import Rig
+from bench.timing.context import Rig
 
 SCHEMA = 1
 

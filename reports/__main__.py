@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from reports.commands import COMMANDS, report
 from reports.errors import ReportError
-from reports.escape import one_line
+from reports.format.escape import one_line
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 MISTAKE = ReportError.exit_code

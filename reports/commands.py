@@ -13,9 +13,9 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.gate import load_gate
 from reports.comparisons.stored import THRESHOLD, compare_files
 from reports.comparisons.terminal import to_terminal
-from reports.load import load_study
-from reports.operating import load_self_test
-from reports.write import write_file, write_files
+from reports.loading.load import load_study
+from reports.loading.self_test import load_self_test
+from reports.page.write import write_file, write_files
 
 _PROGRAM = "python -m reports"
 _FILES = "written by pytest bench or by python -m harness finetune"
@@ -26,8 +26,8 @@ def report(arguments: Sequence[str]) -> str:
     options = _report_parser().parse_args(arguments)
     study = load_study(options.files)
     # Imported here, as below: pandas and matplotlib take seconds, and a comparison is shown without them.
-    from reports.report import announcement, report_files
-    from reports.sections import build_sections
+    from reports.page.report import announcement, report_files
+    from reports.page.sections import build_sections
 
     sections = build_sections(study)
     write_files(report_files(study, sections), options.output)
@@ -67,8 +67,8 @@ def operating(arguments: Sequence[str]) -> str:
     options = parser.parse_args(arguments)
     test = load_self_test(options.file)
     from reports.figures.operating import curve
-    from reports.render import to_text
-    from reports.report import operating_files
+    from reports.format.render import to_text
+    from reports.page.report import operating_files
     from reports.tables.operating import operating_table
 
     table = operating_table(test)

@@ -1,18 +1,9 @@
 """Mixture-of-Experts routers, the layer that acts on them, and what they cost: torch and nothing else.
 
-Importing the package registers its variants, one a file.
+Importing the package registers its scorers, one a file.
 """
 
-from routers import (  # noqa: F401  # imported for their registration
-    attention,
-    hadamard,
-    hash,
-    hybrid,
-    linear,
-    mlp,
-    mlp_hadamard,
-    self_supervised,
-)
+from routers import scorers  # noqa: F401  # imported for their registration
 from routers.base import LogitRouter, Router
 from routers.experts import FeedForwardExperts
 from routers.moe_layer import MoELayer

@@ -46,26 +46,6 @@ def test_the_readmes_router_keeps_the_contract(tmp_path: Path) -> None:
     check_router(router, torch.randn(20, 32))
 
 
-def test_files_that_are_named_exist() -> None:
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| (`.*?`) \| [^|]*\|$", readme[readme.index("| file |") :], re.MULTILINE)
-    assert len(rows) > 15
-    for row in rows:
-        folder = Path()
-        for name in re.findall(r"`([^`]+)`", row):
-            path = Path(name)
-            folder = path.parent if path.parent != Path() else folder
-            assert list(ROOT.glob(str(folder / path.name).rstrip("/"))), f"README names {name}"
-
-
-def test_every_source_file_is_named() -> None:
-    readme = (ROOT / "README.md").read_text()
-    for package in ("routers", "harness", "bench"):
-        for path in (ROOT / package).rglob("*.py"):
-            named = path.name in readme or path.name.startswith("bench_")
-            assert named or path.name == "__init__.py", f"README does not say what {package}/{path.name} is for"
-
-
 def test_tox_environments_that_are_named_exist() -> None:
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini")

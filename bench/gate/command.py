@@ -17,16 +17,16 @@ import torch
 from filelock import FileLock, Timeout
 
 from bench.gate.errors import GateError
-from bench.gate.evidence import Rules
 from bench.gate.gate import judge
-from bench.gate.process import WorkerError
-from bench.gate.revisions import Revision, changed_files, find_root, is_dirty, resolve
+from bench.gate.revisions.git import Revision, changed_files, find_root, is_dirty, resolve
+from bench.gate.revisions.process import WorkerError
+from bench.gate.revisions.workspace import FOLDER
 from bench.gate.self_test import SELECT, self_test
 from bench.gate.settings import Settings
-from bench.gate.site import FOLDER
-from bench.journal import Journal, JournalError
-from bench.output import WholeFile
+from bench.gate.verdicts.evidence import Rules
 from bench.presets import PRESETS, get_preset
+from bench.record.journal import Journal, JournalError
+from bench.record.output import WholeFile
 from bench.session import progress_bar
 
 MISTAKE = 2

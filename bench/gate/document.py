@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from bench.gate.catalogue import Benchmark
-from bench.gate.comparison import Result
-from bench.gate.facts import Facts
-from bench.gate.figures import CHECK, TIME, Expectations, Moved, compare_figures
-from bench.gate.sampling import BASE, HEAD
-from bench.intervals import Interval
+from bench.gate.revisions.facts import Facts
+from bench.gate.verdicts.comparison import Result
+from bench.gate.verdicts.figures import CHECK, TIME, Expectations, Moved, compare_figures
+from bench.gate.verdicts.sampling import BASE, HEAD
+from bench.gate.worker_side.catalogue import Benchmark
+from bench.timing.intervals import Interval
 
 SCHEMA = 1
 NO_REGRESSION, REGRESSION, NOTHING_TO_COMPARE = 0, 1, 3

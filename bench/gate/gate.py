@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from bench.gate.comparison import Comparison, Progress
 from bench.gate.document import SCHEMA, describe, nothing_to_compare
 from bench.gate.errors import NothingToCompareError
-from bench.gate.figures import CHECK, TIME, Expectations
-from bench.gate.revisions import Revision
-from bench.gate.sampling import BASE, HEAD
+from bench.gate.revisions.git import Revision
+from bench.gate.revisions.workspace import open_site
 from bench.gate.settings import Settings
-from bench.gate.site import open_site
-from bench.journal import Journal
-from bench.machine import conditions, fingerprint
-from bench.measure import threads
+from bench.gate.verdicts.comparison import Comparison, Progress
+from bench.gate.verdicts.figures import CHECK, TIME, Expectations
+from bench.gate.verdicts.sampling import BASE, HEAD
+from bench.record.journal import Journal
+from bench.record.machine import conditions, fingerprint
+from bench.timing.interleave import threads
 
 
 def judge(

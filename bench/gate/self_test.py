@@ -13,13 +13,13 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from bench.gate.comparison import Comparison, Kept, Progress, Result
 from bench.gate.gate import header
-from bench.gate.revisions import Revision
+from bench.gate.revisions.git import Revision
+from bench.gate.revisions.workspace import open_site
 from bench.gate.settings import Settings
-from bench.gate.site import open_site
-from bench.intervals import CONFIDENCE
-from bench.machine import conditions
+from bench.gate.verdicts.comparison import Comparison, Kept, Progress, Result
+from bench.record.machine import conditions
+from bench.timing.intervals import CONFIDENCE
 
 SLOWDOWNS = (0.02, 0.05, 0.10, 0.20)
 EQUAL_PER_SLOWED = 3

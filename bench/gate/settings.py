@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.gate.comparison import Plan
-from bench.gate.evidence import Rules
+from bench.gate.verdicts.comparison import Plan
+from bench.gate.verdicts.evidence import Rules
 from bench.presets import Preset
 
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 import routers
-from bench.gate.catalogue import Benchmark, CollectionError
-from bench.gate.timed import Timed
+from bench.gate.worker_side.catalogue import Benchmark, CollectionError
+from bench.gate.worker_side.timed import Timed
 from bench.presets import get_preset
 
 if TYPE_CHECKING:
-    from bench.gate.bank import Bank
+    from bench.gate.worker_side.worker_inputs import Bank
 
 PROTOCOL = 1
 """Raised by a change of the requests: both revisions must speak the gate's."""
@@ -67,7 +67,7 @@ class Worker:
         self._answers.write(json.dumps(answer).encode() + b"\n")
 
     def _collect(self) -> dict[str, Any]:
-        from bench.gate.collect import collect  # likewise
+        from bench.gate.worker_side.collect import collect  # likewise
 
         options = self._options
         benchmarks = collect(options.preset, options.select, options.router)
@@ -75,7 +75,9 @@ class Worker:
 
     def _prepare(self, benchmarks: list[str], folder: str) -> dict[str, list[int]]:
         """Make and store what fresh processes will load; returns input -> [T, D]."""
-        from bench.gate.bank import Bank  # here, because only this process needs all that it imports
+        from bench.gate.worker_side.worker_inputs import (
+            Bank,  # here, because only this process needs all that it imports
+        )
 
         options = self._options
         self._bank = Bank(get_preset(options.preset), tuple(options.model), _parse(benchmarks))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from bench.seeds import derive_seed
-from harness.assets import AssetError, ModelAsset, RefusedAssetError
-from harness.language_model import list_language_models, load_language_model, resolve_language_model
-from harness.moe_blocks import find_moe_blocks
-from harness.passages import load_passages
+from bench.router.seeds import derive_seed
+from harness.assets.resolve import AssetError, ModelAsset, RefusedAssetError
+from harness.language_models.load import list_language_models, load_language_model, resolve_language_model
+from harness.replacement.moe_blocks import find_moe_blocks
+from harness.text.passages import load_passages
 
 if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
     from transformers import PreTrainedModel

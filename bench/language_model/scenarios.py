@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.language_model.shells import Install
-from bench.measure import Call
+from bench.language_model.shared_weights import Install
 from bench.presets import Preset
-from harness.moe_blocks import find_moe_blocks
+from bench.timing.interleave import Call
+from harness.replacement.moe_blocks import find_moe_blocks
 
 if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
     from transformers import PreTrainedModel

@@ -11,17 +11,17 @@ from functools import cache, cached_property
 from typing import Any
 
 from bench.case import Case
-from bench.group import Comparison, Group
-from bench.inputs import SHAKESPEARE
 from bench.language_model.models import Loaded, Reader, load_first
 from bench.language_model.scenarios import MODEL_SCENARIOS
-from bench.language_model.shells import STOCK, TWIN
+from bench.language_model.shared_weights import STOCK, TWIN
 from bench.language_model.subjects import Facts, ModelSubject, check_in_model, make_model_subject
 from bench.presets import Preset
-from bench.rig import Rig
-from harness.assets import AssetError
-from harness.moe_blocks import MoEBlock, find_moe_blocks
-from harness.texts import resolve_text
+from bench.router.inputs import SHAKESPEARE
+from bench.timing.context import Rig
+from bench.timing.group import Comparison, Group
+from harness.assets.resolve import AssetError
+from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
+from harness.text.texts import resolve_text
 
 SCHEMA = 1
 WARMUP = 1

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from bench.group import Candidate
 from bench.language_model.models import Loaded
 from bench.language_model.scenarios import ModelScenario, Read
-from bench.language_model.shells import STOCK, TWIN, install_routers, make_shell
-from bench.memory import peak_memory
+from bench.language_model.shared_weights import STOCK, TWIN, install_routers, make_shell
 from bench.presets import Preset
-from bench.seeds import derive_seed
-from bench.subjects import backend
-from harness.assets import AssetError
-from harness.moe_blocks import find_moe_blocks
+from bench.router.seeds import derive_seed
+from bench.router.subjects import backend
+from bench.timing.group import Candidate
+from bench.timing.memory import peak_memory
+from harness.assets.resolve import AssetError
+from harness.replacement.moe_blocks import find_moe_blocks
 
 CHECKED_TOKENS = 16
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.fetch import file_sha256
-from harness.files import replace_file
+from harness.assets.fetch import file_sha256
+from harness.assets.files import replace_file
 from harness.finetuning.settings import FinetuneError
 
 SEAL = "seal.json"

@@ -14,9 +14,8 @@ from typing import Any, TextIO
 
 import torch
 
-from harness.assets import AssetError
-from harness.finetuning.campaign import Campaign
-from harness.finetuning.material import Material
+from harness.assets.resolve import AssetError
+from harness.finetuning.data import Material
 from harness.finetuning.processes import is_main_process, launched_processes
 from harness.finetuning.settings import (
     FROZEN,
@@ -29,9 +28,10 @@ from harness.finetuning.settings import (
     Settings,
     make_plans,
 )
-from harness.initialisers import INITIALISERS
-from harness.language_model import list_language_models, resolve_language_model
-from harness.passages import load_passages
+from harness.finetuning.sweep import Campaign
+from harness.language_models.load import list_language_models, resolve_language_model
+from harness.replacement.initialisers import INITIALISERS
+from harness.text.passages import load_passages
 from routers import get_router_class, list_routers, register_from_path
 
 DIVERGED = 1

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.finetuning.settings import DivergedError
-from harness.perplexity import perplexity
+from harness.text.perplexity import perplexity
 
 
 @dataclass(frozen=True)

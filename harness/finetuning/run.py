@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.adapters import save_adapter
-from harness.assets import ModelAsset
+from harness.assets.resolve import ModelAsset
 from harness.finetuning.balance import LoadBalance
+from harness.finetuning.data import Material, router_code
 from harness.finetuning.evaluation import evaluate
-from harness.finetuning.material import Material, router_code
 from harness.finetuning.processes import is_main_process
 from harness.finetuning.settings import STOCK, TRAINED, UNTRAINED, FinetuneError, Plan, Settings
-from harness.injection import replace_routers
-from harness.language_model import LanguageModel, load_language_model
-from harness.moe_blocks import MoEBlock, find_moe_blocks
-from harness.passages import pad_batch
+from harness.language_models.load import LanguageModel, load_language_model
+from harness.replacement.injection import replace_routers
+from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
+from harness.saving.adapters import save_adapter
+from harness.text.passages import pad_batch
 from routers import get_router_class
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")

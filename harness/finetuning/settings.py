@@ -108,7 +108,8 @@ class Plan:
 
     Attributes:
         router: a registered name, or `STOCK`.
-        initialise: how the router begins, see `harness.initialisers.INITIALISERS`; "original" for the model's own.
+        initialise: how the router begins, see `harness.replacement.initialisers.INITIALISERS`; "original" for the
+            model's own.
         seed: of the router's weights, of LoRA's, of dropout and of the order of lines.
         router_training: `TRAINED`, `FROZEN` or `UNTRAINED`.
     """

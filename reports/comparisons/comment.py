@@ -20,8 +20,8 @@ from reports.comparisons.words import (
     sentence,
     side,
 )
-from reports.escape import code, escape_comment
-from reports.render import markdown_row, markdown_rule
+from reports.format.escape import code, escape_comment
+from reports.format.render import markdown_row, markdown_rule
 
 # GitHub refuses a comment of more than 65,536 characters. Bytes are never fewer, and a workflow may add a line.
 LIMIT = 65_000

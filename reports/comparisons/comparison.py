@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reports.comparisons.fingerprint import Difference
-from reports.intervals import Interval
+from reports.judging.intervals import Interval
 
 
 class Change(StrEnum):

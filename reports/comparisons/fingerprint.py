@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.show import listing
+from reports.format.numbers import listing
 
 _VOLATILE = frozenset({"hz_actual", "hz_actual_friendly"})
 _GIBIBYTE = 2**30

@@ -7,10 +7,10 @@ from statistics import median
 
 from reports.comparisons.comparison import Change, Comparison, Moved, Row, Side, ordered
 from reports.comparisons.fingerprint import describe
-from reports.document import GATE, about, expect_kind, read_document
-from reports.intervals import Interval
-from reports.node import Node
-from reports.show import within
+from reports.format.numbers import within
+from reports.judging.intervals import Interval
+from reports.loading.document import GATE, about, expect_kind, read_document
+from reports.loading.node import Node
 
 SCHEMA = 1
 _HEADLINES = {0: "No regression", 1: "Regression", 3: "Nothing to compare"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isclose
 
 from reports.comparisons.comparison import Moved
-from reports.study import Measurement, Stat
+from reports.records.study import Measurement, Stat
 
 # A router draws from a seed and computes in float32: the same code gives the same figure up to the order of its sums,
 # which is the machine's. The absolute part is for figures that are zero.

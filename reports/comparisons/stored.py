@@ -16,9 +16,9 @@ from reports.comparisons.comparison import Change, Comparison, Excluded, Row, Si
 from reports.comparisons.fingerprint import describe, differences
 from reports.comparisons.moved import moved_figures
 from reports.errors import NothingToCompareError
-from reports.intervals import Interval, unpaired_ratio
-from reports.load import load_benchmarks
-from reports.study import Measurement, Source, Study
+from reports.judging.intervals import Interval, unpaired_ratio
+from reports.loading.load import load_benchmarks
+from reports.records.study import Measurement, Source, Study
 
 THRESHOLD = 0.05
 # One more than the gate takes: the floor of a run says nothing of how the two runs differ.

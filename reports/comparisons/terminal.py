@@ -18,8 +18,8 @@ from reports.comparisons.words import (
     sentence,
     side,
 )
-from reports.escape import one_line
-from reports.render import align
+from reports.format.escape import one_line
+from reports.format.render import align
 
 # More equal rows than this are counted and not shown, unless all are asked for.
 _SAME_SHOWN = 12

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reports.comparisons.comparison import Moved, Row, Side
-from reports.escape import one_line, shorten
-from reports.intervals import Interval
-from reports.show import DASH, duration, exact, interval, ratio, within
+from reports.format.escape import one_line, shorten
+from reports.format.numbers import DASH, duration, exact, interval, ratio, within
+from reports.judging.intervals import Interval
 
 # heading, whether numbers stand in the column, and how a row fills it
 _COLUMNS: tuple[tuple[str, bool, Callable[[Row], str]], ...] = (

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import draw_noise, draw_ratios, finish, name_rows
 from reports.figures.style import OKABE_ITO, label
-from reports.order import STOCK, in_order, start_rank
-from reports.plot import Plot
-from reports.study import LanguageEntry, Study
+from reports.format.plot import Plot
+from reports.judging.order import STOCK, in_order, start_rank
+from reports.records.study import LanguageEntry, Study
 from reports.tables.language_model import SCENARIOS
 
 _MARKERS = ("o", "s", "D", "^")

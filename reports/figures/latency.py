@@ -5,12 +5,12 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports import paper
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import draw_noise, draw_ratios, finish, name_rows
 from reports.figures.style import OKABE_ITO
-from reports.plot import Plot
-from reports.study import Entry, Study
+from reports.format.plot import Plot
+from reports.judging import paper
+from reports.records.study import Entry, Study
 
 _SCENARIOS = ("router", "token", "training")
 _MARKERS = {"random": "o", "contextual": "s"}

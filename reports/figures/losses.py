@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports import paper
 from reports.errors import MissingDataError
 from reports.figures.style import OKABE_ITO, label, log_ticks, panels
-from reports.fine_tuning import FineTuning, Run, at_step, steps
-from reports.models import tuned_caption, tuned_title
-from reports.order import start_rank
-from reports.plot import Plot
-from reports.study import Study
+from reports.format.plot import Plot
+from reports.judging import paper
+from reports.judging.order import start_rank
+from reports.records.fine_tuning import FineTuning, Run, at_step, steps
+from reports.records.models import tuned_caption, tuned_title
+from reports.records.study import Study
 
 _STOCK, _PAPER = "0.55", "0.15"
 

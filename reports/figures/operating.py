@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.figures.style import OKABE_ITO
-from reports.operating import SelfTest, Share
-from reports.plot import Plot
+from reports.format.plot import Plot
+from reports.loading.self_test import SelfTest, Share
 
 _FOUND, _ALARM, _THRESHOLD = OKABE_ITO[0], OKABE_ITO[5], "0.45"
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
 from reports.figures.style import OKABE_ITO, label
-from reports.plot import Plot
-from reports.study import Entry, Histogram, Study
+from reports.format.plot import Plot
+from reports.records.study import Entry, Histogram, Study
 
 
 @dataclass(frozen=True)

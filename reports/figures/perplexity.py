@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import name_rows
 from reports.figures.style import OKABE_ITO, label, log_ticks
-from reports.fine_tuning import FineTuning, Variant, known
-from reports.models import tuned_caption, tuned_title
-from reports.plot import Plot
-from reports.study import Study
+from reports.format.plot import Plot
+from reports.records.fine_tuning import FineTuning, Variant, known
+from reports.records.models import tuned_caption, tuned_title
+from reports.records.study import Study
 from reports.tables.perplexity import after, before
 
 _BEFORE, _AFTER, _FROZEN = OKABE_ITO[1], OKABE_ITO[0], OKABE_ITO[3]

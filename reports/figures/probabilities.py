@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.style import colours, label, panels
-from reports.plot import Plot
-from reports.study import Entry, Sample, Study
+from reports.format.plot import Plot
+from reports.records.study import Entry, Sample, Study
 
 _SHOWN_TOKENS = 32
 # More experts than this make a legend of coloured boxes unreadable.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from reports.figures.style import label, log_ticks
-from reports.intervals import Interval
-from reports.study import Timing
+from reports.judging.intervals import Interval
+from reports.records.study import Timing
 
 
 def draw_noise(ax: Axes, timings: Sequence[Timing]) -> None:

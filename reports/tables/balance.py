@@ -6,9 +6,9 @@ import math
 
 import pandas as pd
 
-from reports.show import fixed, listing, percent, sentence
-from reports.study import Entry, Study
-from reports.table import Column, Table, words
+from reports.format.numbers import fixed, listing, percent, sentence
+from reports.format.table import Column, Table, words
+from reports.records.study import Entry, Study
 
 # On average at most one and a half of the experts get the probability: nearly always the same one does.
 _COLLAPSED_BELOW = 1.5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from reports.order import STOCK
-from reports.show import listing
-from reports.verdict import Claim
+from reports.format.numbers import listing
+from reports.judging.order import STOCK
+from reports.judging.verdict import Claim
 
 
 def conclusion(claims: Mapping[str, Claim]) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.errors import MissingDataError
-from reports.intervals import Interval, paired_difference
-from reports.show import Show, fixed, listing
-from reports.study import NO_STAT, Entry, Stat, Study
-from reports.table import Column, Table, bounds_column, interval_column, interval_fields, words
-from reports.verdict import Claim, judge_shift
+from reports.format.numbers import Show, fixed, listing
+from reports.format.table import Column, Table, bounds_column, interval_column, interval_fields, words
+from reports.judging.intervals import Interval, paired_difference
+from reports.judging.verdict import Claim, judge_shift
+from reports.records.study import NO_STAT, Entry, Stat, Study
 
 
 @dataclass(frozen=True)

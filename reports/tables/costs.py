@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.errors import MissingDataError
-from reports.show import count, fixed, listing, mebibytes, percent, significant
-from reports.study import Entry, Study
-from reports.table import Column, Table, interval_column, interval_fields, words
+from reports.format.numbers import count, fixed, listing, mebibytes, percent, significant
+from reports.format.table import Column, Table, interval_column, interval_fields, words
+from reports.records.study import Entry, Study
 
 SCENARIOS = {
     "router": "the router alone, on the whole batch",

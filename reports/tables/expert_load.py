@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from reports.errors import MissingDataError
-from reports.fine_tuning import Log, Variant
-from reports.intervals import paired_difference
-from reports.models import tuned_caption, tuned_title
-from reports.show import Show, fixed
-from reports.study import Study
-from reports.table import Table, interval_column, interval_fields, spread_column, spread_fields, words
+from reports.format.numbers import Show, fixed
+from reports.format.table import Table, interval_column, interval_fields, spread_column, spread_fields, words
+from reports.judging.intervals import paired_difference
+from reports.judging.verdict import Claim, judge_shift
+from reports.records.fine_tuning import Log, Variant
+from reports.records.models import tuned_caption, tuned_title
+from reports.records.study import Study
 from reports.tables.conclusion import grouped, words_by_start
-from reports.verdict import Claim, judge_shift
 
 # field of a row, heading, how it is written, and where it stands in the log
 _QUANTITIES: tuple[tuple[str, str, Show, Callable[[Log], float | None]], ...] = (

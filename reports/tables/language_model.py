@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from reports.errors import MissingDataError
-from reports.models import model_sentence
-from reports.order import STOCK
-from reports.show import DASH, count, duration, exact, fixed, listing, mebibytes, missing, ratio, sentence
-from reports.study import LanguageEntry, Study
-from reports.table import Column, Table, interval_column, interval_fields, words
+from reports.format.numbers import DASH, count, duration, exact, fixed, listing, mebibytes, missing, ratio, sentence
+from reports.format.table import Column, Table, interval_column, interval_fields, words
+from reports.judging.order import STOCK
+from reports.records.models import model_sentence
+from reports.records.study import LanguageEntry, Study
 
 # What a call does; {batch} × {length} is the text that it needs.
 SCENARIOS = {

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from reports import paper
-from reports.show import fixed, listing, significant
-from reports.study import Entry, Study
-from reports.table import Column, Table, interval_column, interval_fields, words
+from reports.format.numbers import fixed, listing, significant
+from reports.format.table import Column, Table, interval_column, interval_fields, words
+from reports.judging import paper
+from reports.records.study import Entry, Study
 
 _LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
 

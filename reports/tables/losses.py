@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports import paper
 from reports.errors import MissingDataError
-from reports.fine_tuning import FineTuning, Variant
-from reports.intervals import paired_difference
-from reports.models import tuned_caption, tuned_title
-from reports.paper import Curve
-from reports.show import fixed, interval, listing, missing, spread
-from reports.study import Study
-from reports.table import Column, Table, interval_column, interval_fields, spread_fields, words
+from reports.format.numbers import fixed, interval, listing, missing, spread
+from reports.format.table import Column, Table, interval_column, interval_fields, spread_fields, words
+from reports.judging import paper
+from reports.judging.intervals import paired_difference
+from reports.judging.paper import Curve
+from reports.judging.verdict import Claim, judge_decrease, judge_shift
+from reports.records.fine_tuning import FineTuning, Variant
+from reports.records.models import tuned_caption, tuned_title
+from reports.records.study import Study
 from reports.tables.conclusion import conclusion, words_by_start
-from reports.verdict import Claim, judge_decrease, judge_shift
 
 # More columns than this are no table that anyone reads.
 _SHOWN_STEPS = 10

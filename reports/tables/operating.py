@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reports.operating import Level, SelfTest, Share
-from reports.show import as_text, bounds, count, fixed, missing, percent, spread
-from reports.table import Column, Table, words
+from reports.format.numbers import as_text, bounds, count, fixed, missing, percent, spread
+from reports.format.table import Column, Table, words
+from reports.loading.self_test import Level, SelfTest, Share
 
 
 def operating_table(test: SelfTest) -> Table:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from reports import paper
-from reports.paper import PaperTable, Printed
-from reports.show import Show, count, fixed, listing, significant
-from reports.study import Entry, Study
-from reports.table import Column, Table, bounds_column, interval_fields, words
-from reports.verdict import Verdict, comparable, judge_count, judge_number
+from reports.format.numbers import Show, count, fixed, listing, significant
+from reports.format.table import Column, Table, bounds_column, interval_fields, words
+from reports.judging import paper
+from reports.judging.paper import PaperTable, Printed
+from reports.judging.verdict import Verdict, comparable, judge_count, judge_number
+from reports.records.study import Entry, Study
 
 METRIC_TITLES = {
     "token_entropy": "Entropy (nats)",

@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from reports.fine_tuning import FineTuning, Run, Variant, known
-from reports.intervals import Interval, mean_interval, paired_difference
-from reports.models import tuned_caption, tuned_title
-from reports.show import count, fixed, listing, percent
-from reports.study import Study
-from reports.table import (
+from reports.format.numbers import count, fixed, listing, percent
+from reports.format.table import (
     Column,
     Table,
     bounds_column,
@@ -21,8 +17,12 @@ from reports.table import (
     spread_fields,
     words,
 )
+from reports.judging.intervals import Interval, mean_interval, paired_difference
+from reports.judging.verdict import Claim, judge_shift
+from reports.records.fine_tuning import FineTuning, Run, Variant, known
+from reports.records.models import tuned_caption, tuned_title
+from reports.records.study import Study
 from reports.tables.conclusion import grouped, words_by_start
-from reports.verdict import Claim, judge_shift
 
 # What the table would show as zero.
 _NEGLIGIBLE = 0.5e-2

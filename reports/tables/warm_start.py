@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from reports.errors import MissingDataError
-from reports.fine_tuning import Run, Variant
-from reports.intervals import mean_interval
-from reports.models import tuned_caption, tuned_title
-from reports.order import STOCK
-from reports.show import count, fixed, percent
-from reports.study import Study
-from reports.table import Column, Table, interval_column, interval_fields, spread_column, spread_fields, words
+from reports.format.numbers import count, fixed, percent
+from reports.format.table import Column, Table, interval_column, interval_fields, spread_column, spread_fields, words
+from reports.judging.intervals import mean_interval
+from reports.judging.order import STOCK
+from reports.judging.verdict import Claim, judge_at_most
+from reports.records.fine_tuning import Run, Variant
+from reports.records.models import tuned_caption, tuned_title
+from reports.records.study import Study
 from reports.tables.conclusion import conclusion, words_by_start
-from reports.verdict import Claim, judge_at_most
 
 WITHIN = 0.03
 

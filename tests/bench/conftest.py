@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.group import Bar, Progress
+from bench.timing.group import Bar, Progress
 
 
 class Silent:

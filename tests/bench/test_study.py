@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from bench.case import Case
-from bench.journal import Journal
 from bench.presets import get_preset
-from bench.rig import Rig
+from bench.record.journal import Journal
 from bench.study import Study
+from bench.timing.context import Rig
 
 
 class FakePart:

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from harness.gptq import load_quantised, quantise
-from harness.gptq_libraries import LIBRARIES
+from harness.language_models.gptq.libraries import LIBRARIES
+from harness.language_models.gptq.load import load_quantised, quantise
 
 MakeFloat = Callable[..., Any]
 HERE = Path(__file__).parent

@@ -17,9 +17,9 @@ import torch
 import transformers
 from torch import Tensor
 
-from harness.fetch import AssetError
-from harness.gptq import load_quantised
-from harness.injection import replace_routers
+from harness.assets.fetch import AssetError
+from harness.language_models.gptq.load import load_quantised
+from harness.replacement.injection import replace_routers
 
 GROUP, BITS, ZERO = 128, 4, 8
 LAYERS, EXPERTS = 2, 6

@@ -17,10 +17,10 @@ import torch
 import transformers
 from torch import Tensor
 
-from harness.fetch import AssetError
-from harness.gptq import load_quantised, quantise
-from harness.language_model import load_language_model, resolve_language_model
-from harness.perplexity import perplexity
+from harness.assets.fetch import AssetError
+from harness.language_models.gptq.load import load_quantised, quantise
+from harness.language_models.load import load_language_model, resolve_language_model
+from harness.text.perplexity import perplexity
 
 IDS = torch.tensor([[5, 9, 3, 7, 11, 8, 1, 2], [4, 4, 6, 10, 12, 3, 2, 1]])
 ATTENTION = {f"self_attn.{name}_proj" for name in "qkvo"}
@@ -174,7 +174,7 @@ def test_nothing_is_left_when_quantising_fails(
     def refuse(*args: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("harness.gptq.shutil.copy", refuse)
+    monkeypatch.setattr("harness.language_models.gptq.load.shutil.copy", refuse)
     with pytest.raises(AssetError, match="No space left on device"):
         quantise(float_directory, tmp_path / "new", [torch.arange(1, 30)], group_size=32)
     assert not list(tmp_path.iterdir())
@@ -184,7 +184,7 @@ def test_nothing_of_the_process_is_changed_but_two_variables(quantised_directory
     program = """
 import json, logging, os, sys
 before = dict(os.environ)
-from harness.gptq import load_quantised
+from harness.language_models.gptq.load import load_quantised
 load_quantised(sys.argv[1])
 root = logging.getLogger()
 changed = {name: value for name, value in os.environ.items() if before.get(name) != value}

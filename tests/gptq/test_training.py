@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.adapters import load_adapter, save_adapter
-from harness.gptq import load_quantised
-from harness.injection import Replacement, replace_routers
-from harness.moe_blocks import find_moe_blocks
-from harness.saved_routers import load_routers, save_routers
+from harness.language_models.gptq.load import load_quantised
+from harness.replacement.injection import Replacement, replace_routers
+from harness.replacement.moe_blocks import find_moe_blocks
+from harness.saving.adapters import load_adapter, save_adapter
+from harness.saving.routers import load_routers, save_routers
 from routers import list_routers
 
 IDS = torch.tensor([[5, 9, 3, 7, 11, 8, 1, 2], [4, 4, 6, 10, 12, 3, 2, 1]])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.assets import ModelAsset, resolve_model, resolve_text
-from harness.bert import Encoder, load_encoder
-from harness.fetch import PinnedPackage
+from harness.assets.fetch import PinnedPackage
+from harness.assets.resolve import ModelAsset, resolve_model, resolve_text
+from harness.encoder.bert import Encoder, load_encoder
 
 MakeWheel = Callable[[str, Mapping[str, bytes]], PinnedPackage]
 

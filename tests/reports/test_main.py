@@ -172,7 +172,7 @@ def test_a_full_disk_is_one_line(one_router, tmp_path, capsys, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("reports.write.os.fsync", full)
+    monkeypatch.setattr("reports.page.write.os.fsync", full)
     assert main([str(one_router), "-o", str(tmp_path / "report")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "No space left on device" in line
@@ -189,7 +189,7 @@ def test_an_interrupt_is_one_line(one_router, tmp_path, capsys, monkeypatch):
     def interrupt(study):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reports.sections.build_sections", interrupt)
+    monkeypatch.setattr("reports.page.sections.build_sections", interrupt)
     assert main([str(one_router), "-o", str(tmp_path / "report")]) == 130
     assert capsys.readouterr().err == "reports: interrupted, nothing written\n"
 

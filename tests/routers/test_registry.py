@@ -82,7 +82,9 @@ def test_a_registered_router_is_listed_and_made():
 
 
 def test_a_taken_name_is_refused_and_its_owner_named():
-    with pytest.raises(ValueError, match=r"\'linear\' is already registered, as routers\.linear\.LinearRouter"):
+    with pytest.raises(
+        ValueError, match=r"\'linear\' is already registered, as routers\.scorers\.linear\.LinearRouter"
+    ):
         routers.register_router("linear")(UniformRouter)
     assert routers.get_router_class("linear").__name__ == "LinearRouter"
 
@@ -132,7 +134,7 @@ def test_a_class_that_registers_itself_keeps_its_name(router_file):
     path = router_file("registers_itself", decorator='@routers.register_router("named.by_itself")')
     assert routers.register_from_path(f"{path}:MyRouter") == "named.by_itself"
     assert "my_router" not in routers.list_routers()
-    assert routers.register_from_path("routers.linear:LinearRouter") == "linear"
+    assert routers.register_from_path("routers.scorers.linear:LinearRouter") == "linear"
 
 
 @pytest.mark.parametrize(
@@ -140,10 +142,10 @@ def test_a_class_that_registers_itself_keeps_its_name(router_file):
     [
         pytest.param("MyRouter", "must have the form", id="no_module"),
         pytest.param(":MyRouter", "must have the form", id="empty_module"),
-        pytest.param("routers.linear:", "must have the form", id="empty_class"),
+        pytest.param("routers.scorers.linear:", "must have the form", id="empty_class"),
         pytest.param("no_such_module:MyRouter", "no_such_module cannot be imported", id="unknown_module"),
         pytest.param("no/such/file.py:MyRouter", "no file no/such/file.py", id="unknown_file"),
-        pytest.param("routers.linear:Missing", "routers.linear has no Missing", id="unknown_class"),
+        pytest.param("routers.scorers.linear:Missing", "routers.scorers.linear has no Missing", id="unknown_class"),
         pytest.param("math:pi", "is not a subclass", id="no_class"),
         pytest.param("torch.nn:Linear", "is not a subclass", id="no_router"),
     ],
@@ -170,12 +172,12 @@ def test_a_name_that_a_path_would_take_twice_is_refused(router_file):
 
 
 def test_an_entry_point_is_listed_without_loading_and_loaded_when_asked_for(entry_point):
-    entry_point(from_a_package="routers.mlp:MLPRouter", broken="no_such_package:Router")
+    entry_point(from_a_package="routers.scorers.mlp:MLPRouter", broken="no_such_package:Router")
     assert {"broken", "from_a_package", "linear"} <= set(routers.list_routers())
     assert routers.get_router_class("from_a_package").__name__ == "MLPRouter"
 
 
-@pytest.mark.parametrize("value", ["no_such_package:Router", "routers.mlp:Missing"])
+@pytest.mark.parametrize("value", ["no_such_package:Router", "routers.scorers.mlp:Missing"])
 def test_a_broken_entry_point_is_named(entry_point, value):
     entry_point(broken=value)
     with pytest.raises(ValueError, match=f"router 'broken': entry point {value} cannot be loaded") as error:

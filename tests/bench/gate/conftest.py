@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from bench.gate.command import main
-from bench.gate.evidence import Rules
 from bench.gate.gate import judge
-from bench.gate.process import WorkerError
-from bench.gate.revisions import resolve
+from bench.gate.revisions.git import resolve
+from bench.gate.revisions.process import WorkerError
 from bench.gate.settings import Settings
+from bench.gate.verdicts.evidence import Rules
 from bench.presets import get_preset
 
 SETTINGS = Settings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
@@ -112,7 +112,7 @@ def seeded() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The gate's own time; what processes and locks wait by goes on as ever."""
     clock = Clock()
-    for module in ("comparison", "sampling", "gate", "self_test"):
+    for module in ("verdicts.comparison", "verdicts.sampling", "gate", "self_test"):
         monkeypatch.setattr(f"bench.gate.{module}.time", clock)
     return clock
 
@@ -165,7 +165,7 @@ def local_workers(
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr("bench.gate.site.WorkerProcess", LocalWorker)
+    monkeypatch.setattr("bench.gate.revisions.workspace.WorkerProcess", LocalWorker)
     costs.make = LocalWorker
     return costs
 

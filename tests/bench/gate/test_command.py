@@ -125,12 +125,13 @@ def test_other_benchmarks_and_requirements_are_said(
     quick: Gate, repository: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     repository.commit("base")
-    for name in ("bench/README.md", "bench/inputs.py", "pyproject.toml"):
+    for name in ("bench/README.md", "bench/router/inputs.py", "pyproject.toml"):
+        (repository.path / name).parent.mkdir(exist_ok=True)
         (repository.path / name).touch()
     repository.commit("head")
     assert quick("main~1") == 0
     assert capfd.readouterr().err.splitlines() == [
-        "gate: The benchmarks differ, too (bench/inputs.py): a ratio may be theirs.",
+        "gate: The benchmarks differ, too (bench/router/inputs.py): a ratio may be theirs.",
         "gate: pyproject.toml changed: both revisions run on what is installed now.",
     ]
 
@@ -142,7 +143,7 @@ def test_an_interrupted_run_goes_on_from_its_journal(
     repository.commit("head", **SLOWER)
     journal = repository.path / ".benchmarks" / "gate.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("bench.gate.comparison.weigh", interrupt)
+        patch.setattr("bench.gate.verdicts.comparison.weigh", interrupt)
         assert quick("main~1") == 130
     assert only_line(capfd) == "interrupted; --resume continues"
     assert repository.worktrees == []
@@ -162,7 +163,7 @@ def test_more_time_may_be_given_to_a_run_that_is_continued_but_nothing_else_chan
     repository.commit("base")
     repository.commit("head")
     with monkeypatch.context() as patch:
-        patch.setattr("bench.gate.comparison.weigh", interrupt)
+        patch.setattr("bench.gate.verdicts.comparison.weigh", interrupt)
         assert quick("main~1") == 130
     capfd.readouterr()
     assert quick("main~1", "--resume", "--threshold", "3") == 2

@@ -73,7 +73,7 @@ def document(sources: Path) -> dict[str, Any]:
 
 def test_a_comment_is_no_regression(gate: Callable[..., int], sources: Path, capfd: pytest.CaptureFixture[str]) -> None:
     # Said to change is time alone: what a test finds must not depend on it, however unlikely an alarm is.
-    comment = {"routers/linear.py": (FORWARD, "        # as ever\n" + FORWARD)}
+    comment = {"routers/scorers/linear.py": (FORWARD, "        # as ever\n" + FORWARD)}
     code = gate(comment, "linear", "--budget", "1", "--expect", "time")
     output, error = capfd.readouterr()
     assert (code, error) == (0, "")
@@ -94,11 +94,11 @@ def test_more_work_moves_the_flops_and_a_wrong_router_fails(
 ) -> None:
     again = "        F.linear(as_parameter_dtype(hidden_states, self.weight), self.weight)\n"
     changes = {
-        "routers/linear.py": (FORWARD, 2 * again + FORWARD),
+        "routers/scorers/linear.py": (FORWARD, 2 * again + FORWARD),
         # Alone, a token would get other probabilities.
-        "routers/mlp.py": ("        return logits\n", "        return logits * hidden_states.abs().mean()\n"),
+        "routers/scorers/mlp.py": ("        return logits\n", "        return logits * hidden_states.abs().mean()\n"),
     }
-    monkeypatch.setattr("bench.gate.comparison.FIRST_LOOKS", 0)  # nothing is timed
+    monkeypatch.setattr("bench.gate.verdicts.comparison.FIRST_LOOKS", 0)  # nothing is timed
     assert gate(changes, "(linear or mlp) and not hadamard", "--expect", "peak_memory") == 1
     found, flops = document(sources), 2 * 32 * 64 * 8
     moved = [figure for figure in found["figures"] if figure["benchmark"] == LINEAR and not figure["expected"]]
@@ -116,7 +116,7 @@ def test_more_work_moves_the_flops_and_a_wrong_router_fails(
 def test_a_revision_that_does_not_import_is_named(
     gate: Callable[..., int], sources: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert gate({"routers/linear.py": (FORWARD, "        return this is no Python(")}, "linear") == 2
+    assert gate({"routers/scorers/linear.py": (FORWARD, "        return this is no Python(")}, "linear") == 2
     output, error = capfd.readouterr()
     assert (output, error.count("\n")) == ("", 1)
     assert error.startswith("gate: head HEAD (")

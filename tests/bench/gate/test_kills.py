@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 FORKER = """
 import json, os, sys
 import bench.gate.command as gate
-from bench.machine import fingerprint
+from bench.record.machine import fingerprint
 fingerprint()  # asks for the processor, which takes a second once
 for line in sys.stdin:
     folder, arguments = json.loads(line)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench.gate.evidence import Rules
-from bench.gate.revisions import resolve
+from bench.gate.revisions.git import resolve
 from bench.gate.self_test import SLOWDOWNS, Prefixed, _wilson, self_test
 from bench.gate.settings import Settings
+from bench.gate.verdicts.evidence import Rules
 from bench.presets import get_preset
 
 NAMES = [f"router | random | {name}" for name in "abc"]
@@ -64,7 +64,7 @@ def test_every_benchmark_gets_every_slowdown_once_in_twelve_trials(tried: Trial)
 
 def test_alarms_are_counted_by_trial(tried: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where nobody is slower than anybody, whoever says so raises an alarm: all three in both trials make two.
-    monkeypatch.setattr("bench.gate.comparison.verdict", lambda *_: "SLOWER")
+    monkeypatch.setattr("bench.gate.verdicts.comparison.verdict", lambda *_: "SLOWER")
     false_alarms = tried(2)["false_alarms"]
     assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (2, 2, 6)
     assert false_alarms["verdicts"] == {"SLOWER": 6}

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench.gate.bank import Bank
-from bench.gate.catalogue import Benchmark, CollectionError
-from bench.gate.timed import BATCH, Timed
 from bench.gate.worker import Worker
+from bench.gate.worker_side.catalogue import Benchmark, CollectionError
+from bench.gate.worker_side.timed import BATCH, Timed
+from bench.gate.worker_side.worker_inputs import Bank
 from bench.presets import get_preset
-from bench.scenarios import SCENARIOS
+from bench.router.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[3]
 SMOKE = get_preset("smoke")
@@ -58,8 +58,8 @@ def collected(*options: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: pytest inside pytest would see the outer one's modules."""
     program = (
         "import sys\n"
-        "from bench.gate.catalogue import CollectionError\n"
-        "from bench.gate.collect import collect\n"
+        "from bench.gate.worker_side.catalogue import CollectionError\n"
+        "from bench.gate.worker_side.collect import collect\n"
         "for select in sys.argv[1:]:\n"
         "    try:\n"
         "        print(*collect('smoke', select or None, []), sep='\\n')\n"
@@ -133,7 +133,7 @@ def test_a_router_that_fails_its_check_has_no_figures(bank: Bank, monkeypatch: p
     def wrong(*_: object, **_options: object) -> None:
         raise AssertionError("differs from the reference")
 
-    monkeypatch.setattr("bench.subjects.check_router", wrong)
+    monkeypatch.setattr("bench.router.subjects.check_router", wrong)
     facts = bank.facts(BENCHMARKS[:1])
     assert facts == {
         "checks": {"router | random | linear": "AssertionError: differs from the reference"},
@@ -161,7 +161,7 @@ def test_what_goes_wrong_is_an_answer_and_the_next_request_is_served(
     def wrong(*_: object, **_options: object) -> None:
         raise CollectionError("bench_router.py: SyntaxError: invalid syntax")
 
-    monkeypatch.setattr("bench.gate.collect.collect", wrong)
+    monkeypatch.setattr("bench.gate.worker_side.collect.collect", wrong)
     load = {"do": "load", "benchmarks": [str(BENCHMARKS[0])], "folder": str(tmp_path), "slowdowns": {}, "seed": 1}
     answers = serve(
         {"router": ["nowhere"]},

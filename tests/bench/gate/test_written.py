@@ -41,7 +41,7 @@ def full_disk(*_: object, **__: object) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("where", ["json.dump", "bench.output.os.fsync"])
+@pytest.mark.parametrize("where", ["json.dump", "bench.record.output.os.fsync"])
 def test_a_full_disk_leaves_the_earlier_result_and_the_journal(
     quick: Gate, repository: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -7,8 +7,8 @@ import torch
 
 from bench.language_model import models
 from bench.language_model.models import Loaded, Reader, load_first
-from harness.assets import AssetError, RefusedAssetError
-from harness.passages import load_passages
+from harness.assets.resolve import AssetError, RefusedAssetError
+from harness.text.passages import load_passages
 
 
 @pytest.fixture

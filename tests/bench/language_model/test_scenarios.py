@@ -5,9 +5,9 @@ import torch
 
 from bench.language_model.models import Loaded, Reader
 from bench.language_model.scenarios import MODEL_SCENARIOS, Prepared
-from bench.language_model.shells import STOCK, install_routers, make_shell
+from bench.language_model.shared_weights import STOCK, install_routers, make_shell
 from bench.presets import PRESETS
-from harness.moe_blocks import find_moe_blocks
+from harness.replacement.moe_blocks import find_moe_blocks
 
 
 def prepare(scenario: str, name: str, loaded: Loaded, reader: Reader, shell: torch.nn.Module | None = None) -> Prepared:

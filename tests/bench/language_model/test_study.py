@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from bench.case import Case
-from bench.group import Progress
-from bench.journal import Journal
 from bench.language_model import study as study_module
 from bench.language_model.models import Loaded
-from bench.language_model.shells import STOCK, TWIN
+from bench.language_model.shared_weights import STOCK, TWIN
 from bench.language_model.study import ModelStudy
 from bench.presets import get_preset
-from bench.rig import Rig
-from harness.assets import AssetError
+from bench.record.journal import Journal
+from bench.timing.context import Rig
+from bench.timing.group import Progress
+from harness.assets.resolve import AssetError
 from routers import Router, registry
 
 
@@ -89,7 +89,7 @@ def test_the_summary_names_the_model_its_text_and_the_routers(study: ModelStudy)
     study.extra_info(Case("decode", STOCK))
     study.extra_info(Case("decode", "hash"))
     summary = study.summary()
-    assert summary["routers"] == {"hash": {"class": "routers.hash.HashRouter"}}
+    assert summary["routers"] == {"hash": {"class": "routers.scorers.hash.HashRouter"}}
     assert list(summary["texts"]) == ["shakespeare"]
     model = summary["language_model"]
     assert (model["name"], model["requested"], model["model_type"]) == ("tiny", "tiny", "qwen2_moe")

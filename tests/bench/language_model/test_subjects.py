@@ -7,11 +7,11 @@ from torch import Tensor
 from bench.language_model import subjects
 from bench.language_model.models import Loaded, Reader
 from bench.language_model.scenarios import MODEL_SCENARIOS
-from bench.language_model.shells import STOCK, TWIN, OwnGates
+from bench.language_model.shared_weights import STOCK, TWIN, OwnGates
 from bench.language_model.subjects import WrongRouterError, check_in_model, make_model_subject
 from bench.presets import PRESETS
 from routers import Router, Routing, list_routers, registry
-from routers.linear import LinearRouter
+from routers.scorers.linear import LinearRouter
 
 
 def register(monkeypatch: pytest.MonkeyPatch, router: type[Router]) -> str:
@@ -30,7 +30,7 @@ def test_every_router_is_right_and_says_what_it_is(name: str, loaded: Loaded, re
 def test_parameters_are_those_of_all_layers_and_the_class_is_the_routers(loaded: Loaded, reader: Reader) -> None:
     linear, stock = (check_in_model(name, loaded, reader.read) for name in ("linear", STOCK))
     assert (linear.parameters, stock.parameters) == (2 * 32 * 8, 2 * 32 * 8)
-    assert linear.class_name == "routers.linear.LinearRouter"
+    assert linear.class_name == "routers.scorers.linear.LinearRouter"
     assert stock.class_name.endswith("Qwen2MoeTopKRouter")
 
 

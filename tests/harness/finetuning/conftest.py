@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.assets import ModelAsset
-from harness.finetuning.material import Material
+from harness.assets.resolve import ModelAsset
+from harness.finetuning.data import Material
 from harness.finetuning.settings import Settings
-from harness.language_model import resolve_language_model
-from harness.passages import Passages, load_passages
+from harness.language_models.load import resolve_language_model
+from harness.text.passages import Passages, load_passages
 
 EXPERTS, TOP_K, LAYERS = 4, 2, 2
 

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness.finetuning import balance
 from harness.finetuning.balance import LoadBalance
-from harness.moe_blocks import find_moe_blocks
+from harness.replacement.moe_blocks import find_moe_blocks
 from routers.losses import switch_loss
 from routers.metrics import coefficient_of_variation, max_violation, tokens_per_expert
 

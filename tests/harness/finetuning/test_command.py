@@ -88,7 +88,7 @@ def test_the_document_says_what_was_done(whole: Path) -> None:
     assert document["settings"]["processes"] == 1
     assert document["original"]["perplexity"] > 1
     (entry,) = document["runs"]
-    assert entry["class"] == "routers.linear.LinearRouter"
+    assert entry["class"] == "routers.scorers.linear.LinearRouter"
     assert [loss["step"] for loss in entry["losses"]] == [2, 4, 6]
 
 

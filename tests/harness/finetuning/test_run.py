@@ -13,17 +13,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback, set_seed
 
-from harness.adapters import load_adapter
 from harness.finetuning import trainer as trainer_module
-from harness.finetuning.material import Material
+from harness.finetuning.data import Material
 from harness.finetuning.run import add_lora, run
 from harness.finetuning.settings import FROZEN, STOCK, TRAINED, UNTRAINED, DivergedError, FinetuneError, Plan, Settings
 from harness.finetuning.trainer import RouterTrainer
-from harness.injection import replace_routers
-from harness.language_model import load_language_model
-from harness.moe_blocks import find_moe_blocks
-from harness.perplexity import perplexity
-from harness.saved_routers import load_routers
+from harness.language_models.load import load_language_model
+from harness.replacement.injection import replace_routers
+from harness.replacement.moe_blocks import find_moe_blocks
+from harness.saving.adapters import load_adapter
+from harness.saving.routers import load_routers
+from harness.text.perplexity import perplexity
 from routers import create_router, list_routers
 from routers.routing import TokenChoice
 
@@ -169,8 +169,8 @@ def test_another_runs_checkpoint_is_refused_in_one_line(material: Material, tmp_
 
 
 def test_a_run_that_diverges_says_so(material: Material, tmp_path: Path) -> None:
-    # AdamW's first step moves LoRA's weights by the learning rate itself. Queries and keys of 1e30 have a product that no
-    # float32 holds, so that the attention is NaN on every processor, however it rounds.
+    # AdamW's first step moves LoRA's weights by the learning rate itself. Queries and keys of 1e30 have a product that
+    # no float32 holds, so that the attention is NaN on every processor, however it rounds.
     wild = dataclasses.replace(material, settings=dataclasses.replace(material.settings, learning_rate=1e30))
     with pytest.raises(DivergedError, match=r"the (loss is \S+ at step \d|held-out perplexity is \S+)$"):
         run(Plan("linear", "random", 0, TRAINED), wild, tmp_path)

@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_the_earlier_comment(gate_document, save, tmp_path, c
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "comment.md").write_text("earlier")
-    monkeypatch.setattr("reports.write.os.fsync", full)
+    monkeypatch.setattr("reports.page.write.os.fsync", full)
     assert main(["gate", str(save(gate_document)), "--markdown", str(tmp_path / "comment.md")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

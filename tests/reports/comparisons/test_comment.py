@@ -8,8 +8,8 @@ from reports.comparisons.comment import LIMIT, to_comment
 from reports.comparisons.comparison import Change, Comparison, Excluded, Moved, Row, Side, ordered
 from reports.comparisons.fingerprint import Difference
 from reports.comparisons.gate import load_gate
-from reports.escape import code
-from reports.intervals import Interval
+from reports.format.escape import code
+from reports.judging.intervals import Interval
 
 NAMES = (
     "a|b",

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.comparisons.comparison import Change, Row, ordered
-from reports.intervals import Interval
+from reports.judging.intervals import Interval
 
 
 def row(change, estimate=None, benchmark="b"):

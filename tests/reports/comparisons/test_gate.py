@@ -5,7 +5,7 @@ import pytest
 from reports.comparisons.comparison import Change
 from reports.comparisons.gate import load_gate
 from reports.errors import ReportError
-from reports.intervals import Interval
+from reports.judging.intervals import Interval
 
 
 def test_a_result_comes_through_typed(gate_document, save):

@@ -4,7 +4,7 @@ import pytest
 
 from reports.comparisons.comparison import Moved
 from reports.comparisons.moved import moved_figures
-from reports.load import load_study
+from reports.loading.load import load_study
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from reports.comparisons.comparison import Change
 from reports.comparisons.stored import THRESHOLD, compare_files, judge
 from reports.errors import NothingToCompareError
-from reports.intervals import Interval
+from reports.judging.intervals import Interval
 
 
 @pytest.fixture

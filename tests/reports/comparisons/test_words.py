@@ -2,7 +2,7 @@ import pytest
 
 from reports.comparisons.comparison import Change, Moved, Row, Side
 from reports.comparisons.words import cells, counted, moved_cells, note, side
-from reports.intervals import Interval
+from reports.judging.intervals import Interval
 
 ROW = Row("router | random | mlp", 766.4, 2071.0, Interval(2.7022, 2.69, 2.71), 0.004, Change.SLOWER, expected=True)
 

@@ -1,0 +1,1 @@
+"""What pytest collects: one scenario a file."""

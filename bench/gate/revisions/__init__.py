@@ -1,0 +1,1 @@
+"""The two revisions: checked out, started as workers, asked for their facts."""

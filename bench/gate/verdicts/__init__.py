@@ -1,0 +1,1 @@
+"""From the turns of processes to verdicts."""

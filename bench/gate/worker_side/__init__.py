@@ -1,0 +1,1 @@
+"""What a revision's worker does when it is asked."""

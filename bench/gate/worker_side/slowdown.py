@@ -1,0 +1,25 @@
+"""A call made slower by a known share: what the gate's self-test has to find."""
+
+from __future__ import annotations
+
+import time
+
+from bench.timing.interleave import Call
+
+
+def slowed(call: Call, share: float) -> Call:
+    """The call, and then busy work for that share of the time it took itself.
+
+    Busy, not asleep: a sleeping process gives its core away and comes back to colder caches, which no slower code does.
+    """
+
+    def call_and_work() -> object:
+        start = time.perf_counter_ns()
+        result = call()
+        now = time.perf_counter_ns()
+        end = now + share * (now - start)
+        while time.perf_counter_ns() < end:
+            pass
+        return result
+
+    return call_and_work

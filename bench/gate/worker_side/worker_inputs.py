@@ -1,0 +1,96 @@
+"""What a revision's benchmarks work on, made once and stored; and what holds for them apart from their time.
+
+Axes: T tokens, D hidden size, E experts, I intermediate size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bench.gate.worker_side.catalogue import Benchmark
+from bench.gate.worker_side.timed import BATCH, DEVICE, SEED
+from bench.presets import Preset
+from bench.router.behaviour import observe
+from bench.router.experts import KINDS, make_experts
+from bench.router.inputs import Inputs
+from bench.router.scenarios import SCENARIOS
+from bench.router.subjects import draw_router, make_subject
+from routers import FeedForwardExperts
+
+
+class Bank:
+    """The inputs and experts of some benchmarks.
+
+    Args:
+        preset: sizes.
+        models: replaces the preset's, if given.
+        benchmarks: what will be asked for.
+    """
+
+    def __init__(self, preset: Preset, models: tuple[str, ...], benchmarks: Sequence[Benchmark]) -> None:
+        self.inputs = Inputs(preset, DEVICE, models)
+        self.batches = {
+            name: self.inputs.batch(name, SEED).hidden_states
+            for name in sorted({benchmark.input for benchmark in benchmarks})
+        }
+        self.experts = {
+            name: next(iter(make_experts(self.inputs, name, SEED, KINDS[:1]).banks.values()))
+            for name in sorted({benchmark.input for benchmark in benchmarks if benchmark.scenario == "token"})
+        }
+
+    def store(self, folder: Path) -> None:
+        """Write `<input>.safetensors`: a fresh process reads it in a tenth of a second instead of making it in ten."""
+        for name, batch in self.batches.items():
+            tensors: dict[str, Tensor] = {BATCH: batch}
+            if name in self.experts:
+                experts = self.experts[name]
+                if type(experts) is not FeedForwardExperts:
+                    raise TypeError(f"the gate stores FeedForwardExperts, not {type(experts).__name__}")
+                tensors |= experts.state_dict()
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / f"{name}.safetensors")
+
+    def shapes(self) -> dict[str, list[int]]:
+        """Input -> [T, D]."""
+        return {name: list(batch.shape) for name, batch in self.batches.items()}
+
+    def facts(self, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
+        """What holds for the benchmarks apart from their time.
+
+        Returns:
+            checks: benchmark -> what its router fails, or None.
+            figures: [what has it, figure, value].
+        """
+        checks: dict[str, str | None] = {}
+        figures: list[tuple[str, str, float | None]] = []
+        for benchmark in benchmarks:
+            experts: partial[nn.Module] = partial(self.experts.__getitem__, benchmark.input)
+            scenario = SCENARIOS[benchmark.scenario]
+            subject = make_subject(benchmark.router, scenario, self.inputs, benchmark.input, experts)
+            error, router, name = subject.error, subject.router, str(benchmark)
+            checks[name] = None if error is None else f"{type(error).__name__}: {error}"
+            if router is not None:
+                trainable = (parameter for parameter in router.parameters() if parameter.requires_grad)
+                figures.append((name, "parameters", sum(parameter.numel() for parameter in trainable)))
+                figures.append((name, "flops", subject.flops))
+                figures.append((name, "peak_memory", subject.peak_memory))
+        for input_name in sorted({benchmark.input for benchmark in benchmarks}):
+            sound = {each.router for each in benchmarks if each.input == input_name and checks[str(each)] is None}
+            figures += self._behaviour(input_name, sorted(sound))
+        return {"checks": checks, "figures": figures}
+
+    def _behaviour(self, input_name: str, routers: Sequence[str]) -> Iterator[tuple[str, str, float]]:
+        """Every behavioural figure of the routers on an input, of one seed."""
+        batch, experts = self.inputs.batch(input_name, SEED), make_experts(self.inputs, input_name, SEED)
+        for name in routers:
+            router = draw_router(name, self.inputs, batch.hidden_states.shape[1], SEED)
+            observation = observe(router, batch, experts, self.inputs.preset.output_tokens, figures=False)
+            figures = dict(observation.metrics)
+            for kind, values in observation.layer.items():
+                figures |= {f"{figure} ({kind})": value for figure, value in values.items() if value is not None}
+            yield from ((f"{input_name} | {name}", figure, value) for figure, value in figures.items())

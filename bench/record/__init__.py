@@ -1,0 +1,1 @@
+"""What is kept of a run: its journal, its JSON, its machine."""

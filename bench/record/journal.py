@@ -1,0 +1,135 @@
+"""The journal: one JSON line per finished measurement, on disk before the next begins, so that nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness.assets.files import sync_folder
+
+
+class JournalError(Exception):
+    """A journal that cannot be continued or written: one line that names the file and the reason."""
+
+
+class Journal:
+    """An append-only file. The first line is the configuration, each further one a key and a result.
+
+    Args:
+        path: the file.
+        configuration: what must be equal for results to be used again, as JSON has it: a tuple is a list there.
+        resume: read the results of an earlier run with the same configuration; otherwise begin anew.
+
+    Raises:
+        JournalError: another run is writing the file, or nobody can; or, on `resume`, it is of another configuration or
+            no journal.
+    """
+
+    def __init__(self, path: Path, configuration: dict[str, Any], *, resume: bool) -> None:
+        self.path = path
+        self.notice: str | None = None
+        self._results: dict[str, Any] = {}
+        configuration = json.loads(json.dumps(configuration))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(f"{path}.lock", timeout=0)
+            self._lock.acquire()
+        except Timeout:
+            raise JournalError(f"{path}: another run is writing it; wait, or choose another file") from None
+        except OSError as error:
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
+        try:
+            self._open(configuration, resume)
+        except OSError as error:
+            self._lock.release()
+            raise JournalError(f"{path}: cannot be opened: {error.strerror}") from None
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, configuration: dict[str, Any], resume: bool) -> None:
+        path = self.path
+        content = path.read_bytes() if path.exists() else b""
+        # A run that is killed in its very first line leaves a part of that.
+        if resume and not _line(configuration).startswith(content):
+            self._read(content, configuration)
+            self._file = path.open("ab", buffering=0)
+        else:
+            if resume:
+                self.notice = f"{path}: nothing to resume, starting anew"
+            elif content.count(b"\n") > 1:
+                self.notice = f"{path}: an unfinished run was here and is replaced; --resume would have continued it"
+            self._file = path.open("wb", buffering=0)
+            self._write(configuration)
+            sync_folder(path.parent)
+
+    def get(self, key: str) -> Any | None:
+        """The result under a key, or None."""
+        return self._results.get(key)
+
+    def append(self, key: str, result: Any) -> None:
+        """Keep a result; it is on disk when this returns."""
+        self._write([key, result])
+        self._results[key] = result
+
+    def finish(self) -> None:
+        """Remove the file: all results have gone into the run's JSON."""
+        self._file.close()
+        # Before the lock is released: afterwards it might be another run's.
+        self.path.unlink(missing_ok=True)
+        self._lock.release()
+
+    def close(self) -> None:
+        """Close the file and leave it for `--resume`."""
+        self._file.close()
+        self._lock.release()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, value: Any) -> None:
+        try:
+            line = _line(value)
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def _read(self, content: bytes, configuration: dict[str, Any]) -> None:
+        complete, _, torn = content.rpartition(b"\n")
+        try:
+            header, *entries = [json.loads(line) for line in complete.split(b"\n")]
+            results = {key: result for key, result in entries}  # noqa: C416  # unpacks, and so checks, each entry
+        except (ValueError, TypeError, RecursionError) as error:
+            raise JournalError(f"{self.path}: not a journal of this suite ({error}); remove it to start anew") from None
+        if header != configuration:
+            known = header if isinstance(header, dict) else {}
+            other = sorted(
+                key for key in known.keys() | configuration.keys() if known.get(key) != configuration.get(key)
+            )
+            raise JournalError(
+                f"{self.path}: made with another configuration (different: {', '.join(other)}); "
+                "repeat that run's options, or leave out --resume to start anew"
+            )
+        self._results = results
+        self.notice = f"{self.path}: continuing after {len(results)} finished measurements"
+        if torn:
+            # The line that was being written when the run was killed.
+            self.notice += ", dropping a torn last line"
+            os.truncate(self.path, len(complete) + 1)
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"

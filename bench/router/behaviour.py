@@ -1,0 +1,156 @@
+"""What a router does with an input, over seeds: metrics, loads and the figures' data.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.router.experts import Experts
+from bench.router.inputs import Batch
+from bench.timing.intervals import summarise
+from routers import MoELayer, Router, Routing, metrics
+from routers.losses import importance, load_balancing_loss
+from routers.routing import TokenChoice
+
+CAPACITY_FACTOR = 1.25
+HISTOGRAM_BINS = 80
+# The outermost thousandth at each end is left out of a histogram, which a single outlier would otherwise flatten.
+HISTOGRAM_TAIL = 0.001
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One router, freshly drawn, on one batch.
+
+    Attributes:
+        metrics: name -> number.
+        load: (E,) shares.
+        co_activation: (E, E).
+        layer: kind of experts -> output_std, and output_error or None.
+        figures: what the figures show of it, or empty.
+    """
+
+    metrics: dict[str, float]
+    load: list[float]
+    co_activation: list[list[float]]
+    layer: dict[str, dict[str, float | None]]
+    figures: dict[str, Any]
+
+
+@torch.no_grad()
+def observe(router: Router, batch: Batch, experts: Experts, output_tokens: int, *, figures: bool) -> Observation:
+    """Route a batch, run its first tokens through each bank of experts, and say what happened."""
+    routing: Routing = router(batch.hidden_states)
+    tokens = batch.hidden_states[:output_tokens]
+    outputs = {kind: _layer(router, bank)(tokens) for kind, bank in experts.banks.items()}
+    layer = {kind: _output_figures(output, experts.original_output) for kind, output in outputs.items()}
+    output_std = next(iter(layer.values()))["output_std"]
+    assert output_std is not None
+    counts = routing.tokens_per_expert
+    load = counts / counts.sum()
+    return Observation(
+        metrics={name: float(metric(routing)) for name, metric in METRICS.items()} | {"output_std": output_std},
+        load=load.tolist(),
+        co_activation=_co_activation(routing).tolist(),
+        layer=layer,
+        figures=_figures(routing, batch, outputs) if figures else {},
+    )
+
+
+def _figures(routing: Routing, batch: Batch, outputs: dict[str, Tensor]) -> dict[str, Any]:
+    first_sequence = slice(batch.sequence_length)
+    return {
+        "sequence_probs": [[round(prob, 5) for prob in row] for row in routing.router_probs[first_sequence].tolist()],
+        "sequence_tokens": batch.words[first_sequence] if batch.words else None,
+        "output_histogram": {kind: _histogram(output) for kind, output in outputs.items()},
+    }
+
+
+METRICS: dict[str, Callable[[Routing], Tensor]] = {
+    "token_entropy": lambda routing: metrics.token_entropy(routing.router_probs),
+    "load_entropy": lambda routing: metrics.load_entropy(_load(routing)),
+    "mean_top_k_prob": lambda routing: metrics.mean_top_k_prob(routing.router_probs, _table_k(routing)),
+    "score_std": lambda routing: metrics.score_std(routing.router_probs),
+    "aux_loss": lambda routing: _aux_loss(routing),
+    "max_violation": lambda routing: metrics.max_violation(routing.tokens_per_expert),
+    "cv": lambda routing: metrics.coefficient_of_variation(routing.tokens_per_expert),
+    "gini": lambda routing: metrics.gini(routing.tokens_per_expert),
+    "dead_experts": lambda routing: metrics.dead_experts(routing.tokens_per_expert),
+    "specialisation": lambda routing: metrics.specialisation(routing.router_probs),
+    "margin": lambda routing: metrics.margin(routing.router_probs, _table_k(routing)),
+    "drop_rate": lambda routing: metrics.drop_rate(routing.tokens_per_expert, CAPACITY_FACTOR),
+}
+
+
+def _load(routing: Routing) -> Tensor:
+    return routing.tokens_per_expert / routing.tokens_per_expert.sum()
+
+
+def _table_k(routing: Routing) -> int:
+    """The tables' K = 2 for every router, whatever it selects, so that their rows compare."""
+    return min(2, routing.num_experts)
+
+
+def _aux_loss(routing: Routing) -> Tensor:
+    """Equation (17); written with the loads, it holds for routing without `selected_experts` as well."""
+    if isinstance(routing, TokenChoice):
+        return load_balancing_loss(routing.router_probs, routing.selected_experts)
+    return 0.01 * (_load(routing) * importance(routing.router_probs)).sum()
+
+
+def _co_activation(routing: Routing) -> Tensor:
+    if isinstance(routing, TokenChoice):
+        return metrics.co_activation(routing.selected_experts, routing.num_experts)
+    return torch.zeros(routing.num_experts, routing.num_experts)
+
+
+def _layer(router: Router, experts: nn.Module) -> MoELayer:
+    return MoELayer(router.hidden_size, 0, router.num_experts, router, experts=experts)
+
+
+def _output_figures(output: Tensor, original: Tensor | None) -> dict[str, float | None]:
+    error = None if original is None else float((output - original).norm() / original.norm())
+    return {"output_std": float(metrics.output_std(output)), "output_error": error}
+
+
+def _histogram(output: Tensor) -> dict[str, list[float]]:
+    values = output.flatten().cpu().sort().values
+    tail = int(HISTOGRAM_TAIL * len(values))
+    low, high = float(values[tail]), float(values[-1 - tail])
+    counts = torch.histc(values, bins=HISTOGRAM_BINS, min=low, max=high)
+    return {
+        "edges": torch.linspace(low, high, HISTOGRAM_BINS + 1).tolist(),
+        "counts": counts.long().tolist(),
+    }
+
+
+def combine(observations: list[Observation]) -> dict[str, Any]:
+    """The observations of several seeds as the JSON's `behaviour`."""
+    first = observations[0]
+
+    def over_seeds(get: Callable[[Observation], float | None]) -> dict[str, Any] | None:
+        values = [value for observation in observations if (value := get(observation)) is not None]
+        return summarise(values) if values else None
+
+    loads = torch.tensor([observation.load for observation in observations])
+    co_activation = torch.tensor([observation.co_activation for observation in observations])
+    return {
+        "seeds": list(range(len(observations))),
+        "metrics": {name: over_seeds(lambda o, name=name: o.metrics[name]) for name in first.metrics},  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        "expert_load": {"mean": loads.mean(dim=0).tolist(), "sd": loads.std(dim=0).tolist()},
+        "co_activation": co_activation.mean(dim=0).tolist(),
+        "layer": {
+            kind: {
+                figure: over_seeds(lambda o, kind=kind, figure=figure: o.layer[kind][figure])  # type: ignore[misc]  # likewise
+                for figure in first.layer[kind]
+            }
+            for kind in first.layer
+        },
+    }

@@ -1,0 +1,1 @@
+"""How a call is timed: clocks, the interleaved measurement, ratios with intervals."""

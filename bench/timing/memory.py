@@ -1,0 +1,113 @@
+"""How much memory one call needs at its worst moment, as torch's own allocators count it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.autograd.profiler import profile
+
+from bench.timing.interleave import Call
+
+# Kineto, which works under torch's profiler, writes lines of its own to standard error for every profile, at every
+# level below this one. It reads the variable when the first profile begins; whoever set it has his way.
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+
+CPU = 0
+"""torch's number of the device type, as a trace has it."""
+
+
+def peak_memory(call: Call, device: str) -> int | None:
+    """How much more memory than before a call is allocated at its worst moment: temporaries and results, in bytes.
+
+    The number depends on shapes and not on time, and is the same whenever the same call is measured. It is what torch's
+    allocators give out. What libraries take for themselves, such as the scratch pads of oneDNN, is not in it.
+
+    Args:
+        call: made once. It should have been made before, so that buffers which are made once and kept do not count, and
+            nothing of that earlier call should be left that this one would replace (gradients): on a CPU the release
+            of older memory is not seen, on a GPU it would hide as much of what is allocated afterwards.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Bytes; on a GPU in the allocator's blocks, multiples of 512. None where torch was built without the profiler
+        that sees allocations.
+    """
+    return _METHODS[device](call)
+
+
+def _on_cpu(call: Call) -> int | None:
+    if not torch.profiler.kineto_available():
+        return None
+    # Not `torch.profiler.profile`: at its first start it imports torch's compiler, which takes seconds.
+    with _quiet_allocator(), profile(profile_memory=True) as trace:
+        call()
+    with TemporaryDirectory() as folder:
+        # The exported trace is the only public place with every allocation; the profiler's lists add them up by
+        # operator, where a temporary that an operator takes and gives back is nothing.
+        path = Path(folder, "trace.json")
+        trace.export_chrome_trace(str(path))
+        events = json.loads(path.read_bytes())["traceEvents"]
+    return highest(_allocations(events))
+
+
+@contextmanager
+def _quiet_allocator() -> Iterator[None]:
+    """Nothing on standard error, where the allocator would write a line whenever older memory is released.
+
+    That release is left out on purpose (see `highest`), and torch reads the level of this log when it is loaded.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _allocations(events: Iterable[dict[str, Any]]) -> Iterator[tuple[int, int]]:
+    """(address, bytes) of each allocation, bytes negative for a release, in the order in which they happened."""
+    for event in events:
+        if event["name"] == "[memory]" and event["args"]["Device Type"] == CPU:
+            yield event["args"]["Addr"], event["args"]["Bytes"]
+
+
+def highest(allocations: Iterable[tuple[int, int]]) -> int:
+    """The most bytes alive at a time, of those that were allocated here.
+
+    Args:
+        allocations: (address, bytes), negative for a release. A release of what was allocated earlier is left out: the
+            profiler knows of such a block only if an earlier profile saw it, and then perhaps with a wrong size.
+    """
+    alive: dict[int, int] = {}
+    now = most = 0
+    for address, size in allocations:
+        if size >= 0:
+            alive[address] = size
+            now += size
+        else:
+            now -= alive.pop(address, 0)
+        most = max(most, now)
+    return most
+
+
+def _on_cuda(call: Call) -> int:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+_METHODS: dict[str, Callable[[Call], int | None]] = {"cpu": _on_cpu, "cuda": _on_cuda}

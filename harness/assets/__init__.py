@@ -1,0 +1,1 @@
+"""Where pretrained weights and texts come from, checked and cached."""

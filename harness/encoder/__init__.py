@@ -1,0 +1,1 @@
+"""Pretrained encoders: contextual embeddings, and an MoE layer in place of a feed-forward network."""

@@ -1,0 +1,168 @@
+"""All runs of a fine-tuning, one after the other, into one JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.finetuning.checkpoints import write_json
+from harness.finetuning.data import Material, router_code
+from harness.finetuning.processes import is_main_process, launched_processes
+from harness.finetuning.run import moe_blocks, run
+from harness.finetuning.settings import FinetuneError, Plan, training_precision
+from harness.language_models.load import load_language_model
+from harness.text.perplexity import perplexity
+
+KIND, SCHEMA = "fine-tuning", 1
+RESULT, HEAD, RUN = "finetune.json", "head.json", "run.json"
+_COMPARED = ("kind", "schema", "model", "text", "settings", "versions")
+"""What has to be the same in all runs of a folder; the machine may change, and with it a perplexity's last digit."""
+_HOW_IT_WAS_NAMED = ("model.requested", "model.source", "model.name", "model.note")
+
+
+class Campaign:
+    """Runs in a folder: `runs/<name>/` each, `finetune.json` all that are finished.
+
+    Of several processes the main one looks after the folder; where it refuses, their launcher stops the others.
+
+    Args:
+        material: what all runs share.
+        folder: where.
+        resume: keep finished runs and go on with unfinished ones.
+
+    Raises:
+        FinetuneError: the folder has runs and `resume` is False, or it has runs of other settings.
+    """
+
+    def __init__(self, material: Material, folder: Path, *, resume: bool) -> None:
+        self.material = material
+        self.folder = folder
+        self.head = self._head()
+        if not is_main_process():
+            return
+        if (folder / "runs").is_dir():
+            if not resume:
+                raise FinetuneError(f"{folder}: has runs already; --resume goes on with them, -o names another folder")
+            self._expect_same(_read(folder / HEAD, "not written by a fine-tuning"))
+        write_json(folder / HEAD, self.head)
+
+    def done(self, plan: Plan) -> dict[str, Any] | None:
+        """The finished run, or None.
+
+        Raises:
+            FinetuneError: its file cannot be read, or is that of another router of the same name.
+        """
+        path = self._folder(plan) / RUN
+        if not path.is_file():
+            return None
+        entry = _read(path, "not the file of this run")
+        expected = asdict(plan) | {"code": router_code(plan.router)}
+        if differing := sorted(name for name in expected if entry.get(name) != expected[name]):
+            raise FinetuneError(f"{path}: another run's (different: {', '.join(differing)}); remove it to run again")
+        return entry
+
+    def carry_out(self, plan: Plan) -> dict[str, Any]:
+        """Run, or go on with, a plan; its checkpoints are removed when its result is on the disk."""
+        folder = self._folder(plan)
+        entry = run(plan, self.material, folder)
+        if is_main_process():
+            write_json(folder / RUN, entry)
+            for checkpoint in folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
+        return entry
+
+    def write(self) -> Path:
+        """Write the document with every run that is finished, those of earlier commands too."""
+        if is_main_process():
+            runs = [_read(path, "not the file of a run", _ORDER) for path in self.folder.glob(f"runs/*/{RUN}")]
+            runs.sort(key=lambda entry: tuple(entry[name] for name in _ORDER))
+            write_json(self.folder / RESULT, self.head | {"runs": runs})
+        return self.folder / RESULT
+
+    def _expect_same(self, earlier: dict[str, Any]) -> None:
+        here, there = _flat(self.head), _flat(earlier)
+        names = sorted(name for name in here | there if here.get(name) != there.get(name))
+        if differing := [name for name in names if name not in _HOW_IT_WAS_NAMED]:
+            raise FinetuneError(f"{self.folder}: its runs were made otherwise (different: {', '.join(differing)})")
+
+    def _folder(self, plan: Plan) -> Path:
+        return self.folder / "runs" / plan.name
+
+    def _head(self) -> dict[str, Any]:
+        language_model = load_language_model(self.material.asset)
+        passages, settings = self.material.passages, self.material.settings
+        model: Any = language_model.model
+        model.to(settings.device)
+        blocks = moe_blocks(self.material.asset, model)
+        held_out = self.material.held_out(language_model)
+        asset = self.material.asset
+        return {
+            "kind": KIND,
+            "schema": SCHEMA,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": {
+                **{name: getattr(asset, name) for name in ("name", "requested", "source", "sha256", "note")},
+                "model_type": model.config.model_type,
+                "parameters": sum(weight.numel() for weight in model.parameters()),
+                "layers": [block.layer for block in blocks],
+                "hidden_size": blocks[0].hidden_size,
+                "num_experts": blocks[0].num_experts,
+                "top_k": blocks[0].top_k,
+            },
+            "text": {
+                "source": passages.source,
+                "sha256": passages.sha256,
+                "train_lines": settings.train_lines,
+                "held_out_windows": settings.held_out_windows,
+                "held_out_tokens": sum(len(line) - 1 for line in held_out),
+            },
+            "settings": asdict(settings)
+            | {
+                "processes": launched_processes(),
+                "threads": torch.get_num_threads(),
+                "precision": training_precision(settings.device),
+                "dtype": str(model.dtype).removeprefix("torch."),
+            },
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in ("torch", "transformers", "peft")},
+            "machine": {
+                "platform": platform.platform(),
+                "processor": platform.machine(),
+                "cores": os.cpu_count(),
+            },
+            "original": {"perplexity": perplexity(model, held_out)},
+        }
+
+
+_ORDER = ("seed", "router_training", "initialise", "router")
+
+
+def _read(path: Path, otherwise: str, fields: Iterable[str] = ()) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("no object")
+        if missing := [name for name in fields if name not in content]:
+            raise ValueError(f"without {', '.join(missing)}")
+    except (OSError, ValueError) as error:
+        raise FinetuneError(f"{path}: {otherwise} ({error}); remove it to start anew") from None
+    return content
+
+
+def _flat(head: dict[str, Any]) -> dict[str, Any]:
+    """The compared fields, by their paths."""
+    flat: dict[str, Any] = {}
+    for name in _COMPARED:
+        part = head.get(name)
+        flat |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, dict) else {name: part}
+    return flat

@@ -1,0 +1,1 @@
+"""Mixture-of-Experts language models by name."""

@@ -1,0 +1,1 @@
+"""GPTQ models: made, loaded whole or refused."""

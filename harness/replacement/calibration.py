@@ -1,0 +1,96 @@
+"""What a model's gates decide while it reads some text: what new routers are fitted to.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.progress import progress
+from harness.text.passages import pad_batch
+
+LINES_IN_A_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a gate was given and what it made of it.
+
+    Attributes:
+        hidden_states: (T, D).
+        logits: (T, E).
+        experts: (T, K).
+    """
+
+    hidden_states: Tensor
+    logits: Tensor
+    experts: Tensor
+
+
+class Calibration:
+    """Lines of text for one model, each gate of which is watched once: whoever fits many routers keeps this object.
+
+    Args:
+        sequences: the token ids of each line, (S,) int64.
+    """
+
+    def __init__(self, sequences: Sequence[Tensor]) -> None:
+        self._sequences = sequences
+        self._lessons: dict[str, Lesson] = {}
+
+    def lessons(self, model: nn.Module, gates: Mapping[str, nn.Module]) -> list[Lesson]:
+        """What each gate did when it was asked for first.
+
+        Args:
+            model: has its own gates in place.
+            gates: path -> gate.
+
+        Raises:
+            ValueError: there are no lines.
+        """
+        if not self._sequences:
+            raise ValueError("calibration= is empty, expected the token ids of some lines of text")
+        new = {path: gate for path, gate in gates.items() if path not in self._lessons}
+        if new:
+            self._lessons |= zip(new, watch_gates(model, list(new.values()), self._sequences), strict=True)
+        return [self._lessons[path] for path in gates]
+
+
+@torch.no_grad()
+def watch_gates(model: nn.Module, gates: Sequence[nn.Module], sequences: Sequence[Tensor]) -> list[Lesson]:
+    """What each gate does while the model reads the sequences, without their padding.
+
+    All are heard in one pass and kept: T · D · 4 bytes for each gate.
+    """
+    heard: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in gates]
+    kept = torch.empty(0, dtype=torch.bool)
+
+    def listen(index: int) -> Any:
+        def hear(_gate: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+            logits, _, experts = output
+            heard[index].append(tuple(part.flatten(0, -2)[kept] for part in (inputs[0], logits, experts)))  # type: ignore[arg-type]  # three parts
+
+        return hear
+
+    handles = [gate.register_forward_hook(listen(index)) for index, gate in enumerate(gates)]
+    training = model.training
+    try:
+        model.eval()
+        by_length = sorted(sequences, key=len)
+        for start in progress(range(0, len(by_length), LINES_IN_A_BATCH), "calibration"):
+            batch = pad_batch(by_length[start : start + LINES_IN_A_BATCH], pad_id=0)
+            device = next(model.parameters()).device
+            kept = batch["attention_mask"].flatten().bool().to(device)
+            del batch["labels"]
+            model(**{name: values.to(device) for name, values in batch.items()}, use_cache=False, logits_to_keep=1)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return [Lesson(*(torch.cat(parts) for parts in zip(*calls, strict=True))) for calls in heard]

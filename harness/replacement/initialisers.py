@@ -1,0 +1,65 @@
+"""How a new router begins, by name.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from harness.replacement.calibration import Calibration
+from harness.replacement.distillation import Fit, distil_router
+from harness.replacement.router_gate import RouterGate, copy_linear
+
+
+@dataclass(frozen=True, eq=False)
+class Succession:
+    """A gate of the model, still in its place, and the one that will follow it."""
+
+    path: str
+    original: nn.Module
+    gate: RouterGate
+
+
+Initialiser = Callable[[nn.Module, Sequence[Succession], Calibration | None], list[Fit]]
+"""(model, successions, calibration) -> the fits, where something was fitted."""
+
+
+def leave_random(_model: nn.Module, _successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
+    """As it was drawn."""
+    _refuse_calibration(calibration)
+    return []
+
+
+def copy_originals(_model: nn.Module, successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
+    """With the original's own weights, which a linear router alone can take."""
+    _refuse_calibration(calibration)
+    for each in successions:
+        copy_linear(each.gate, each.original)
+    return []
+
+
+def distil_originals(model: nn.Module, successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
+    """Fitted, layer by layer, to what the originals do while the model reads the calibration text."""
+    if calibration is None:
+        raise ValueError("a distilled start needs calibration=, the token ids of some lines of text")
+    lessons = calibration.lessons(model, {each.path: each.original for each in successions})
+    return [
+        distil_router(each.gate.router, lesson.hidden_states, lesson.logits, lesson.experts)
+        for each, lesson in zip(successions, lessons, strict=True)
+    ]
+
+
+INITIALISERS: dict[str, Initialiser] = {
+    "random": leave_random,
+    "original": copy_originals,
+    "distilled": distil_originals,
+}
+
+
+def _refuse_calibration(calibration: Calibration | None) -> None:
+    if calibration is not None:
+        raise ValueError("calibration= is for initialise='distilled' alone")

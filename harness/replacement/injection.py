@@ -1,0 +1,189 @@
+"""Replaces the routers of a Mixture-of-Experts language model, and puts them back.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.replacement.calibration import Calibration
+from harness.replacement.distillation import Fit
+from harness.replacement.initialisers import INITIALISERS, Succession
+from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
+from harness.replacement.recording import record_logits, record_original
+from harness.replacement.router_config import Recipe
+from harness.replacement.router_gate import RouterGate
+from harness.replacement.unwrap import bare_model, inside, is_adapted
+from routers import Router
+
+
+@dataclass(frozen=True, eq=False)
+class Replaced:
+    """One gate that was replaced.
+
+    Attributes:
+        block: where.
+        original: the gate that was there.
+        gate: what is there now.
+    """
+
+    block: MoEBlock
+    original: nn.Module
+    gate: RouterGate
+
+    @property
+    def router(self) -> Router:
+        """The new router."""
+        return self.gate.router
+
+
+class Replacement:
+    """Routers in place of a model's own, until `restore` or the end of the `with` block.
+
+    Attributes:
+        model: the transformers model.
+        replaced: in the model's order.
+        fits: path of the block -> what its router's fitting came to, where it was distilled.
+    """
+
+    def __init__(self, model: nn.Module, replaced: list[Replaced], fits: Mapping[str, Fit] | None = None) -> None:
+        self.model = bare_model(model)
+        self.replaced = tuple(replaced)
+        self.fits = dict(fits or {})
+        for each in replaced:
+            record_logits(each.gate)
+            setattr(each.block.module, each.block.gate_name, each.gate)
+
+    @property
+    def routers(self) -> dict[str, Router]:
+        """Path of the block -> its router."""
+        return {each.block.name: each.router for each in self.replaced}
+
+    def report(self) -> str:
+        """What was replaced, a line for each block."""
+        lines = []
+        for each in self.replaced:
+            block, router = each.block, each.router
+            before, after = (sum(p.numel() for p in module.parameters()) for module in (each.original, router))
+            lines.append(
+                f"{block.name}.{block.gate_name}: {type(each.original).__name__} ({before:,} parameters) -> "
+                f"{type(router).__name__} ({after:,}), D={block.hidden_size} E={block.num_experts} K={router.top_k}"
+            )
+        return "\n".join(lines)
+
+    def restore(self) -> None:
+        """Put the very same gates back where the new ones still are; a second call does nothing."""
+        recording = any(getattr(module, "_output_capturing_hooks_installed", False) for module in self.model.modules())
+        for each in self.replaced:
+            if each.block.gate is each.gate:
+                setattr(each.block.module, each.block.gate_name, each.original)
+                if recording:
+                    # The model has looked for its gates, which it does once, while this one was away.
+                    record_original(each.original)
+
+    def __enter__(self) -> Replacement:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restore()
+
+
+def replace_routers(
+    model: nn.Module,
+    router: str,
+    *,
+    top_k: int | None = None,
+    initialise: str = "random",
+    layers: Collection[int] | None = None,
+    calibration: Calibration | Sequence[Tensor] | None = None,
+    **options: Any,
+) -> Replacement:
+    """Put a router into every Mixture-of-Experts block of a model; experts, shared experts and wiring stay.
+
+    The routers are float32 whatever the model's dtype, on the device of the gates they replace, and take over K, the
+    normalisation and the scaling of the weights. Blocks that share a gate share its successor. Recording of router
+    logits and the auxiliary loss go on.
+
+    Args:
+        model: a transformers model of one of `harness.replacement.moe_blocks.FAMILIES`.
+        router: a registered name.
+        top_k: K; as the model had it, unless given.
+        initialise: "random"; "original", a linear router with the old gate's weights; or "distilled", fitted to the old
+            gate.
+        layers: numbers of the layers to replace; all that have experts, unless given.
+        calibration: for "distilled", the token ids of lines of text, (S,) int64 each, or a `Calibration` of them.
+        **options: the router's own, and those of `Router`.
+
+    Raises:
+        ValueError: nothing to replace, an unknown name or initialisation, no such layer, or an option's value.
+        TypeError: an option that the router does not have.
+    """
+    if initialise not in INITIALISERS:
+        raise ValueError(f"unknown initialisation {initialise!r}; there are: {', '.join(INITIALISERS)}")
+    blocks = _chosen(find_moe_blocks(model), layers)
+    successions: dict[int, Succession] = {}
+    for block in blocks:
+        refuse_replaced(block)
+        if id(block.gate) not in successions:
+            successions[id(block.gate)] = Succession(block.name, block.gate, _make_gate(block, router, top_k, options))
+    if calibration is not None and not isinstance(calibration, Calibration):
+        calibration = Calibration(calibration)
+    fits = INITIALISERS[initialise](model, list(successions.values()), calibration)
+    by_gate = dict(zip(successions, fits, strict=False))  # no initialiser but one fits anything
+    return Replacement(
+        model,
+        [Replaced(block, block.gate, successions[id(block.gate)].gate) for block in blocks],
+        {block.name: by_gate[id(block.gate)] for block in blocks if id(block.gate) in by_gate},
+    )
+
+
+def _chosen(blocks: list[MoEBlock], layers: Collection[int] | None) -> list[MoEBlock]:
+    if layers is None:
+        return blocks
+    known = [block.layer for block in blocks]
+    unknown = sorted(set(layers) - set(known))
+    if unknown:
+        raise ValueError(f"layers {unknown} have no experts to route to; those that have: {known}")
+    return [block for block in blocks if block.layer in layers]
+
+
+def refuse_replaced(block: MoEBlock) -> None:
+    """Raise a ValueError where a block's gate is not the model's own, or is an adapter's business."""
+    gate = block.gate
+    if isinstance(inside(gate, trained=True), RouterGate):
+        raise ValueError(f"{block.name}: its router was replaced already; restore that first")
+    if is_adapted(gate):
+        raise ValueError(
+            f"{block.name}.{block.gate_name}: an adapter stands around it ({type(gate).__name__}); replace or load the "
+            "routers first, then add the adapter"
+        )
+
+
+def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str, Any]) -> RouterGate:
+    recipe = Recipe(
+        name,
+        block.hidden_size,
+        block.num_experts,
+        block.top_k if top_k is None else top_k,
+        {"norm_topk_prob": block.norm_topk_prob} | options,
+    )
+    with torch.device(gate_device(block)):
+        router = recipe.make()
+    return RouterGate(router, recipe, block.scaling).train(block.module.training)
+
+
+def gate_device(block: MoEBlock) -> torch.device:
+    """That of the gate; a quantised one has buffers alone."""
+    for tensors in (block.gate.parameters(), block.gate.buffers(), block.module.parameters()):
+        for tensor in tensors:
+            return tensor.device
+    return torch.get_default_device()

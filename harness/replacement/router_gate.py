@@ -1,0 +1,81 @@
+"""A router that answers as transformers' own gates do.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from harness.replacement.router_config import Recipe
+from routers import Router, TokenChoice
+
+
+class RouterGate(nn.Module):
+    """In a block, in place of its gate: (T, D) or (B, S, D) -> logits (T, E), weights (T, K), experts (T, K).
+
+    The logits are the router's, or log p where it has probabilities alone: transformers' load-balancing loss takes
+    their softmax, which is p either way. The router computes in its own dtype; the weights come back in that of the
+    hidden states, which is what the experts multiply.
+
+    Args:
+        router: chooses experts for tokens.
+        recipe: what the router was made of, which is saved with it.
+        scaling: multiplies all weights (DeepSeek-V3's `routed_scaling_factor`).
+    """
+
+    def __init__(self, router: Router, recipe: Recipe, scaling: float = 1.0) -> None:
+        super().__init__()
+        self.router = router
+        self.recipe = recipe
+        self.scaling = scaling
+        # What transformers and others read off a gate.
+        self.top_k = router.top_k
+        self.num_experts = router.num_experts
+        self.hidden_dim = router.hidden_size
+        self.norm_topk_prob = router.norm_topk_prob
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Route a batch.
+
+        Raises:
+            TypeError: the router does not choose experts for tokens.
+        """
+        routing = self.router(hidden_states)
+        if not isinstance(routing, TokenChoice):
+            raise TypeError(
+                f"{type(self.router).__name__} gives a {type(routing).__name__}; a block of a language model needs a "
+                "router that chooses experts for each token"
+            )
+        weights = routing.routing_weights
+        if self.scaling != 1.0:
+            weights = weights * self.scaling
+        # The field itself where there is one: torch.compile breaks its graph at the lock of a cached property.
+        logits = routing.router_logits if routing.logits is None else routing.logits
+        return logits, weights.to(hidden_states.dtype), routing.selected_experts
+
+    def extra_repr(self) -> str:
+        """The scaling, where there is one."""
+        return "" if self.scaling == 1.0 else f"scaling={self.scaling}"
+
+
+@torch.no_grad()
+def copy_linear(gate: RouterGate, original: nn.Module) -> None:
+    """Give a linear router the original gate's weights, and its bias if both have one.
+
+    Raises:
+        ValueError: the router has no weight (E, D), or the original none that can be copied.
+    """
+    router, weight = gate.router, getattr(original, "weight", None)
+    ours = getattr(router, "weight", None)
+    if not isinstance(ours, nn.Parameter) or ours.shape != (router.num_experts, router.hidden_size):
+        raise ValueError(f"{type(router).__name__} has no weight (E, D) that the original gate's could be copied into")
+    if not isinstance(weight, Tensor) or weight.shape != ours.shape or not weight.is_floating_point():
+        raise ValueError(f"{type(original).__name__} has no float weight {tuple(ours.shape)} that could be copied")
+    ours.copy_(weight)
+    bias, our_bias = getattr(original, "bias", None), getattr(router, "bias", None)
+    if isinstance(bias, Tensor):
+        if our_bias is None:
+            raise ValueError(f"{type(original).__name__} has a bias: give the linear router one (bias=True)")
+        our_bias.copy_(bias)

@@ -1,0 +1,1 @@
+"""Routers and adapters on disk, and whose they are."""

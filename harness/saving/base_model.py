@@ -1,0 +1,111 @@
+"""What identifies the body that routers were trained in, whatever its dtype and whatever LoRA stands around it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.replacement.moe_blocks import EXPERTS, find_moe_blocks
+from harness.replacement.unwrap import bare_model, bare_state, inside
+
+ATTENTION = "self_attn"
+"""What all families call the module beside a block."""
+SAMPLES = 32
+"""Elements read of each tensor."""
+RELATIVE, ABSOLUTE = 2.0**-7, 2.0**-20
+"""How far an element may move: a float32 body may be loaded in bfloat16 or float16, which round differently."""
+
+
+def fingerprint(model: nn.Module) -> dict[str, Any]:
+    """Type and sizes of a model and a sample of its weights, as JSON.
+
+    The sample is of tensors that neither LoRA nor the training of routers changes: the input embeddings, and, of the
+    first and of the last block, the largest tensor of the experts and of the attention beside them, which is the weight
+    of a projection, or a quantised one's packed integers. Values are kept rather than a hash of them, so that the same
+    body in another dtype is known again.
+
+    Args:
+        model: with Mixture-of-Experts blocks, wrapped or not.
+
+    Raises:
+        ValueError: no block, or an unknown family.
+    """
+    blocks, model = find_moe_blocks(model), bare_model(model)
+    config: Any = model.config
+    sampled = {"input embeddings": _embeddings(model)}
+    for block in (blocks[0], blocks[-1]):
+        sampled[f"{block.name}.{EXPERTS}"] = bare_state(getattr(block.module, EXPERTS), trained=False)
+        layer = block.name.rpartition(".")[0]
+        attention = getattr(model.get_submodule(layer), ATTENTION, None)
+        if isinstance(attention, nn.Module):
+            sampled[f"{layer}.{ATTENTION}".removeprefix(".")] = bare_state(attention, trained=False)
+    return {
+        "model_type": config.model_type,
+        "hidden_size": blocks[0].hidden_size,
+        "num_hidden_layers": getattr(config, "num_hidden_layers", None),
+        "num_experts": {block.name: block.num_experts for block in blocks},
+        "sample": {place: _sample(state) for place, state in sampled.items()},
+    }
+
+
+def fingerprint_differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """What one fingerprint says otherwise than another, a phrase for each."""
+    found = [
+        f"{name} is {present[name]}, saved with {saved[name]}"
+        for name in ("model_type", "hidden_size", "num_hidden_layers")
+        if saved[name] != present[name]
+    ]
+    ours, theirs = present["num_experts"], saved["num_experts"]
+    for block in ours | theirs:
+        if ours.get(block) != theirs.get(block):
+            found.append(f"{block} has {ours.get(block, 'no')} experts, saved with {theirs.get(block, 'no')}")
+    samples, saved_samples = present["sample"], saved["sample"]
+    found += [f"{place}: not sampled when it was saved" for place in samples if place not in saved_samples]
+    for place, before in saved_samples.items():
+        now = samples.get(place)
+        if now is None:
+            found.append(f"{place}: sampled when it was saved, not in the model")
+        elif now["shape"] != before["shape"]:
+            found.append(f"{place}: shape {now['shape']}, saved with {before['shape']}")
+        elif now["values"] is None:
+            found.append(f"{place}: on the meta device, without weights")
+        elif not _all_close(now["values"], before["values"]):
+            found.append(f"{place}: other weights")
+    return found
+
+
+def _embeddings(model: Any) -> dict[str, Tensor]:
+    return bare_state(inside(model.get_input_embeddings(), trained=False), trained=False)
+
+
+def _sample(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    # By size, because a quantised layer's index tensors are the same in every model.
+    tensor = max(state.items(), key=lambda item: (item[1].numel(), item[0]))[1]
+    if tensor.is_meta:
+        return {"shape": list(tensor.shape), "values": None}
+    # `random()` of a seed is the same in every version of Python, and it needs no generator of torch's.
+    draw = random.Random(0)
+    positions = torch.tensor([int(draw.random() * tensor.numel()) for _ in range(SAMPLES)], device=tensor.device)
+    values = tensor.reshape(-1)[positions]
+    if values.is_floating_point():
+        values = values.double()
+    return {"shape": list(tensor.shape), "values": [_as_json(value) for value in values.tolist()]}
+
+
+def _as_json(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _all_close(first: Sequence[float | str], second: Sequence[float | str]) -> bool:
+    return len(first) == len(second) and all(map(_close, first, second))
+
+
+def _close(first: float | str, second: float | str) -> bool:
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return first == second

@@ -1,0 +1,1 @@
+"""Numbers, tables and plots as a reader sees them."""

@@ -1,0 +1,23 @@
+"""A figure with its words, drawn only when it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from reports.records.study import Study
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A titled figure; `draw` is called once, inside the report's style."""
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+PlotBuilder = Callable[[Study], Plot]

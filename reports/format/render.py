@@ -1,0 +1,97 @@
+"""A table as Markdown, CSV, LaTeX and plain text, each with its names escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from reports.format.escape import escape_latex, escape_markdown, one_line
+
+if TYPE_CHECKING:
+    # pandas and matplotlib stand behind these two, and a comparison is shown without either.
+    from reports.format.table import Table
+    from reports.page.sections import Section
+
+
+def to_csv(table: Table) -> str:
+    """Full-precision numbers, field names as heads."""
+    return table.frame.to_csv(index=False, lineterminator="\n")
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table under its title, with caption and findings."""
+    rows = [markdown_row(map(escape_markdown, row)) for row in (table.headings, *table.shown())]
+    rule = markdown_rule(column.is_number for column in table.columns)
+    lines = [f"### {escape_markdown(table.title)}", "", rows[0], rule, *rows[1:], ""]
+    lines += [escape_markdown(table.caption), ""]
+    lines += [f"- {escape_markdown(finding)}" for finding in table.findings]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """A line of a pipe table, of cells that are escaped already."""
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown_rule(are_numbers: Iterable[bool]) -> str:
+    """The line below a pipe table's headings; numbers stand to the right."""
+    return markdown_row("---:" if is_number else "---" for is_number in are_numbers)
+
+
+def to_latex(table: Table) -> str:
+    """A floating table; it asks for the packages booktabs and, for µ, textcomp."""
+    columns = "".join("r" if column.is_number else "l" for column in table.columns)
+    body = [" & ".join(map(escape_latex, row)) + r" \\" for row in (table.headings, *table.shown())]
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(table.title)}. {escape_latex(table.caption)}}}",
+        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        body[0],
+        r"\midrule",
+        *body[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_text(table: Table) -> str:
+    """Aligned columns for a terminal."""
+    return align([table.headings, *table.shown()], [column.is_number for column in table.columns])
+
+
+def align(rows: Sequence[Sequence[str]], are_numbers: Sequence[bool]) -> str:
+    """Rows of cells, the headings first, as aligned columns; numbers stand to the right."""
+    clean = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, cells)) for cells in zip(*clean, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, are_numbers, strict=True)
+        ).rstrip()
+        for row in clean
+    )
+
+
+def to_markdown_report(lead: Sequence[str], sections: Sequence[Section], plot_files: Mapping[str, str]) -> str:
+    """The whole report as one Markdown file beside its figures."""
+    parts = ["# Routers measured", "", *(line for text in lead for line in (escape_markdown(text), ""))]
+    for section in sections:
+        parts += [f"## {escape_markdown(section.title)}", ""]
+        parts += [escape_markdown(section.intro), ""] if section.intro else []
+        parts += [to_markdown(table) for table in section.tables]
+        for plot in section.plots:
+            parts += [
+                f"![{escape_markdown(plot.title)}]({plot_files[plot.name]})",
+                "",
+                escape_markdown(plot.caption),
+                "",
+            ]
+        parts += [line for text in section.left_out for line in (escape_markdown(text), "")]
+    return "\n".join(parts).rstrip() + "\n"

@@ -1,0 +1,87 @@
+"""A table: full-precision numbers for the CSV, and how each column shows them to a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import pandas as pd
+
+from reports.format.numbers import Show, as_text, bounds, interval, spread
+from reports.judging.intervals import Interval
+from reports.records.study import Study
+
+
+@dataclass(frozen=True)
+class Column:
+    """One shown column, made from one or more fields of a row."""
+
+    heading: str
+    fields: tuple[str, ...]
+    show: Show = as_text
+    is_number: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled frame, its shown columns, and the sentences that follow from it."""
+
+    name: str
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+    findings: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> list[str]:
+        """The shown columns' headings."""
+        return [column.heading for column in self.columns]
+
+    def shown(self) -> list[list[str]]:
+        """The rows as a reader sees them."""
+        return [
+            [column.show(*(row[field] for field in column.fields)) for column in self.columns]
+            for row in self.frame.to_dict("records")
+        ]
+
+
+TableBuilder = Callable[[Study], Table]
+
+
+def words(heading: str, field: str) -> Column:
+    """A column of words."""
+    return Column(heading, (field,), is_number=False)
+
+
+def interval_fields(prefix: str, value: Interval | None) -> dict[str, float | None]:
+    """An interval as three fields of a row."""
+    if value is None:
+        value_or_none: tuple[float | None, ...] = (None, None, None)
+    else:
+        value_or_none = (value.estimate, value.low, value.high)
+    return dict(zip((prefix, f"{prefix}_low", f"{prefix}_high"), value_or_none, strict=True))
+
+
+def spread_fields(prefix: str, values: Collection[float]) -> dict[str, float | None]:
+    """Mean and standard deviation (ddof 1) as two fields of a row; one value alone has no deviation."""
+    return {
+        prefix: fmean(values) if values else None,
+        f"{prefix}_sd": stdev(values) if len(values) > 1 else None,
+    }
+
+
+def spread_column(heading: str, prefix: str, show: Show) -> Column:
+    """A column `1.23 ± 0.04`."""
+    return Column(heading, (prefix, f"{prefix}_sd"), spread(show))
+
+
+def interval_column(heading: str, prefix: str, show: Show) -> Column:
+    """A column `1.23 [1.20, 1.26]`."""
+    return Column(heading, (prefix, f"{prefix}_low", f"{prefix}_high"), interval(show))
+
+
+def bounds_column(heading: str, prefix: str, show: Show) -> Column:
+    """A column `[1.20, 1.26]`, where the estimate has a column of its own."""
+    return Column(heading, (f"{prefix}_low", f"{prefix}_high"), bounds(show))

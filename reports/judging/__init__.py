@@ -1,0 +1,1 @@
+"""The paper's values, and how ours are judged."""

@@ -1,0 +1,1 @@
+"""JSON files checked into records."""

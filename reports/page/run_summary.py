@@ -1,0 +1,111 @@
+"""The plain sentences at the head of a report: what was run, where, on which model, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.format.numbers import listing
+from reports.judging.order import DISTILLED
+from reports.page.sections import Section
+from reports.records.fine_tuning import FineTuning
+from reports.records.models import model_phrase, model_sentence
+from reports.records.study import Source, Study
+
+
+def statement(study: Study) -> list[str]:
+    """One paragraph per file of benchmarks that still contributes, one on fine-tuning, then how files were merged."""
+    contributing = sorted({measurement.source for measurement in study.measurements})
+    paragraphs = [_of_source(study.sources[index]) for index in contributing]
+    paragraphs += [_of_tuning(study.fine_tuning)] if study.fine_tuning else []
+    return [*paragraphs, *study.remarks]
+
+
+def findings(sections: list[Section]) -> list[str]:
+    """What the tables conclude, in page order."""
+    return [finding for section in sections for finding in section.findings]
+
+
+def _of_source(source: Source) -> str:
+    run = source.run
+    preset = _mapping(run.get("preset")).get("name", run.get("preset", "unknown"))
+    parts = [
+        f"{source.file}: preset {preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
+        f"threads {run.get('threads', 'unknown')}, {run.get('dtype', 'unknown dtype')}, {source.date}.",
+        *_models(_mapping(run.get("model")), source.language_model),
+        _noise(_mapping(run.get("noise"))),
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    cpu = _mapping(machine.get("cpu"))
+    name = cpu.get("brand_raw") or machine.get("processor") or machine.get("machine") or "an unknown machine"
+    cores = cpu.get("count")
+    processor = f"{name} ({cores} cores)" if cores else str(name)
+    return f"{machine['gpu']} beside {processor}" if machine.get("gpu") else processor
+
+
+def _models(encoder: Mapping[str, Any], language_model: Mapping[str, Any]) -> list[str]:
+    named = {"Model": encoder, "Language model": language_model}
+    sentences = [model_sentence(model, called) for called, model in named.items() if model]
+    return sentences or ["No pretrained model was used."]
+
+
+def _of_tuning(tuning: FineTuning) -> str:
+    settings, text = tuning.settings, tuning.text
+    quick = "A quick run on a subsample, which proves that the parts work and is no result. " if tuning.quick else ""
+    calibration = settings.get("calibration_windows")
+    distilled = any(variant.initialise == DISTILLED for variant in tuning.variants)
+    fitted = (
+        f" Distilled starts are fitted on {calibration:,} passages of yet others." if calibration and distilled else ""
+    )
+    batch = f"{settings['batch_size']} × {settings['gradient_accumulation_steps']}"
+    return (
+        f"Fine-tuning of {model_phrase(tuning.model)}. {quick}Text: {text['source']}, {text['train_lines']:,} lines to "
+        f"train on; perplexity on {text['held_out_windows']:,} passages ({text['held_out_tokens']:,} tokens) of other "
+        f"works."
+        f"{fitted} {settings['steps']} steps of {batch} lines, "
+        f"at most {settings['max_length']} tokens each; LoRA rank {settings['lora_rank']}, dropout "
+        f"{settings['lora_dropout']}. "
+        f"Learning rates {settings['learning_rate']} (LoRA) and {settings['router_learning_rate']} (router) and LoRA "
+        f"alpha {settings['lora_alpha']} are our choice, because the paper's are lost. Balancing coefficient "
+        f"{settings['load_balancing_coefficient']}; device {settings.get('device', 'unknown')}, "
+        f"{settings.get('dtype', 'unknown dtype')}, processes {settings['processes']}, threads "
+        f"{settings.get('threads', 'unknown')}."
+    )
+
+
+def _noise(noise: Mapping[str, Any]) -> str:
+    worst = noise.get("worst")
+    if not isinstance(worst, int | float):
+        return "The file states no noise floor."
+    return (
+        f"Noise floor: the baseline against itself differed by {100 * worst:.1f} % at worst, over "
+        f"{noise.get('groups')} groups; smaller differences between routers mean nothing."
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def provenance(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Every field of every file's `study` and machine, flat, for the end of the page."""
+    return [
+        (source.file, [("date", source.date), *_flat("study", source.run), *_flat("machine", source.machine)])
+        for source in study.sources
+    ]
+
+
+def _flat(path: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        return [row for key, item in value.items() for row in _flat(f"{path}.{key}", item)]
+    if isinstance(value, list):
+        return [(path, listing([str(item) for item in value]))]
+    return [(path, "–" if value is None else str(value))]
+
+
+def input_sources(study: Study) -> list[tuple[str, str]]:
+    """The inputs measured, each with its line in words."""
+    return list({entry.input: entry.input_source for entry in study.entries}.items())

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.gate.revisions.process import ENVIRONMENT, WorkerError, WorkerProcess
+
+MakeCheckout = Callable[..., Path]
+
+
+@pytest.fixture
+def start(make_checkout: MakeCheckout) -> Iterator[Callable[..., WorkerProcess]]:
+    """Starts a fake worker that behaves so."""
+    with contextlib.ExitStack() as stack:
+
+        def start(limit_s: float = 30.0, options: tuple[str, ...] = (), **script: Any) -> WorkerProcess:
+            return stack.enter_context(WorkerProcess("head main (abc)", make_checkout(**script), options, limit_s))
+
+        yield start
+
+
+def alive(pid: int) -> bool:
+    """Zombies, which wait for a parent to look at them, are not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_answers_come_in_the_order_of_the_requests(start: Callable[..., WorkerProcess]) -> None:
+    worker = start(benchmarks=["a | b | c"])
+    assert worker.ask("collect")["benchmarks"] == ["a | b | c"]
+    worker.send("collect")
+    assert worker.receive()["protocol"] == 1
+
+
+def test_a_long_answer_comes_whole(start: Callable[..., WorkerProcess]) -> None:
+    names = [f"router | random | {index:05}" for index in range(20_000)]
+    assert start(benchmarks=names).ask("collect")["benchmarks"] == names
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "complaint"),
+    [
+        ("error", "ValueError: no good (while asked to collect)"),
+        ("exit", "its worker died (exit code 3) while asked to collect: MemoryError: too large"),
+        ("exit in silence", "its worker died (exit code 4) while asked to collect"),
+        ("signal", "its worker died (killed by SIGSEGV) while asked to collect"),
+        ("half a line", "its worker died (exit code 0) while asked to collect"),
+        ("say garbage", "answered b'garbage\\n' while asked to collect"),
+        ("say 5", "answered b'5\\n' while asked to collect"),
+        ('say "ok"', "answered b'\"ok\"\\n' while asked to collect"),
+        ("say {}", "answered b'{}\\n' while asked to collect"),
+    ],
+)
+def test_a_failure_is_one_line_that_names_the_revision_and_the_request(
+    start: Callable[..., WorkerProcess], behaviour: str, complaint: str
+) -> None:
+    with pytest.raises(WorkerError) as raised:
+        start(on={"collect": behaviour}).ask("collect")
+    assert str(raised.value) == f"head main (abc): {complaint}"
+
+
+def test_the_benchmark_in_question_is_named(start: Callable[..., WorkerProcess]) -> None:
+    with pytest.raises(WorkerError, match=r"while asked to time router \| random \| linear$"):
+        start(on={"time": "exit in silence"}).ask("time", benchmark="router | random | linear", calls=3)
+
+
+def test_one_that_never_started_is_named_at_the_first_request(start: Callable[..., WorkerProcess]) -> None:
+    worker = start(on={"start": "exit"})
+    wait_for(lambda: not alive(worker._process.pid))
+    with pytest.raises(WorkerError, match=r"died \(exit code 3\) while asked to collect: MemoryError: too large"):
+        worker.ask("collect")
+
+
+def test_one_that_does_not_import_says_why(make_checkout: MakeCheckout) -> None:
+    checkout = make_checkout()
+    (checkout / "bench" / "__init__.py").write_text("this is no Python")
+    with WorkerProcess("base", checkout, [], 30) as worker, pytest.raises(WorkerError, match="SyntaxError"):
+        worker.ask("collect")
+
+
+def test_one_that_hangs_is_ended_with_its_children(start: Callable[..., WorkerProcess], tmp_path: Path) -> None:
+    worker, child_file = start(limit_s=0.2, on={"start": "hang"}), tmp_path / "checkout" / "child"
+    wait_for(lambda: child_file.exists() and child_file.read_text() != "")
+    with pytest.raises(WorkerError, match=r"abc\): no answer within 0.2 s while asked to collect; ended"):
+        worker.ask("collect")
+    child = int(child_file.read_text())
+    assert worker._process.poll() is not None
+    wait_for(lambda: not alive(child))
+
+
+def test_a_worker_ends_with_its_context(make_checkout: MakeCheckout) -> None:
+    with WorkerProcess("base", make_checkout(), [], 30) as worker:
+        worker.ask("collect")
+        assert alive(worker._process.pid)
+    assert not alive(worker._process.pid)
+
+
+def test_it_imports_its_own_checkout_only_and_knows_the_environment(make_checkout: MakeCheckout) -> None:
+    checkout = make_checkout()
+    program = checkout / "bench" / "gate" / "worker.py"
+    program.write_text(
+        "import json, os, sys\n"
+        "import bench\n"
+        "sys.stdin.readline()\n"
+        "print(json.dumps({'ok': [bench.__file__, sys.argv[1:], dict(os.environ)]}), flush=True)\n"
+    )
+    with WorkerProcess("base", checkout, ["--preset", "smoke"], 30) as worker:
+        path, options, environment = worker.ask("say")
+    assert Path(path) == checkout / "bench" / "__init__.py"
+    assert options == ["--preset", "smoke"]
+    assert environment.items() >= ENVIRONMENT.items()
+    assert environment["PATH"] == os.environ["PATH"]
+    assert not list(checkout.rglob("__pycache__"))
+
+
+def test_a_worker_without_a_gate_ends(make_checkout: MakeCheckout) -> None:
+    """Of a gate that is killed nothing is left but the end of its pipes."""
+    with WorkerProcess("base", make_checkout(), [], 30) as worker:
+        worker.ask("collect")
+        assert worker._process.stdin is not None
+        worker._process.stdin.close()
+        assert worker._process.wait(timeout=20) == 0

@@ -1,0 +1,308 @@
+"""`pytest bench`, killed: whatever the moment, `--resume` goes on, and the JSON is whole or not there.
+
+Twenty kills at random moments; `MOE_KILLS=200 pytest tests/bench/record/test_crash.py` makes two hundred.
+
+The runs are forks of a process that has everything imported (`zygote.py` beside this file), in a copy of the sources: a
+journal is continued by unchanged code only, and somebody may be editing it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+KILLS = int(os.environ.get("MOE_KILLS", "20"))
+SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
+LARGE = "(random or supplemental) and (linear or hash)"  # all three scenarios
+SMALL = "supplemental and (linear or hash)"
+LANGUAGE_MODEL = "(bench_inject or bench_decode) and linear"
+NOTHING = "nothing to resume, starting anew"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: exit status (negative: a signal), seconds, what it said."""
+
+    code: int
+    seconds: float
+    output: str
+
+
+class Zygote:
+    """Runs `pytest bench` in forks of a process."""
+
+    def __init__(self, sources: Path, output: Path) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+        environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        self.output = output
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("zygote.py")],
+            cwd=sources,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, files: Files, select: str, *options: str, kill_after: float | None = None, kill_at: int | None = None
+    ) -> Outcome:
+        """A run to its end, or to its kill (see `zygote.Request`)."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        arguments = ["bench", "--preset", "smoke", "-q", "-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin"]
+        arguments += ["-k", select, "--journal", str(files.journal), "--benchmark-json", str(files.json), *options]
+        request = {"options": arguments, "output": str(self.output), "folder": str(files.folder)}
+        request |= {"kill_after": kill_after, "kill_at": kill_at}
+        self.output.write_text("")  # a run may be killed before it opens it
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        code, seconds = json.loads(self.process.stdout.readline())
+        return Outcome(code, seconds, self.output.read_text(errors="replace"))
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+@dataclass(frozen=True)
+class Files:
+    """What runs leave in a folder."""
+
+    folder: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal"
+
+    @property
+    def json(self) -> Path:
+        return self.folder / "bench.json"
+
+    def lines(self) -> list[bytes]:
+        """The whole lines of the journal; the first is its configuration."""
+        return self.journal.read_bytes().split(b"\n")[:-1] if self.journal.exists() else []
+
+    def document(self) -> dict[str, Any] | None:
+        """The JSON, if it is there; half of one is an error."""
+        return json.loads(self.json.read_text()) if self.json.exists() else None
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    sources = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, sources)
+    zygote = Zygote(sources, sources / "output")
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def exact(document: dict[str, Any]) -> dict[str, Any]:
+    """What is the same in every run: all but durations, and the moment."""
+    benchmarks = []
+    for benchmark in document["benchmarks"]:
+        info = dict(benchmark["extra_info"])
+        timing = info.pop("timing")
+        stats = {name: benchmark["stats"][name] for name in ("rounds", "iterations")}
+        kept = {name: timing[name] for name in ("clock", "repetitions", "rounds", "baseline")}
+        names = {name: benchmark[name] for name in ("fullname", "group", "params")}
+        benchmarks.append(names | {"info": info, "stats": stats, "timing": kept})
+    volatile = {"conditions", "load", "noise"}
+    study = {name: value for name, value in document["study"].items() if name not in volatile}
+    return {"benchmarks": benchmarks, "study": study}
+
+
+def structure(value: Any) -> Any:
+    """Keys, lengths and kinds of values, without the values."""
+    if isinstance(value, dict):
+        return {key: structure(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [structure(item) for item in value]
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+def assert_same_run(document: dict[str, Any] | None, whole: dict[str, Any]) -> None:
+    assert document is not None
+    assert exact(document) == exact(whole)
+    assert structure(document) == structure(whole)
+
+
+def assert_went_on(outcome: Outcome, before: list[bytes]) -> None:
+    """The run said, if it came that far, that it goes on with what was there before."""
+    assert "Traceback" not in outcome.output
+    assert "INTERNALERROR" not in outcome.output
+    if "continuing after" in outcome.output or NOTHING in outcome.output:
+        found = re.search(r"continuing after (\d+) finished", outcome.output)
+        assert (int(found[1]) if found else 0) == max(len(before) - 1, 0)
+
+
+def test_killed_at_any_moment_and_continued_it_ends_as_if_nothing_had_happened(zygote: Zygote, files: Files) -> None:
+    assert zygote.run(files, LARGE).code == 0
+    whole = files.document()
+    assert whole is not None
+    seconds = zygote.run(files, LARGE).seconds  # the first one compiled what pytest rewrites
+    files.json.unlink()
+    moments = random.Random(0)
+    kills = resumed = 0
+    lines: list[bytes] = []
+    while kills < KILLS or lines:  # what the last kill left is continued to its end
+        kill_after = moments.uniform(0, 1.1 * seconds) if kills < KILLS else None
+        outcome = zygote.run(files, LARGE, "--resume", kill_after=kill_after)
+        assert outcome.code in {0, -signal.SIGKILL}, outcome.output
+        assert_went_on(outcome, lines)
+        kills += outcome.code != 0
+        resumed += "continuing after" in outcome.output
+        before, lines = lines, files.lines()
+        if document := files.document():
+            assert_same_run(document, whole)
+        if lines:
+            assert lines[: len(before)] == before
+            assert outcome.code != 0
+        else:  # finished, and another begins; or killed before its first line
+            assert document or not before, "finished measurements were lost"
+            files.json.unlink(missing_ok=True)
+    assert resumed > KILLS / 4
+    assert {path.name for path in files.folder.iterdir()} <= {"journal.lock"}
+
+
+def test_killed_at_any_step_towards_its_files_it_has_journal_or_json(zygote: Zygote, files: Files) -> None:
+    assert zygote.run(files, SMALL).code == 0
+    whole = files.document()
+    assert whole is not None
+    earlier = json.dumps({"an": "earlier run's"})
+    longest: list[bytes] = []
+    for step in count():
+        files.json.write_text(earlier)
+        files.journal.unlink(missing_ok=True)
+        outcome = zygote.run(files, SMALL, kill_at=step)
+        lines, replaced = files.lines(), files.json.read_text() != earlier
+        if replaced:
+            assert_same_run(files.document(), whole)
+        assert replaced or len(lines) >= len(longest), f"measurements were lost at step {step}"
+        longest = max(longest, lines, key=len)
+        if outcome.code == 0:
+            break
+    assert replaced
+    assert not files.journal.exists()
+    assert len(longest) == 6  # configuration, calls per round, two blocks, two seeds
+    assert step > 2 * len(longest) + 3  # so that steps are still seen: two for a line, and those of the JSON
+
+
+@pytest.fixture
+def unfinished(zygote: Zygote, files: Files) -> list[bytes]:
+    """The lines of a run that was killed in the middle."""
+    for step in count(10):
+        assert zygote.run(files, SMALL, kill_at=step).code == -signal.SIGKILL
+        if len(lines := files.lines()) > 3:
+            return lines
+    raise AssertionError
+
+
+@dataclass(frozen=True)
+class Found:
+    """A journal that `--resume` meets, made of an unfinished one, and what must come of it."""
+
+    content: Callable[[list[bytes]], bytes]
+    code: int
+    said: str
+
+
+CASES = {
+    "torn in its last line": Found(lambda lines: b"\n".join(lines)[:-9], 0, "dropping a torn last line"),
+    "torn in its first entry": Found(
+        lambda lines: b"\n".join(lines[:2])[:-9], 0, "after 0 finished measurements, dropping a torn last line"
+    ),
+    "without an entry": Found(lambda lines: lines[0] + b"\n", 0, NOTHING),
+    "torn in its first line": Found(lambda lines: lines[0][:50], 0, NOTHING),
+    "torn at the end of its first line": Found(lambda lines: lines[0], 0, NOTHING),
+    "empty": Found(lambda lines: b"", 0, NOTHING),
+    "of other options": Found(
+        lambda lines: lines[0].replace(b'"threads":1', b'"threads":2') + b"\n",
+        pytest.ExitCode.USAGE_ERROR,
+        "made with another configuration (different: threads)",
+    ),
+    "somebody's text": Found(lambda lines: b"Dear diary", pytest.ExitCode.USAGE_ERROR, "not a journal of this suite"),
+    "with an entry that is none": Found(
+        lambda lines: lines[0] + b"\n5\n", pytest.ExitCode.USAGE_ERROR, "not a journal of this suite"
+    ),
+}
+
+
+def test_whatever_a_kill_or_a_user_leaves_as_a_journal_is_continued_or_refused_in_a_line(
+    zygote: Zygote, files: Files, unfinished: list[bytes]
+) -> None:
+    for name, found in CASES.items():
+        content = found.content(unfinished)
+        files.json.unlink(missing_ok=True)
+        files.journal.write_bytes(content)
+        outcome = zygote.run(files, SMALL, "--resume")
+        assert (outcome.code, found.said in outcome.output) == (found.code, True), f"{name}: {outcome.output}"
+        assert "Traceback" not in outcome.output, name
+        assert files.json.exists() == (found.code == 0), name
+        if found.code:
+            assert files.journal.read_bytes() == content, name
+
+
+def test_benchmarks_inside_a_language_model_are_continued_like_the_others(zygote: Zygote, files: Files) -> None:
+    assert zygote.run(files, LANGUAGE_MODEL).code == 0
+    whole = files.document()
+    assert whole is not None
+    assert len(whole["benchmarks"]) == 2
+    files.json.unlink()
+    for step in count(18, 2):
+        assert zygote.run(files, LANGUAGE_MODEL, kill_at=step).code == -signal.SIGKILL
+        if (unfinished := len(files.lines()) - 1) >= 4:  # the first scenario's three, and one of the other's
+            break
+    resumed = zygote.run(files, LANGUAGE_MODEL, "--resume")
+    assert (resumed.code, f"continuing after {unfinished} finished measurements" in resumed.output) == (0, True)
+    assert_same_run(files.document(), whole)
+    assert not files.journal.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_json_that_cannot_be_written_is_one_line_and_costs_no_measurement(zygote: Zygote, files: Files) -> None:
+    device = "/dev/full"
+    outcome = zygote.run(files, SMALL, f"--benchmark-json={device}")
+    assert outcome.code == pytest.ExitCode.USAGE_ERROR
+    assert f"{device}: cannot be written: No space left on device; {files.journal} is kept" in outcome.output
+    assert "Traceback" not in outcome.output
+    finished = len(files.lines()) - 1
+    resumed = zygote.run(files, SMALL, "--resume")
+    assert (resumed.code, finished) == (0, 5)
+    assert f"continuing after {finished} finished measurements" in resumed.output
+    assert f"Wrote benchmark data in: {files.json}\n" in resumed.output
+    assert files.document()
+
+
+@pytest.mark.parametrize(("option", "name"), [("--journal", "a folder"), ("--benchmark-json", "a folder")])
+def test_a_folder_in_place_of_a_file_is_one_line_before_anything_is_measured(
+    zygote: Zygote, files: Files, option: str, name: str
+) -> None:
+    (files.folder / name).mkdir()
+    outcome = zygote.run(files, SMALL, f"{option}={files.folder / name}", "--resume")
+    assert outcome.code == pytest.ExitCode.USAGE_ERROR
+    assert f"{name}: cannot be" in outcome.output
+    assert "Is a directory" in outcome.output
+    assert "Traceback" not in outcome.output
+    assert not files.json.exists()

@@ -1,0 +1,142 @@
+"""A process that has everything imported and forks a `pytest bench` from itself for each request, to be killed.
+
+An import of torch and transformers takes longer than the smallest run. As a program, in a folder with the sources, this
+answers each line of standard input, a `Request` as JSON, with one line of standard output: the run's exit status
+(negative: the signal that ended it) and the seconds it took. It is a process of its own because a fork of the pytest
+that runs the tests would take along its threads' locks.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+STEPS = {"open", "os.rename", "os.remove", "os.truncate", "json.dumps", "os.fsync"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run.
+
+    Attributes:
+        options: of pytest.
+        output: the file that takes its standard output and error.
+        kill_after: seconds until SIGKILL, or None.
+        kill_at: SIGKILL before the step of this index towards a file below `folder`, or None (see `kill_at_step`).
+        folder: where the run's files are.
+    """
+
+    options: list[str]
+    output: str
+    kill_after: float | None = None
+    kill_at: int | None = None
+    folder: str = ""
+
+
+def prepare() -> None:
+    """Import what a run imports, from the current folder, and do once what would cost each run a second."""
+    here = Path.cwd()
+    sys.path.insert(0, str(here))
+    import cpuinfo
+    import scipy.stats  # noqa: F401
+    import torch
+
+    import bench.session
+    import bench.timing.context
+    from bench.router.scenarios import count_flops
+
+    assert Path(bench.session.__file__).is_relative_to(here)
+    count_flops(lambda: torch.eye(2) @ torch.eye(2))  # imports torch's compiler
+    found = cpuinfo.get_cpu_info()
+    cpuinfo.get_cpu_info = lambda: dict(found)
+    bench.timing.context.peak_gflops = partial(bench.timing.context.peak_gflops, size=64)
+    gc.freeze()  # a child that collects would copy and go through all of this
+
+
+def run(request: Request) -> int:
+    """In the child: a `pytest bench`, with standard streams of its own."""
+    os.setsid()  # so that its own children can be ended with it
+    output = os.open(request.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
+        os.dup2(file, stream)
+    if request.kill_at is not None:
+        kill_at_step(request.kill_at, request.folder)
+    import pytest
+
+    return int(pytest.main(request.options))
+
+
+def kill_at_step(index: int, folder: str) -> None:
+    """End this process when it is about to take its step of that index, from 0, towards a file below the folder.
+
+    Steps are the operations that Python audits, and two that it does not: what is written has just become JSON, which
+    lies between the opening of a file and the writing; and what was written is to be flushed to the disk.
+    """
+    left = iter(range(index))
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in STEPS and str(arguments[0]).startswith(folder) and next(left, None) is None:
+            os.killpg(0, signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    dumps, fsync = json.dumps, os.fsync
+
+    def audited_dumps(*arguments: Any, **options: Any) -> str:
+        text = dumps(*arguments, **options)
+        sys.audit("json.dumps", folder)
+        return text
+
+    def audited_fsync(file: int) -> None:
+        sys.audit("os.fsync", folder)
+        fsync(file)
+
+    json.dumps, os.fsync = audited_dumps, audited_fsync
+
+
+def kill(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has not come to `setsid` yet
+        os.kill(pid, signal.SIGKILL)
+
+
+def serve(request: Request) -> tuple[int, float]:
+    """Fork a run, kill it if that is asked, and wait for it."""
+    start = time.perf_counter()
+    pid = os.fork()
+    if not pid:
+        code = 70
+        try:
+            code = run(request)
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    ended = status = 0
+    while request.kill_after is not None and not ended:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if not ended and time.perf_counter() - start >= request.kill_after:
+            kill(pid)
+            break
+        time.sleep(0.001)
+    if not ended:
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), time.perf_counter() - start
+
+
+def main() -> None:
+    """Answer until standard input ends."""
+    prepare()
+    for line in sys.stdin:
+        print(json.dumps(serve(Request(**json.loads(line)))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,577 @@
+"""Routers saved and loaded: every output as before, and whatever does not fit refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import safetensors.torch
+import torch
+import transformers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.replacement.injection import replace_routers
+from harness.saving import files as router_files
+from harness.saving.files import CONFIG, WEIGHTS, SavedRoutersError
+from harness.saving.routers import load_routers, reload_routers, save_routers
+from routers import LogitRouter, list_routers, registry
+
+IDS = torch.tensor([[5, 9, 3, 7, 11, 8], [4, 4, 6, 10, 12, 3]])
+GATE = "model.layers.0.mlp.gate"
+QUERIES = f"{GATE}.router.query_proj.weight"
+
+
+def make_model(seed: int = 0, **changes: Any) -> Any:
+    torch.manual_seed(seed)
+    sizes = {
+        "vocab_size": 61,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "pad_token_id": 0,
+    }
+    config = transformers.AutoConfig.for_model("qwen2_moe", **(sizes | changes))
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.2)
+    return model.eval()
+
+
+@torch.no_grad()
+def logits_of(model: Any) -> torch.Tensor:
+    return model(IDS).logits
+
+
+def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
+    assert type(error.value) is SavedRoutersError
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture
+def model() -> Any:
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Attention routers of the model that seed 0 makes."""
+    directory = tmp_path_factory.mktemp("saved")
+    save_routers(replace_routers(make_model(), "attention", query_size=8), directory)
+    return directory
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("name", list_routers())
+def test_every_router_comes_back_with_difference_zero(name: str, tmp_path: Path) -> None:
+    first, second = make_model(), make_model()
+    save_routers(replace_routers(first, name), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS[0]]
+    replacement = load_routers(second, tmp_path)
+    assert torch.equal(logits_of(first), logits_of(second))
+    replacement.restore()
+    assert torch.equal(logits_of(second), logits_of(make_model()))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mlp_hadamard", {"width": 8, "boost": (0.92, 0.59)}),
+        ("attention", {"query_size": 8, "temperature": 0.05, "top_k": 3}),
+        ("hash", {"seed": 5}),
+        ("hash", {"token_counts": torch.arange(61)}),
+        ("linear", {"bias": True, "norm_topk_prob": True, "layers": [1]}),
+    ],
+)
+def test_options_come_back(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    first, second = make_model(), make_model()
+    before = replace_routers(first, name, **options)
+    save_routers(first, tmp_path)
+    after = load_routers(second, tmp_path)
+    assert before.routers.keys() == after.routers.keys()
+    assert torch.equal(logits_of(first), logits_of(second))
+    ours, theirs = (each.replaced[0].gate.recipe for each in (after, before))
+    assert ours.to_json() == theirs.to_json()
+    assert ours.options.keys() == theirs.options.keys()
+    assert ours.options.get("boost") == theirs.options.get("boost")
+
+
+@pytest.mark.parametrize("name", ["mlp", "hadamard", "hash"])
+def test_routers_in_half_precision_come_back_in_it(name: str, tmp_path: Path) -> None:
+    first, second = make_model(), make_model().to(torch.bfloat16)
+    replace_routers(first, name)
+    first.to(torch.bfloat16)
+    save_routers(first, tmp_path)
+    load_routers(second, tmp_path)
+    assert torch.equal(logits_of(first), logits_of(second))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_same_body_in_another_dtype_is_known_again(saved: Path, model: Any, dtype: torch.dtype) -> None:
+    assert len(load_routers(model.to(dtype), saved).replaced) == 2
+
+
+def test_routers_that_blocks_share_are_shared_again(model: Any, tmp_path: Path) -> None:
+    model.model.layers[1].mlp.gate = model.model.layers[0].mlp.gate
+    save_routers(replace_routers(model, "linear"), tmp_path)
+    first, second = load_routers(make_model(), tmp_path).routers.values()
+    assert first is second
+
+
+def test_a_router_of_the_users_own_comes_back_where_it_is_registered(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(LogitRouter):
+        def __init__(self, *, scale: float, **sizes: Any) -> None:
+            super().__init__(**sizes)
+            self.weight = torch.nn.Parameter(scale * torch.randn(self.num_experts, self.hidden_size))
+            self.tied = self.weight
+            self.register_buffer("steps", torch.tensor(7))
+
+        def compute_router_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
+            return hidden_states @ self.weight.T
+
+    class Other(Own):
+        pass
+
+    monkeypatch.setitem(registry._classes, "own", Own)
+    save_routers(replace_routers(model, "own", scale=2.0), tmp_path)
+    second = make_model()
+    monkeypatch.setitem(registry._classes, "own", Other)
+    with pytest.raises(SavedRoutersError, match=r"gate: class is .*Other, saved with .*Own; model.layers.1"):
+        load_routers(second, tmp_path)
+    monkeypatch.delitem(registry._classes, "own")
+    with pytest.raises(SavedRoutersError, match=r"gate: unknown router 'own'; there are: "):
+        load_routers(second, tmp_path)
+    monkeypatch.setitem(registry._classes, "own", Own)
+    load_routers(second, tmp_path)
+    assert torch.equal(logits_of(model), logits_of(second))
+
+
+def test_what_json_cannot_carry_is_refused_and_nothing_is_written(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(LogitRouter):
+        def __init__(self, *, kind: object, **sizes: Any) -> None:
+            super().__init__(**sizes)
+
+        def compute_router_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
+            return hidden_states[..., : self.num_experts]
+
+    monkeypatch.setitem(registry._classes, "own", Own)
+    replace_routers(model, "own", kind={1: torch.float32})
+    with pytest.raises(ValueError, match=r"router 'own': its option kind = \{1: torch.float32\} cannot be written"):
+        save_routers(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_loading_leaves_the_random_numbers_that_come_later(model: Any, saved: Path) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    load_routers(model, saved)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_nothing_to_save_and_nothing_to_load_into(model: Any, saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has none of our routers to save"):
+        save_routers(model, tmp_path)
+    replace_routers(model, "linear")
+    with pytest.raises(ValueError, match="replaced already; restore that first"):
+        load_routers(model, saved)
+
+
+def test_routers_without_values_are_not_saved(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        model = make_model()
+    replace_routers(model, "linear")
+    with pytest.raises(ValueError, match=r"router.weight has no values \(meta device\)"):
+        save_routers(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "differences"),
+    [
+        ({"num_hidden_layers": 1}, ["num_hidden_layers is 1, saved with 2", "model.layers.1.mlp.gate: not in the"]),
+        (
+            {"hidden_size": 64, "num_experts": 6},
+            [
+                "hidden_size is 64, saved with 32",
+                "model.layers.1.mlp has 6 experts, saved with 4",
+                "input embeddings: shape [61, 64], saved with [61, 32]",
+                f"{GATE}: num_experts is 6, saved with 4",
+            ],
+        ),
+        ({"seed": 1}, ["input embeddings: other weights", "model.layers.1.mlp.experts: other weights"]),
+        ({"mlp_only_layers": [1]}, ["model.layers.1.mlp has no experts, saved with 4", "layers.1.mlp.gate: not in"]),
+    ],
+)
+def test_another_model_is_refused_with_every_difference(
+    saved: Path, changes: dict[str, Any], differences: list[str]
+) -> None:
+    other = make_model(**changes)
+    before = logits_of(other)
+    with pytest.raises(SavedRoutersError) as error:
+        load_routers(other, saved)
+    message = one_line(error)
+    assert message.startswith(f"{saved}: does not fit the model: ")
+    assert all(difference in message for difference in differences)
+    assert torch.equal(logits_of(other), before)
+
+
+def test_a_body_without_weights_is_not_taken_for_the_right_one(saved: Path) -> None:
+    with torch.device("meta"):
+        model = make_model()
+    with pytest.raises(SavedRoutersError, match="input embeddings: on the meta device, without weights"):
+        load_routers(model, saved)
+
+
+def rewrite(directory: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> None:
+    """As somebody would who writes both files with the right checksums."""
+    content, tensors = router_files.read_router_files(directory)
+    change(content, tensors)
+    router_files.write_router_files(
+        directory, {key: content[key] for key in ("model", "layers", "companions")}, tensors
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content, tensors: tensors.pop(QUERIES), f"{QUERIES}: not saved"),
+        (lambda content, tensors: tensors.update({f"{GATE}.router.x": torch.ones(1)}), "router.x: saved, and unknown"),
+        (lambda content, tensors: tensors.update({QUERIES: torch.ones(8, 31)}), "float32 (8, 32), saved as float32 (8"),
+        (lambda content, tensors: tensors.update({QUERIES: tensors[QUERIES].half()}), "saved as float16 (8, 32)"),
+        (lambda content, tensors: content["layers"][GATE]["options"].update(size=3), "unexpected keyword argument"),
+        (lambda content, tensors: content["layers"][GATE]["options"].update(query_size=9), "(9, 32), saved as"),
+        (lambda content, tensors: content["layers"][GATE].update(top_k=5), "top_k is 5, expected at most"),
+    ],
+)
+def test_every_key_shape_and_dtype_is_checked(model: Any, copy: Path, change: Any, message: str) -> None:
+    rewrite(copy, change)
+    before = logits_of(model)
+    with pytest.raises(SavedRoutersError) as error:
+        load_routers(model, copy)
+    assert message in one_line(error)
+    assert torch.equal(logits_of(model), before)
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Any:
+    return make_model()
+
+
+def assert_refused(model: Any, directory: Path, *words: str) -> None:
+    gates = [layer.mlp.gate for layer in model.model.layers]
+    with pytest.raises(SavedRoutersError) as error:
+        load_routers(model, directory)
+    message = one_line(error)
+    assert str(directory) in message
+    assert all(word in message for word in words), message
+    assert all(layer.mlp.gate is gate for layer, gate in zip(model.model.layers, gates, strict=True))
+
+
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS[0]])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_truncated_file_is_taken(untouched: Any, copy: Path, saved: Path, file: str, data: st.DataObject) -> None:
+    whole = (saved / file).read_bytes()
+    length = data.draw(st.one_of(st.integers(0, 40), st.integers(0, len(whole) - 1)))
+    (copy / file).write_bytes(whole[:length])
+    assert_refused(untouched, copy, file)
+
+
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS[0]])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_changed_byte_is_overlooked(untouched: Any, copy: Path, saved: Path, file: str, data: st.DataObject) -> None:
+    changed = bytearray((saved / file).read_bytes())
+    position = data.draw(st.integers(0, len(changed) - 1))
+    changed[position] ^= data.draw(st.integers(1, 255))
+    (copy / file).write_bytes(changed)
+    assert_refused(untouched, copy, file)
+
+
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS[0]])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_refused_whatever_its_name(untouched: Any, copy: Path, file: str, zipped: bool) -> None:
+    torch.save({"a": torch.ones(1)}, copy / file, _use_new_zipfile_serialization=zipped)
+    assert_refused(untouched, copy, f"{file}: this is a pickle, which is refused")
+
+
+@pytest.mark.parametrize("name", ["routers.bin", "pytorch_model.pt"])
+def test_a_directory_with_a_pickle_alone_is_refused(untouched: Any, tmp_path: Path, name: str) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / name)
+    assert_refused(untouched, tmp_path, f"{CONFIG}: there is no such file; {name}: pickle is refused")
+
+
+def test_missing_and_foreign_files_are_refused(untouched: Any, copy: Path, tmp_path: Path) -> None:
+    assert_refused(untouched, tmp_path / "nowhere", "there is no such file")
+    foreign = safetensors.torch.save({"a": torch.ones(1)})
+    (copy / WEIGHTS[0]).write_bytes(foreign)
+    assert_refused(untouched, copy, WEIGHTS[0], "its SHA-256 is")
+    (copy / WEIGHTS[0]).unlink()
+    assert_refused(untouched, copy, WEIGHTS[0], "there is no such file")
+    for content, words in [
+        ("[1]", "holds no JSON object"),
+        ('{"kind": "fine-tuning"}', "its kind is not 'routers'"),
+        ('{"kind": "routers", "schema": 2}', "its schema is 2, expected 1"),
+        ("[" * 100_000, "no JSON"),
+    ]:
+        (copy / CONFIG).write_text(content)
+        assert_refused(untouched, copy, CONFIG, words)
+
+
+def test_a_json_that_names_another_file_is_refused(untouched: Any, copy: Path) -> None:
+    content = json.loads((copy / CONFIG).read_text())
+    del content["checksum"]
+    content["weights"]["file"] = "../routers.safetensors"
+    content["checksum"] = router_files._checksum(content)
+    (copy / CONFIG).write_text(json.dumps(content, indent=1))
+    assert_refused(untouched, copy, "names '../routers.safetensors', expected")
+
+
+def forge(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """As somebody would who writes the JSON with the right checksum."""
+    content = json.loads((directory / CONFIG).read_text())
+    del content["checksum"]
+    change(content)
+    content["checksum"] = router_files._checksum(content)
+    (directory / CONFIG).write_text(json.dumps(content, indent=1))
+
+
+OTHER_GATE = "model.layers.1.mlp.gate"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda content: content["layers"][GATE].update(dtype="float33"),
+            f"layers.{GATE}.dtype is 'float33', expected",
+        ),
+        (lambda content: content["layers"][GATE].update(dtype="nn"), "dtype is 'nn', expected the name of a floating"),
+        (lambda content: content["layers"][GATE].update(dtype="int64"), "dtype is 'int64', expected the name"),
+        (lambda content: content["layers"][GATE].update(scaling="x"), "scaling is 'x', expected a finite number"),
+        (lambda content: content["layers"][GATE].update(top_k=True), "top_k is True, expected a positive integer"),
+        (lambda content: content["layers"][GATE].update(options=[]), "options is [], expected an object"),
+        (lambda content: content["layers"][GATE].update(hidden_size=10**12), "hidden_size is 32, saved with 100000000"),
+        (lambda content: content["layers"][GATE].update(num_experts=10**12), "num_experts is 4, saved with 10000000"),
+        (lambda content: content["layers"][GATE]["options"].update(query_size=10**12), f"{GATE}: "),
+        (lambda content: content["layers"][GATE].pop("class"), f"layers.{GATE}.class is missing"),
+        (lambda content: content.pop("layers"), "layers is missing"),
+        (lambda content: content.update(layers=[]), "layers is [], expected an object"),
+        (lambda content: content.update(layers={}), "layers is empty"),
+        (lambda content: content["layers"].update({"a\nb": 3}), "layers.a b is 3, expected an object"),
+        (
+            lambda content: content["layers"].update({OTHER_GATE: {"same_as": "model.x"}}),
+            f"layers.{OTHER_GATE}.same_as is 'model.x', expected the path of a layer with a router of its own",
+        ),
+        (lambda content: content["layers"].update({GATE: {"same_as": GATE}}), f"same_as is '{GATE}', expected"),
+        (lambda content: content["layers"].pop(OTHER_GATE), f"tensors.{OTHER_GATE}.router.e"),
+        (lambda content: content.pop("weights"), "weights is missing"),
+        (lambda content: content["weights"].update(file=3), "weights.file is 3, expected a string"),
+        (lambda content: content.update(tensors=3), "tensors is 3, expected an object"),
+        (lambda content: content.update(companions=["a"]), "companions is ['a'], expected an object"),
+        (lambda content: content.update(model={}), "model.model_type is missing; model.hidden_size is missing; "),
+        (lambda content: content["model"].update(sample={}), "model.sample is empty"),
+        (lambda content: content["model"]["sample"].pop("input embeddings"), "input embeddings: not sampled when it"),
+        (lambda content: content["model"]["sample"]["input embeddings"].update(values=[]), "values is [], expected a"),
+        (lambda content: content["model"]["sample"]["input embeddings"]["values"].pop(), "embeddings: other weights"),
+        (lambda content: content["model"]["sample"]["input embeddings"].update(values=None), "values is None, expect"),
+    ],
+)
+def test_a_right_checksum_does_not_make_a_content_right(
+    untouched: Any, copy: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    forge(copy, change)
+    assert_refused(untouched, copy, message)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_place_holds_it_is_one_line_or_routers(
+    untouched: Any, copy: Path, saved: Path, data: st.DataObject
+) -> None:
+    shutil.copy(saved / CONFIG, copy)
+    value = data.draw(st.sampled_from([None, "x", "", -1, 0, 1.5, 10**12, True, [], [[]], {}, {"x": {}}]))
+
+    def change(content: dict[str, Any]) -> None:
+        inner: Any = content
+        while True:
+            key = data.draw(st.sampled_from(sorted(inner) if isinstance(inner, dict) else range(len(inner))))
+            below = inner[key]
+            if not isinstance(below, (dict, list)) or not below or data.draw(st.booleans()):
+                inner[key] = value
+                return
+            inner = below
+
+    forge(copy, change)
+    try:
+        load_routers(untouched, copy).restore()
+    except SavedRoutersError as error:
+        assert "\n" not in str(error)  # noqa: PT017  # a place may also hold what another router could have
+
+
+def test_routers_with_a_tensor_among_their_options_are_given_their_values(model: Any, tmp_path: Path) -> None:
+    replace_routers(model, "hash", token_counts=torch.arange(61))
+    save_routers(model, tmp_path)
+    tables = [layer.mlp.gate.router.expert_of_id for layer in model.model.layers]
+    before = [table.clone() for table in tables]
+    for table in tables:
+        table.zero_()
+    reload_routers(model, tmp_path)
+    assert all(map(torch.equal, tables, before))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"token_counts": torch.arange(61).flip(0)}, f"{GATE}.options.token_counts: other values"),
+        ({"token_counts": torch.arange(60)}, f"{GATE}.options.token_counts is int64 (60,), saved as int64 (61,)"),
+        ({"seed": 1}, f"{GATE}.options.token_counts: saved, and unknown"),
+    ],
+)
+def test_another_tensor_among_the_options_is_another_router(
+    model: Any, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    save_routers(replace_routers(make_model(), "hash", token_counts=torch.arange(61)), tmp_path)
+    replace_routers(model, "hash", **options)
+    with pytest.raises(SavedRoutersError) as error:
+        reload_routers(model, tmp_path)
+    assert message in one_line(error)
+
+
+def test_weights_scaled_otherwise_are_those_of_another_router(model: Any, saved: Path) -> None:
+    load_routers(model, saved).replaced[0].gate.scaling = 2.5
+    with pytest.raises(SavedRoutersError, match=r"gate: scaling is 2.5, saved with 1.0"):
+        reload_routers(model, saved)
+
+
+def test_routers_of_a_body_without_weights_are_not_saved(model: Any, tmp_path: Path) -> None:
+    replace_routers(model, "linear")
+    model.model.layers[1].self_attn.to("meta")
+    with pytest.raises(
+        ValueError, match=r"model.layers.1.self_attn: has no values \(meta device\), so the model could"
+    ):
+        save_routers(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_killed_process_leaves_the_old_routers_or_the_new(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make_model(), make_model()
+    load_routers(first, copy)
+    replace_routers(second, "mlp")
+    replace, left, outcomes = os.replace, [0], []
+
+    def killed(source: Path, target: Path) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    for survived in (0, 1, 2):
+        left[0] = survived
+        with suppress(KeyboardInterrupt):
+            save_routers(second, copy)
+        present = make_model()
+        load_routers(present, copy)
+        outcomes.append([torch.equal(logits_of(present), logits_of(model)) for model in (first, second)])
+    assert outcomes == [[True, False], [True, False], [False, True]]
+    assert sorted(path.name for path in copy.iterdir()) == [WEIGHTS[1], CONFIG]
+
+
+def test_written_again_and_again_it_is_the_last(tmp_path: Path) -> None:
+    for name in ("linear", "mlp", "attention"):
+        model = make_model()
+        save_routers(replace_routers(model, name), tmp_path)
+        present = make_model()
+        load_routers(present, tmp_path)
+        assert torch.equal(logits_of(present), logits_of(model))
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_values_come_back_into_the_routers_that_are_there(model: Any, tmp_path: Path) -> None:
+    replacement = replace_routers(model, "attention")
+    save_routers(model, tmp_path)
+    before = logits_of(model)
+    parameters = [parameter for router in replacement.routers.values() for parameter in router.parameters()]
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.normal_()
+    assert not torch.equal(logits_of(model), before)
+    reload_routers(model, tmp_path)
+    assert torch.equal(logits_of(model), before)
+    assert all(a is b for a, b in zip(parameters, replacement.replaced[0].router.parameters(), strict=False))
+
+
+def test_values_of_other_routers_do_not(model: Any, saved: Path) -> None:
+    replace_routers(model, "attention", query_size=9, layers=[0])
+    with pytest.raises(SavedRoutersError) as error:
+        reload_routers(model, saved)
+    message = one_line(error)
+    assert "model.layers.1.mlp.gate: not replaced in the model" in message
+    assert f"{GATE}: options is" in message
+    assert f"{QUERIES} is float32 (9, 32), saved as float32 (8, 32)" in message
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"target_modules": ["q_proj", "query_proj"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["mlp.gate"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["query_proj"]},
+    ],
+)
+def test_it_sees_through_peft(lora: dict[str, Any], tmp_path: Path) -> None:
+    model = make_model()
+    replacement = replace_routers(model, "attention", query_size=8)
+    save_routers(model, tmp_path / "plain")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(**lora))
+    for routers in (adapted, replacement):
+        save_routers(routers, tmp_path / "adapted")
+        plain, seen = (router_files.read_router_files(tmp_path / name)[1] for name in ("plain", "adapted"))
+        assert plain.keys() == seen.keys()
+        assert all(torch.equal(plain[key], seen[key]) for key in plain)
+
+
+def test_what_an_adapter_has_trained_fully_is_what_is_saved(tmp_path: Path) -> None:
+    model = make_model()
+    replace_routers(model, "linear")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], modules_to_save=["mlp.gate"]))
+    with torch.no_grad():
+        model.model.layers[0].mlp.gate.modules_to_save["default"].router.weight.fill_(2.0)
+    save_routers(adapted, tmp_path)
+    assert bool((router_files.read_router_files(tmp_path)[1][f"{GATE}.router.weight"] == 2).all())
+
+
+def test_merged_adapters_are_not_saved_as_routers(tmp_path: Path) -> None:
+    model = make_model()
+    replace_routers(model, "attention")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["query_proj"]))
+    adapted.merge_adapter()
+    with pytest.raises(ValueError, match="an adapter is merged into a Linear: unmerge it first"):
+        save_routers(adapted, tmp_path)

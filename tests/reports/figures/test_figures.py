@@ -1,0 +1,133 @@
+"""Figures of the language model are drawn whatever the files hold; what they look like is for eyes."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from reports.errors import MissingDataError
+from reports.figures import language_model, losses, perplexity
+from reports.figures.style import log_ticks, report_style, save
+from reports.loading.load import load_study
+
+HOSTILE = ("<script>alert(1)</script>", "$x^2$ \x1b[31m\n", "_private")
+
+
+@pytest.fixture
+def draw(save_study):
+    def drawn(builder, document):
+        plot = builder(save_study(document))
+        with report_style():
+            figure = plot.draw()
+            return figure, save(figure, "svg").decode()
+
+    return drawn
+
+
+@pytest.fixture
+def save_study(save):
+    return lambda document: load_study([save(document)])
+
+
+def titles(figure):
+    return [ax.get_title() for ax in figure.axes if ax.get_visible()]
+
+
+def test_a_panel_per_router_and_one_for_the_paper(draw, tuning):
+    figure, svg = draw(losses.curves, tuning)
+    assert titles(figure)[:2] == ["linear", "attention"]
+    assert titles(figure)[-1] == "the paper, on Qwen1.5-MoE"
+    assert len(titles(figure)) == 10
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "stock", "random start", "random start, frozen", "distilled start", "distilled start, frozen",
+    ]  # fmt: skip
+    assert "training loss" in svg
+
+
+def test_without_a_router_of_the_paper_its_panel_is_missing(draw, tuning):
+    tuning["runs"] = [run for run in tuning["runs"] if run["router"] in ("stock", "mlp")]
+    assert titles(draw(losses.curves, tuning)[0]) == ["mlp"]
+    tuning["runs"] = [run for run in tuning["runs"] if run["router"] == "stock"]
+    assert titles(draw(losses.curves, tuning)[0]) == ["stock"]
+
+
+def test_a_loss_that_no_logarithm_has_is_not_drawn(draw, tuning):
+    for run in tuning["runs"]:
+        run["losses"][0]["loss"], run["losses"][1]["loss"] = 0.0, None
+    figure, _ = draw(losses.curves, tuning)
+    assert list(figure.axes[0].lines[0].get_xdata()) == [30, 40, 50]
+
+
+def test_perplexity_has_a_panel_per_start_and_a_row_per_router(draw, tuning):
+    figure, svg = draw(perplexity.slopes, tuning)
+    assert titles(figure) == ["random start", "distilled start"]
+    assert len(figure.axes[0].get_yticks()) == 9
+    assert "untouched model" in svg
+    assert "stock, trained" in svg
+
+
+def test_perplexity_before_training_alone_is_drawn(draw, tuning):
+    for run in tuning["runs"]:
+        run |= {"losses": [], "perplexity": {"before": 61.0, "after": None}}
+    _, svg = draw(perplexity.slopes, tuning)
+    assert "before" in svg
+    assert "stock, trained" not in svg
+
+
+def test_ratios_have_a_panel_per_scenario_and_leave_the_baseline_out(draw, language_document):
+    figure, _ = draw(language_model.ratios, language_document)
+    assert titles(figure) == ["inject", "prefill", "decode", "finetune_step"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()][:2] == ["linear", "attention"]
+
+
+def test_hostile_names_are_drawn_as_they_are(draw, tuning, language_document):
+    for run in tuning["runs"]:
+        if run["router"] in ("mlp", "hash", "hybrid"):
+            run["router"] = HOSTILE[("mlp", "hash", "hybrid").index(run["router"])]
+    for benchmark in language_document["benchmarks"]:
+        if benchmark["extra_info"]["router"] == "mlp":
+            benchmark["extra_info"] |= {"router": HOSTILE[0], "initialise": HOSTILE[1]}
+    for builder, document in (
+        (losses.curves, tuning),
+        (perplexity.slopes, tuning),
+        (language_model.ratios, language_document),
+    ):
+        _, svg = draw(builder, document)
+        assert "&lt;script&gt;" in svg
+        assert "<script" not in svg
+        assert "\x1b" not in svg
+
+
+@pytest.mark.parametrize("builder", [losses.curves, perplexity.slopes])
+def test_without_its_data_a_figure_says_so(save_study, tuning, document, builder):
+    with pytest.raises(MissingDataError, match="fine-tuning"):
+        builder(save_study(document))
+    tuning["runs"] = [run for run in tuning["runs"] if run["router"] == "stock"]
+    for run in tuning["runs"]:
+        run["losses"] = []
+    with pytest.raises(MissingDataError, match="the files hold no"):
+        builder(save_study(tuning))
+
+
+def test_ratios_without_another_router_say_so(save_study, language_document):
+    language_document["benchmarks"] = language_document["benchmarks"][:1]
+    with pytest.raises(MissingDataError, match="no timing of another router"):
+        language_model.ratios(save_study(language_document))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.98, 1.3, {1.0, 1.1, 1.2, 1.3}),
+        (1.2, 5.2, {1.5, 2.0, 3.0, 5.0}),
+        (0.9, 60.0, {1.0, 2.0, 5.0, 10.0, 20.0, 50.0}),
+        (0.0005, 12.0, {0.001, 0.01, 0.1, 1.0, 10.0}),
+    ],
+)
+def test_a_logarithmic_axis_is_labelled_whatever_its_span(low, high, labels):
+    figure, ax = plt.subplots()
+    ax.set(xscale="log", xlim=(low, high))
+    log_ticks(ax.xaxis, low, high)
+    shown = {round(tick, 6) for tick in ax.get_xticks() if low <= tick <= high}
+    plt.close(figure)
+    assert labels <= shown
+    assert len(shown) <= 8

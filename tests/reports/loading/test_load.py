@@ -1,0 +1,159 @@
+import json
+
+import pytest
+
+from reports.errors import ReportError
+from reports.loading.load import load_study
+
+
+def at(document, path):
+    """The container that holds the last step of a path, and that step."""
+    for step in path[:-1]:
+        document = document[step]
+    return document, path[-1]
+
+
+def test_a_document_comes_through_typed(document, save):
+    study = load_study([save(document)])
+    entry = study.find("router", "contextual")["mlp"]
+    assert study.routers[:3] == ("linear", "attention", "mlp")
+    assert entry.sizes["hidden_size"] == 384
+    assert entry.timing.ratio.estimate == 4.7
+    assert entry.behaviour.metric("token_entropy").known.keys() == {11, 12, 13}
+    assert entry.sample is not None
+    assert entry.sample.sequence_tokens is not None
+    assert study.find("token", "random")["mlp"].sample is None
+
+
+def test_memory_is_read_where_a_run_has_measured_it(document, save):
+    document["benchmarks"][0]["extra_info"]["peak_memory"] = 4096
+    document["benchmarks"][1]["extra_info"]["peak_memory"] = None
+    entries = load_study([save(document)]).entries
+    assert [entry.peak_memory for entry in entries[:3]] == [4096, None, None]
+
+
+def test_null_is_a_number_that_does_not_exist(document, save):
+    study = load_study([save(document)])
+    margin = study.find("router", "random")["hadamard_unconstrained"].behaviour.metric("margin")
+    assert margin.mean is None
+    assert margin.interval is None
+
+
+INFO = ("benchmarks", 0, "extra_info")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (("study",), "not a file of this suite"),
+        (("benchmarks",), "not a pytest-benchmark file"),
+        (("study", "schema"), "has no field 'schema'"),
+        (INFO, "benchmarks[0] has no field 'extra_info'"),
+        ((*INFO, "schema"), "has no schema"),
+        ((*INFO, "num_experts"), "has no field 'num_experts'"),
+        ((*INFO, "timing", "ratio", "estimate"), "benchmarks[0].extra_info.timing.ratio has no field 'estimate'"),
+        ((*INFO, "behaviour", "metrics", "cv", "values"), "has no field 'values'"),
+    ],
+)
+def test_a_missing_field_is_named(document, save, path, reason):
+    container, key = at(document, path)
+    del container[key]
+    with pytest.raises(ReportError) as refusal:
+        load_study([save(document)])
+    assert reason in str(refusal.value)
+    assert "run.json" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("study", "schema"), 2, "study.schema is 2; this version reads schema 1"),
+        ((*INFO, "schema"), 99, "is 99"),
+        (("study",), None, "study is not an object"),
+        (("benchmarks",), [], "holds no benchmark"),
+        (("benchmarks",), {}, "is not a list"),
+        ((*INFO, "router"), 7, "is not a string: 7"),
+        ((*INFO, "parameters"), -1, "is not a count"),
+        ((*INFO, "parameters"), True, "is not a number"),
+        ((*INFO, "timing", "us_per_call"), "fast", "is not a number: 'fast'"),
+        ((*INFO, "timing", "us_per_call"), 0, "is not above zero"),
+        ((*INFO, "timing", "ratio", "low"), -1, "is not above zero"),
+        ((*INFO, "timing", "block_median_us"), [], "holds no block"),
+        ((*INFO, "timing", "block_median_us"), [1.0, 0], "block_median_us[1] is not above zero"),
+        ((*INFO, "peak_memory"), -1, "is not a count"),
+        ((*INFO, "behaviour", "seeds"), [1, 2], "has 3 items instead of 2"),
+        ((*INFO, "behaviour", "expert_load", "mean"), [1.0], "has 1 items instead of 8"),
+        ((*INFO, "figures", "sequence_tokens"), ["one"], "has 1 items instead of 128"),
+        ((*INFO, "figures", "output_histogram", "random", "edges"), [0, 1], "has 2 items instead of 81"),
+    ],
+)
+def test_a_wrong_value_is_named(document, save, path, value, reason):
+    container, key = at(document, path)
+    container[key] = value
+    with pytest.raises(ReportError) as refusal:
+        load_study([save(document)])
+    assert reason in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not JSON, or cut off"),
+        ("not json", "not JSON"),
+        ("[1, 2]", "not a pytest-benchmark file"),
+        ("null", "not a pytest-benchmark file"),
+        ('{"benchmarks": [{"name": "test_x", "extra_info": {}, "stats": {}}]}', "not a file of this suite"),
+        ('{"benchmarks": [], "study": {"schema": 1, "x": NaN}}', "holds NaN"),
+        ('{"kind": "gate", "rows": []}', "is a gate's result (for `python -m reports gate`)"),
+        ('{"kind": "self-test", "benchmarks": []}', "is a self-test of the gate"),
+        ("[" * 100_000, "not JSON"),
+        ('{"benchmarks": ' + "9" * 5000 + "}", "too long"),
+    ],
+)
+def test_what_is_no_document_is_refused(save, text, reason):
+    with pytest.raises(ReportError, match=r"run\.json") as refusal:
+        load_study([save(text)])
+    assert reason in str(refusal.value)
+
+
+def test_an_infinite_number_in_valid_json_is_refused(document, save):
+    text = json.dumps(document).replace('"us_per_call": 412.0', '"us_per_call": 1e999', 1)
+    with pytest.raises(ReportError, match="not a finite number"):
+        load_study([save(text)])
+
+
+def test_truncation_anywhere_is_refused(document, save):
+    text = json.dumps(document)
+    for share in (0.1, 0.5, 0.9):
+        with pytest.raises(ReportError, match="cut off"):
+            load_study([save(text[: int(len(text) * share)])])
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    for name, reason in (("absent.json", "No such file"), ("binary.json", "not UTF-8"), (".", "directory")):
+        with pytest.raises(ReportError, match=reason):
+            load_study([tmp_path / name])
+
+
+def test_the_same_measurement_twice_in_a_file_is_refused(document, save):
+    document["benchmarks"].append(document["benchmarks"][0])
+    with pytest.raises(ReportError, match="router / linear / random twice"):
+        load_study([save(document)])
+
+
+def test_the_later_file_wins_and_the_study_says_so(document, save):
+    first = save(document, "first.json")
+    document["benchmarks"] = document["benchmarks"][:2]
+    document["benchmarks"][0]["extra_info"]["timing"]["us_per_call"] = 1.0
+    study = load_study([first, save(document, "second.json")])
+    assert study.find("router", "random")["linear"].timing.us_per_call == 1.0
+    assert study.find("router", "random")["mlp"].timing.us_per_call != 1.0
+    (remark,) = study.remarks
+    assert "second.json" in remark
+    assert "2 measurement(s)" in remark
+
+
+def test_a_bad_second_file_is_the_one_named(document, save):
+    with pytest.raises(ReportError, match=r"bad\.json"):
+        load_study([save(document), save("{", "bad.json")])

@@ -1,0 +1,85 @@
+from functools import partial
+
+import pytest
+
+from reports.errors import MissingDataError
+from reports.loading.load import load_study
+from reports.tables import language_model
+
+
+@pytest.fixture
+def build(language_document, save):
+    return lambda builder: builder(load_study([save(language_document)]))
+
+
+def cells(table, router, start="random"):
+    (shown,) = [shown for shown in table.shown() if shown[:2] == [router, start]]
+    return dict(zip(table.headings, shown, strict=True))
+
+
+def test_the_summary_has_a_column_per_scenario(build):
+    table = build(language_model.summary)
+    assert table.headings == ["Router", "Start", "Parameters", "inject", "prefill", "decode", "finetune_step"]
+    assert len(table.frame) == 10
+    # attention: 1 + 0.05 · 2.8
+    assert cells(table, "attention")["prefill"] == "1.140 [1.129, 1.151]"
+    assert cells(table, "stock", "original")["decode"] == "1.000 [0.990, 1.010]"
+    assert "derived from a dense model by upcycling; not Qwen1.5-MoE" in table.caption
+
+
+def test_a_router_that_a_scenario_lacks_is_a_dash_and_a_new_scenario_a_column(build, language_document):
+    entries = [b["extra_info"] for b in language_document["benchmarks"]]
+    language_document["benchmarks"] = [
+        b
+        for b in language_document["benchmarks"]
+        if (b["extra_info"]["scenario"], b["extra_info"]["router"]) != ("decode", "mlp")
+    ]
+    next(i for i in entries if (i["scenario"], i["router"]) == ("prefill", "hash"))["scenario"] = "<b>speculative</b>"
+    table = build(language_model.summary)
+    assert table.headings[-1] == "<b>speculative</b>"
+    assert cells(table, "mlp")["decode"] == "–"
+    assert cells(table, "hash")["prefill"] == "–"
+
+
+def test_a_scenario_shows_time_memory_and_noise(build):
+    table = build(partial(language_model.scenario, "prefill"))
+    shown = cells(table, "attention")
+    # 1.1 s · 1.14 over 512 tokens
+    assert (shown["Time of a call"], shown["Per token"]) == ("1.25 s", "2.45 ms")
+    assert shown["Noise floor"] == "1.002 [0.994, 1.012]"
+    assert shown["Peak memory (MiB)"] == "12.0"
+    assert "Reading 4 × 128 tokens without a cache" in table.caption
+    assert "10 layers of 20 experts, top 8, hidden size 576." in table.caption
+    assert (shown["Experts"], cells(table, "hash")["Experts"]) == ("8", "1")
+    assert table.findings == (
+        "Inside a language model, prefill: not separated from the noise floor: hash; cheapest: hash, 1.016 times "
+        "stock; most expensive: mlp_hadamard, 1.385 times stock.",
+    )
+
+
+def test_an_injection_has_no_tokens(build):
+    table = build(partial(language_model.scenario, "inject"))
+    shown = cells(table, "linear")
+    assert (shown["Time of a call"], shown["Per token"], shown["Peak memory (MiB)"]) == ("18.0 ms", "–", "–")
+    assert "Replacing the routers of all layers, and putting the old ones back. 10 layers of 20" in table.caption
+
+
+def test_where_nothing_leaves_the_noise_nobody_is_ranked(build, language_document):
+    for benchmark in language_document["benchmarks"]:
+        benchmark["extra_info"]["timing"]["noise_floor"] = {"estimate": 1.0, "low": 0.5, "high": 20.0}
+    table = build(partial(language_model.scenario, "decode"))
+    assert table.findings == ("Inside a language model, decode: no router is separated from the noise floor.",)
+    assert "Decoding one token, batch of 4, with 128 tokens in the cache." in table.caption
+
+
+def test_stock_alone_concludes_nothing(build, language_document):
+    language_document["benchmarks"] = [
+        b for b in language_document["benchmarks"] if b["extra_info"]["router"] == "stock"
+    ]
+    assert build(partial(language_model.scenario, "decode")).findings == ()
+
+
+@pytest.mark.parametrize("builder", [language_model.summary, partial(language_model.scenario, "decode")])
+def test_without_such_benchmarks_a_table_says_so(document, save, builder):
+    with pytest.raises(MissingDataError, match="inside a language model"):
+        builder(load_study([save(document)]))

@@ -1,0 +1,194 @@
+from functools import partial
+
+import pytest
+
+from reports.errors import MissingDataError
+from reports.loading.load import load_study
+from reports.tables import balance, contextual, costs, latency, paper_values
+
+
+@pytest.fixture
+def build(document, save):
+    """Builds a table from the document as the test has left it."""
+    return lambda builder: builder(load_study([save(document)]))
+
+
+def row(table, **wanted):
+    matches = [r for r in table.frame.to_dict("records") if all(r[key] == value for key, value in wanted.items())]
+    assert len(matches) == 1
+    return matches[0]
+
+
+def entries(document, scenario, input_name, router=None):
+    infos = (benchmark["extra_info"] for benchmark in document["benchmarks"])
+    return [
+        i for i in infos if i["scenario"] == scenario and i["input"] == input_name and router in (None, i["router"])
+    ]
+
+
+def set_metric(document, input_name, router, metric, values):
+    (info,) = entries(document, "router", input_name, router)
+    info["behaviour"]["metrics"][metric] = {"mean": sum(values) / 3, "sd": 0.1, "values": values}
+
+
+def test_summary_has_a_row_per_router_and_names_the_fastest(build):
+    table = build(costs.summary)
+    assert len(table.frame) == 9
+    assert table.shown()[0][:3] == ["linear", "6,144", "25,165,824"]
+    assert "4.70 [4.56, 4.84]" in table.shown()[2]
+    assert table.findings[0].startswith("Fastest on random input: hash,")
+
+
+def test_a_tie_for_the_fastest_is_called_one(build, document):
+    (info,) = entries(document, "router", "random", "hadamard")
+    info["timing"]["ratio"] = {"estimate": 0.33, "low": 0.32, "high": 0.34}
+    assert "not separated from hadamard" in build(costs.summary).findings[0]
+
+
+def test_parameters_against_the_paper(build):
+    table = build(paper_values.parameters)
+    assert row(table, router="mlp_hadamard")["paper_name"] == "Hadamard"
+    assert row(table, router="hybrid")["verdict"] == "reproduced"
+    assert table.shown()[7] == ["hadamard", "–", "–", "0", "–"]
+    assert "6 reproduced" in table.findings[0]
+
+
+def test_random_input_verdicts(build):
+    table = build(paper_values.random_input)
+    assert row(table, metric="Entropy (nats)", router="linear")["verdict"] == "reproduced"
+    assert row(table, metric="Entropy (nats)", router="mlp_hadamard")["verdict"] == "approximate"
+    assert row(table, metric="Mean top-k probability", router="hash")["verdict"] == "reproduced"
+
+
+def test_other_sizes_are_not_compared(build, document):
+    for info in entries(document, "router", "random"):
+        info["hidden_size"] = 64
+    set_metric(document, "random", "linear", "token_entropy", [9.0, 9.0, 9.0])
+    assert set(build(paper_values.random_input).frame["verdict"].dropna()) == {"not comparable"}
+    assert set(build(paper_values.parameters).frame["verdict"].dropna()) == {"not comparable"}
+
+
+def test_supplemental_leaves_open_definitions_open(build):
+    table = build(paper_values.supplemental)
+    assert row(table, metric="Output STD", router="linear")["verdict"] == "not derivable"
+    assert row(table, metric="Auxiliary loss", router="hash")["verdict"] == "not derivable"
+    assert row(table, metric="Auxiliary loss", router="linear")["verdict"] == "reproduced"
+
+
+def test_routers_of_the_paper_that_were_not_measured_are_named(build, document):
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["router"] != "hybrid"]
+    assert "not measured here: hybrid" in " ".join(build(paper_values.random_input).findings)
+
+
+def test_latency_compares_the_order_alone(build):
+    table = build(latency.latency)
+    assert row(table, router="mlp_hadamard")["paper_ratio"] == pytest.approx(0.88 / 0.07)
+    # Ours: hash is the fastest, the paper's is the slowest; MLP and Hybrid, MLP and Attention change places.
+    assert row(table, router="mlp")["order"] == "differs against attention, hybrid and hash"
+    assert row(table, router="linear")["order"] == "differs against hash"
+    assert "8 of 15 pairs" in table.findings[0]
+
+
+def test_latency_leaves_overlapping_intervals_undecided(build, document):
+    (info,) = entries(document, "router", "random", "attention")
+    info["timing"]["ratio"] = {"estimate": 1.0, "low": 0.9, "high": 1.1}
+    assert row(build(latency.latency), router="attention")["order"] == (
+        "differs against mlp and hash; undecided against linear"
+    )
+
+
+def test_contextual_difference_is_paired_by_seed(build, document):
+    set_metric(document, "plain", "linear", "token_entropy", [1.0, 2.0, 3.0])
+    set_metric(document, "contextual", "linear", "token_entropy", [0.9, 1.8, 2.7])
+    result = row(build(partial(contextual.random_against_contextual, contextual.POLARISED)), router="linear")
+    # Differences −0.1, −0.2, −0.3: mean −0.2, sd 0.1, reach 4.3027 · 0.1 / √3 = 0.24842
+    assert result["shift"] == pytest.approx(-0.2)
+    assert result["shift_low"] == pytest.approx(-0.44842, abs=1e-5)
+    assert result["shift_high"] == pytest.approx(0.04842, abs=1e-5)
+    assert result["verdict"] == "unclear"
+
+
+def test_contextual_verdicts_and_conclusion(build):
+    table = build(partial(contextual.random_against_contextual, contextual.POLARISED))
+    verdicts = dict(zip(table.frame["router"], table.frame["verdict"], strict=True))
+    assert verdicts["linear"] == "holds"
+    assert verdicts["attention"] == "does not hold"
+    assert verdicts["hash"] == "no change"
+    assert "holds in part (7 of 8 routers)" in table.findings[0]
+    assert "does not hold for attention; no change for hash" in table.findings[0]
+
+
+def test_output_variance_names_the_largest_shift(build, document):
+    (info,) = entries(document, "router", "contextual", "hybrid")
+    (before,) = entries(document, "router", "plain", "hybrid")
+    twice = [2 * value for value in before["behaviour"]["layer"]["partitioned"]["output_std"]["values"]]
+    info["behaviour"]["layer"]["partitioned"]["output_std"] = {"mean": sum(twice) / 3, "sd": 0.0, "values": twice}
+    findings = build(partial(contextual.random_against_contextual, contextual.VARIED)).findings
+    assert "holds (9 of 9 routers): holds for all 9 routers" in findings[0]
+    assert "increase for hybrid, × 2.00; the paper has an increase, largest for mlp (here × 1.20)." in findings[1]
+
+
+def test_copied_experts_hide_the_router(build):
+    table = build(partial(contextual.random_against_contextual, contextual.VARIED_BY_INPUT))
+    assert list(table.frame["plain"]) == pytest.approx([0.05] * 9)
+    assert "which hide the router" in table.findings[0]
+
+
+def test_a_shift_that_no_router_shows_is_not_supported(build, document):
+    for info in entries(document, "router", "contextual"):
+        set_metric(document, "contextual", info["router"], "max_violation", [0.1, 0.1, 0.1])
+    findings = build(partial(contextual.random_against_contextual, contextual.CONCENTRATED)).findings
+    assert "is not supported (0 of 9 routers)" in findings[0]
+
+
+def test_contextual_without_the_control(build, document):
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] != "matched"]
+    table = build(partial(contextual.random_against_contextual, contextual.POLARISED))
+    assert table.findings[-1] == "The control input “matched” was not measured."
+    assert "–" in table.shown()[0]
+
+
+def test_experts_by_kind(build):
+    table = build(contextual.experts)
+    assert list(table.frame["kind"].unique()) == ["copied", "partitioned"]
+    assert row(table, kind="copied", router="mlp")["output_error"] == 0
+    assert row(table, kind="partitioned", router="mlp")["output_error"] == pytest.approx(0.7)
+
+
+def test_costs_show_the_share_of_peak(build):
+    table = build(partial(costs.costs, "token"))
+    linear = row(table, router="linear", input="random")
+    assert linear["share_of_peak"] == pytest.approx(12.5 / 0.9 / 88)
+    assert set(table.frame["input"]) == {"random", "contextual"}
+
+
+def test_costs_with_one_input_say_which_is_missing(build, document):
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] == "random"]
+    assert build(partial(costs.costs, "token")).findings == ("Input “contextual” was not measured in this scenario.",)
+
+
+def test_collapse_is_found_in_the_data(build, document):
+    skewed = build(partial(balance.balance, "skewed"))
+    assert "hadamard_unconstrained (1.00 effective experts" in skewed.findings[0]
+    assert build(partial(balance.balance, "random")).findings == ()
+    set_metric(document, "skewed", "hadamard_unconstrained", "token_entropy", [1.0, 1.1, 1.2])
+    assert build(partial(balance.balance, "skewed")).findings == ()
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        costs.summary,
+        paper_values.random_input,
+        paper_values.supplemental,
+        latency.latency,
+        partial(contextual.random_against_contextual, contextual.POLARISED),
+        contextual.experts,
+        partial(costs.costs, "token"),
+        partial(balance.balance, "skewed"),
+    ],
+)
+def test_a_table_without_its_data_says_what_is_missing(build, document, builder):
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] == "prose"]
+    with pytest.raises(MissingDataError, match="“"):
+        build(builder)
