@@ -7,7 +7,14 @@ from routers import scorers  # noqa: F401  # imported for their registration
 from routers.base import LogitRouter, Router
 from routers.experts import FeedForwardExperts
 from routers.moe_layer import MoELayer
-from routers.registry import create_router, get_router_class, list_routers, register_from_path, register_router
+from routers.registry import (
+    create_router,
+    get_router_class,
+    list_routers,
+    register_from_path,
+    register_router,
+    temporary_router,
+)
 from routers.routing import Routing, StraightThrough, TokenChoice
 
 __all__ = [
@@ -23,4 +30,5 @@ __all__ = [
     "list_routers",
     "register_from_path",
     "register_router",
+    "temporary_router",
 ]

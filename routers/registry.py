@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +42,31 @@ def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
         return router_class
 
     return register
+
+
+@contextmanager
+def restored_registry() -> Iterator[None]:
+    """A context manager at whose end the registered routers are those of its beginning, whatever was registered."""
+    before = dict(_classes)
+    try:
+        yield
+    finally:
+        _classes.clear()
+        _classes.update(before)
+
+
+@contextmanager
+def temporary_router(name: str, router_class: type[Router]) -> Iterator[None]:
+    """A context manager in which a router is registered under a name, in place of any other of that name.
+
+    Raises:
+        ValueError: the name cannot stand in a test id.
+        TypeError: the class is no Router.
+    """
+    with restored_registry():
+        _classes.pop(name, None)
+        register_router(name)(router_class)
+        yield
 
 
 def list_routers() -> list[str]:

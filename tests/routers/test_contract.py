@@ -1,4 +1,4 @@
-"""What every registered router must do (DESIGN, section 2).
+"""What every registered router must do (CONTRIBUTING.md, "Add a router").
 
 Axes: B batch, S sequence, T tokens, D hidden size, E experts, K experts per token.
 """

@@ -25,8 +25,9 @@ class UniformRouter(routers.Router):
 
 
 @pytest.fixture(autouse=True)
-def registry_put_back(monkeypatch):
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+def registry_put_back():
+    with registry.restored_registry():
+        yield
 
 
 @pytest.fixture
@@ -189,3 +190,26 @@ def test_the_packages_own_router_wins_over_an_entry_point_of_its_name(entry_poin
     entry_point(linear="no_such_package:Router")
     assert routers.get_router_class("linear").__name__ == "LinearRouter"
     assert routers.list_routers().count("linear") == 1
+
+
+def test_a_temporary_router_is_known_inside_alone():
+    with routers.temporary_router("passing", UniformRouter):
+        assert routers.get_router_class("passing") is UniformRouter
+        routers.register_router("another")(UniformRouter)
+    assert not {"passing", "another"} & set(routers.list_routers())
+
+
+def test_a_temporary_router_stands_in_place_of_one_of_its_name():
+    linear = routers.get_router_class("linear")
+    with pytest.raises(KeyError), routers.temporary_router("linear", UniformRouter):
+        assert routers.get_router_class("linear") is UniformRouter
+        raise KeyError
+    assert routers.get_router_class("linear") is linear
+
+
+def test_a_temporary_router_is_refused_as_any_other():
+    with pytest.raises(ValueError, match="must consist of letters"), routers.temporary_router("a b", UniformRouter):
+        pass
+    with pytest.raises(TypeError, match="is not a subclass of"), routers.temporary_router("other", dict):
+        pass
+    assert "other" not in routers.list_routers()

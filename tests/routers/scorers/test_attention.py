@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from routers import create_router, list_routers, register_from_path, registry
+from routers import create_router, list_routers, register_from_path
 from routers.reference import check_router
+from routers.registry import restored_registry
 
 
 @pytest.mark.parametrize(("query_size", "temperature"), [(64, 1.0), (7, 1.0), (16, 0.05)])
@@ -112,12 +113,12 @@ def test_a_fused_router_keeps_to_its_reference(make_router, random_tokens):
     check_router(make_router("attention", backend="fused"), random_tokens(50, 32))
 
 
-def test_the_fused_router_can_be_named_on_a_command_line(monkeypatch):
-    monkeypatch.setattr("routers.registry._classes", dict(registry._classes))
-    name = register_from_path("routers.scorers.attention:FusedAttentionRouter")
-    assert name == "fused_attention_router"
-    assert create_router(name, hidden_size=32, num_experts=8, top_k=2).backend == "sdpa"
-    assert "fused_attention_router" in list_routers()
+def test_the_fused_router_can_be_named_on_a_command_line():
+    with restored_registry():
+        name = register_from_path("routers.scorers.attention:FusedAttentionRouter")
+        assert name == "fused_attention_router"
+        assert create_router(name, hidden_size=32, num_experts=8, top_k=2).backend == "sdpa"
+        assert "fused_attention_router" in list_routers()
 
 
 def test_it_is_in_no_table_unless_it_is_named():
