@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.plugin import BenchmarkPlugin
 from bench.presets import PRESETS, get_preset
 from bench.record.output import WholeFile
 from bench.timing.clocks import available_devices
@@ -14,7 +15,7 @@ from routers import register_from_path
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's options."""
-    group = parser.getgroup("moe", "Mixture-of-Experts routers")
+    group = parser.getgroup("moe", "Mixture-of-ExpertBanks routers")
     group.addoption("--preset", default="quick", help=f"how much is measured: {', '.join(PRESETS)} (quick)")
     group.addoption("--device", default="cpu", help="cpu or cuda (cpu)")
     group.addoption("--threads", type=int, default=1, help="torch's threads while something is timed (1)")
@@ -36,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--language-model",
         action="append",
         default=[],
-        help="Mixture-of-Experts language model: a directory, 'embedded', 'tiny' or a hub's name; "
+        help="Mixture-of-ExpertBanks language model: a directory, 'embedded', 'tiny' or a hub's name; "
         "repeated, the first that can be had is taken (the preset's own)",
     )
     group.addoption("--resume", action="store_true", help="continue a killed run from its journal")
@@ -51,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
             register_from_path(target)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(BenchmarkPlugin(), "moe-benchmarks")
     device = config.getoption("--device")
     if device not in available_devices():
         raise pytest.UsageError(
@@ -67,11 +69,3 @@ def pytest_configure(config: pytest.Config) -> None:
                 config.option.benchmark_json = WholeFile(json_path)
         except OSError as error:
             raise pytest.UsageError(f"{json_path}: cannot be written: {error.strerror}") from None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Put the JSON into its place; pytest-benchmark, in a wrapper around this, has just written it."""
-    output = session.config.getoption("--benchmark-json", None)
-    if isinstance(output, WholeFile):
-        output.keep()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,28 +21,41 @@ class Case:
     router: str
     input: str = ""
 
+    def __str__(self) -> str:
+        return " | ".join(filter(None, (self.scenario, self.input, self.router)))
 
-class Part(Protocol):
-    """One kind of scenarios of a run: measures on demand and remembers."""
+    @classmethod
+    def parse(cls, name: str) -> Case:
+        """The case of a router on an input that `str` has written."""
+        scenario, input_name, router = name.split(" | ", 2)
+        return cls(scenario, router, input_name)
+
+
+Replay = Callable[[Case], None]
+"""Measures a case if that has not happened yet, and hands its durations to pytest-benchmark."""
+
+
+class Suite(Protocol):
+    """Measures the scenarios of one subject, routers by themselves or inside a language model, and remembers."""
 
     @property
-    def scenarios(self) -> Collection[str]:
-        """The names of those that it measures."""
+    def subject(self) -> str:
+        """Whose scenarios it measures: `Scenario.subject`."""
 
     def plan(self, case: Case) -> None:
-        """A benchmark will ask for this: it is measured together with the others of its group."""
+        """Note that a benchmark will ask for a case: it is measured together with the others of its group."""
 
     def check(self, case: Case) -> None:
         """See whether the router is right and make one call, without timing anything; raises what is wrong."""
 
     def durations(self, case: Case) -> list[int]:
-        """All rounds, nanoseconds; raises what was wrong with the router, if it was not timed."""
+        """All rounds of a case, nanoseconds; raises what was wrong with the router, if it was not timed."""
 
     def extra_info(self, case: Case) -> dict[str, Any]:
-        """The JSON entry of the benchmark, as README.md beside this file describes it."""
+        """The JSON entry of a case, as docs/json.md describes it."""
 
     def label(self, case: Case) -> str:
-        """The benchmark's group, for pytest-benchmark's tables."""
+        """The group of a case, for pytest-benchmark's tables."""
 
     def summary(self) -> dict[str, Any]:
         """Its part of the JSON's `study`: what holds for all its benchmarks."""

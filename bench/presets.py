@@ -51,40 +51,19 @@ class Preset:
     model_line_length: int = 16
 
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset("quick", repetitions=5, rounds=60, warmup=10, seeds=5),
-        Preset(
-            "paper",
-            repetitions=5,
-            rounds=1024,
-            warmup=50,
-            seeds=10,
-            output_tokens=2048,
-            models=("bert-base-uncased", "embedded-768", "embedded"),
-            language_model="Qwen/Qwen1.5-MoE-A2.7B",
-            model_rounds=20,
-            model_sequence_length=256,
-        ),
-        Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5, model_rounds=1),
-        # Seconds, to see a new router go through everything. Its numbers mean nothing.
-        Preset(
-            "smoke",
-            repetitions=2,
-            rounds=3,
-            warmup=1,
-            seeds=2,
-            batch_size=2,
-            sequence_length=16,
-            hidden_size=64,
-            intermediate_size=128,
-            language_model="tiny",
-            model_rounds=1,
-            model_sequence_length=16,
-        ),
-    )
-}
+PRESETS: dict[str, Preset] = {}
+"""All presets by name."""
+
+
+def register_preset(preset: Preset) -> None:
+    """Make a preset known under its name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if preset.name in PRESETS:
+        raise ValueError(f"preset {preset.name!r} is already registered")
+    PRESETS[preset.name] = preset
 
 
 def get_preset(name: str) -> Preset:
@@ -92,3 +71,38 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+register_preset(Preset("quick", repetitions=5, rounds=60, warmup=10, seeds=5))
+register_preset(
+    Preset(
+        "paper",
+        repetitions=5,
+        rounds=1024,
+        warmup=50,
+        seeds=10,
+        output_tokens=2048,
+        models=("bert-base-uncased", "embedded-768", "embedded"),
+        language_model="Qwen/Qwen1.5-MoE-A2.7B",
+        model_rounds=20,
+        model_sequence_length=256,
+    )
+)
+register_preset(Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5, model_rounds=1))
+# Seconds, to see a new router go through everything. Its numbers mean nothing.
+register_preset(
+    Preset(
+        "smoke",
+        repetitions=2,
+        rounds=3,
+        warmup=1,
+        seeds=2,
+        batch_size=2,
+        sequence_length=16,
+        hidden_size=64,
+        intermediate_size=128,
+        language_model="tiny",
+        model_rounds=1,
+        model_sequence_length=16,
+    )
+)

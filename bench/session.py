@@ -1,12 +1,12 @@
-"""What a run of `pytest bench` is made of: its options, its journal's configuration, its progress bars."""
+"""What a run of `pytest bench` is made of: its options, its cases, its journal's configuration."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -14,28 +14,24 @@ from typing import Any
 
 import pytest
 import torch
-from tqdm import tqdm
 
-from bench.case import Case, Part
-from bench.language_model.study import ModelStudy
+from bench.case import Case, Suite
+from bench.language_model.suite import LanguageModelSuite
 from bench.presets import get_preset
 from bench.record.journal import Journal, JournalError
 from bench.router.inputs import Inputs
-from bench.router.scenarios import SCENARIOS
-from bench.router.study import RouterStudy
-from bench.study import Study
-from bench.timing.context import Rig
-from bench.timing.group import Bar
+from bench.router.suite import RouterSuite
+from bench.run import Run
+from bench.scenario import Scenario
+from bench.timing.context import MeasurementContext
+from harness.progress import progress_bar
 from routers import get_router_class, list_routers
-
-Replay = Callable[[Case], None]
-"""Measure if that has not happened yet, and hand the durations to pytest-benchmark."""
 
 PACKAGES = ("routers", "harness", "bench")
 
 
-def make_study(session: pytest.Session) -> Study:
-    """The study that the collected benchmarks ask for."""
+def make_run(session: pytest.Session) -> Run:
+    """The run that the collected benchmarks ask for."""
     config = session.config
     preset = get_preset(config.getoption("--preset"))
     device, num_threads = config.getoption("--device"), config.getoption("--threads")
@@ -58,39 +54,36 @@ def make_study(session: pytest.Session) -> Study:
     if journal.notice:
         with uncaptured(config):
             print(f"\n{journal.notice}", file=sys.stderr)
-    rig = Rig(journal, progress_bar, device, num_threads)
-    parts: list[Part] = [RouterStudy(Inputs(preset, device, models), rig), ModelStudy(preset, rig, language_models)]
-    study = Study(preset, rig, parts)
+    context = MeasurementContext(journal, progress_bar, device, num_threads)
+    suites: list[Suite] = [
+        RouterSuite(Inputs(preset, device, models), context),
+        LanguageModelSuite(preset, context, language_models),
+    ]
+    run = Run(preset, context, suites)
     for item in session.items:
         if case := case_of(item):
-            study.plan(case)
-    return study
+            run.suite(case).plan(case)
+    return run
+
+
+def scenario_of(module: ModuleType | None) -> Scenario | None:
+    """The scenario that a file of benchmarks measures, or None of any other file."""
+    scenario = getattr(module, "SCENARIO", None)
+    return scenario if isinstance(scenario, Scenario) else None
 
 
 def case_of(item: pytest.Item) -> Case | None:
-    """What a benchmark measures: its module names the scenario, its parameters the rest."""
-    module: ModuleType | None = getattr(item, "module", None)
-    scenario, callspec = getattr(module, "SCENARIO", None), getattr(item, "callspec", None)
+    """What a benchmark measures: its module has the scenario, its parameters are the rest."""
+    scenario, callspec = scenario_of(getattr(item, "module", None)), getattr(item, "callspec", None)
     if scenario is None or callspec is None:
         return None
-    names = callspec.params
-    return Case(scenario, names["router_name"], names.get("input_name", ""))
-
-
-def scenario_of(item: pytest.Item) -> str | None:
-    """The scenario of a router's own benchmark, on an input.
-
-    Those inside a language model are not offered to the gate: its fresh processes would load one each, and a router's
-    share in their time is too small for a regression to be found in it.
-    """
-    case = case_of(item)
-    return case.scenario if case and case.scenario in SCENARIOS else None
+    return Case(scenario.name, callspec.params["router_name"], callspec.params.get("input_name", ""))
 
 
 def source_digest(root: Path) -> str:
     """SHA-256 of the code that is measured and measures: a changed run is not continued with old results."""
     paths = {path for package in PACKAGES for path in (root / package).rglob("*.py")}
-    paths |= set(root.glob("*.md")) | set(root.glob("*/*.md"))  # the text of the input `prose`
+    paths |= set(root.glob("*.md")) | set(root.glob("docs/*.md"))  # the text of the input `prose`
     for name in list_routers():
         # Routers from elsewhere, through `--router` or an entry point. A broken one fails in its own benchmarks.
         with suppress(ValueError, TypeError, OSError):
@@ -99,12 +92,6 @@ def source_digest(root: Path) -> str:
     for path in sorted(paths):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def progress_bar(what: str, steps: int) -> AbstractContextManager[Bar]:
-    """A bar on standard error, for what takes longer than two seconds; rarely renewed where nobody watches."""
-    interval = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(total=steps, desc=what, leave=False, delay=2, mininterval=interval)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Mixture-of-Experts routers, the layer that acts on them, and what they cost: torch and nothing else.
 
-Importing the package registers its scorers, one a file.
+Importing the package registers its scorers, one a file, and its metrics.
 """
 
-from routers import scorers  # noqa: F401  # imported for their registration
+from routers import losses, metrics, scorers  # noqa: F401  # imported for what they register
 from routers.base import LogitRouter, Router
 from routers.experts import FeedForwardExperts
 from routers.moe_layer import MoELayer

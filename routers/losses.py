@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from routers.metric import Observed, metric
 from routers.metrics import expert_load
 
 
@@ -21,6 +22,21 @@ def load_balancing_loss(router_probs: Tensor, selected_experts: Tensor, alpha: f
     """α Σ f_e P_e, equation (17), without the factor E. At balance: α/E, 0.00125 for E = 8, as the paper prints."""
     load = expert_load(selected_experts, router_probs.shape[-1])
     return alpha * (load * importance(router_probs)).sum()
+
+
+@metric(
+    "Auxiliary loss",
+    "α Σ f P with α = 0.01: f an expert's share of assignments, P its mean probability",
+    lambda seen: (seen,),
+    name="aux_loss",
+    bounds=(0, None),
+    format=".5f",
+)
+def observed_load_balancing_loss(seen: Observed) -> Tensor:
+    """Equation (17) of what was observed; written with the loads, it holds without `selected_experts` as well."""
+    if seen.selected_experts is not None:
+        return load_balancing_loss(seen.router_probs, seen.selected_experts)
+    return 0.01 * (seen.load * importance(seen.router_probs)).sum()
 
 
 def importance_squared_loss(router_probs: Tensor, selected_experts: Tensor, alpha: float = 0.01) -> Tensor:

@@ -3,6 +3,9 @@
 `router_probs` (T, E); `selected_experts` (T, K) int64; `tokens_per_expert` (E,) counts; `load` (E,) shares, sum 1.
 Entropies are in nats. Every function returns a tensor, of no dimension where it returns one number, and wants T >= 1:
 a mean over no token does not exist and is NaN.
+
+A function below `@metric` is measured of every router on every input, stands in the JSON, and is shown by reports. The
+decorator's record is all that has to be said about it.
 """
 
 from __future__ import annotations
@@ -10,32 +13,75 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from routers.metric import metric
+
+CAPACITY_FACTOR = 1.25
+"""Of the drop rate that is measured."""
+
 
 def entropy(probs: Tensor) -> Tensor:
     """−Σ p ln p over the last axis, 0 ln 0 = 0: (…, E) -> (…)."""
     return 0.0 - torch.xlogy(probs, probs).sum(dim=-1)  # a plain minus would give −0 for a one-hot row
 
 
+@metric(
+    "Entropy",
+    "mean over tokens of the entropy of a token's router probabilities, in nats",
+    lambda seen: (seen.router_probs,),
+    unit="nats",
+    bounds=(0, "ln E"),
+    format=".4f",
+)
 def token_entropy(router_probs: Tensor) -> Tensor:
     """Mean over tokens of the entropy of p_t: the entropy in the paper's tables. ln E if uniform, 0 if one-hot."""
     return entropy(router_probs).mean()
 
 
+@metric(
+    "Load entropy",
+    "entropy of the experts' shares of assignments, in nats",
+    lambda seen: (seen.load,),
+    unit="nats",
+    bounds=(0, "ln E"),
+    better="higher",
+    format=".4f",
+)
 def load_entropy(load: Tensor) -> Tensor:
     """Entropy of the shares of assignments: the entropy in the paper's text (III-E3). ln E at balance."""
     return entropy(load)
 
 
+@metric(
+    "Mean top-k",
+    "mean of the K largest probabilities, before they are normalised to sum to one",
+    lambda seen: (seen.router_probs, seen.table_k),
+    bounds=(0, 1),
+    format=".4f",
+)
 def mean_top_k_prob(router_probs: Tensor, top_k: int = 2) -> Tensor:
     """Mean of the K largest probabilities of each token, before renormalisation; 1/K if one-hot."""
     return router_probs.topk(top_k, dim=-1).values.mean()
 
 
+@metric(
+    "Score STD",
+    "standard deviation of all routing probabilities",
+    lambda seen: (seen.router_probs,),
+    bounds=(0, 1),
+    format=".4f",
+)
 def score_std(router_probs: Tensor) -> Tensor:
     """Standard deviation of all routing probabilities (ddof 0), the paper's variance of the routing scores."""
     return router_probs.std(correction=0)
 
 
+@metric(
+    "Output STD",
+    "standard deviation of the MoE layer's output",
+    lambda seen: (seen.output,),
+    bounds=(0, None),
+    format=".4f",
+)
 def output_std(output: Tensor) -> Tensor:
     """Standard deviation of the MoE layer's output over tokens and features (ddof 0)."""
     return output.std(correction=0)
@@ -51,30 +97,68 @@ def expert_load(selected_experts: Tensor, num_experts: int) -> Tensor:
     return tokens_per_expert(selected_experts, num_experts) / selected_experts.numel()
 
 
+@metric(
+    "MaxVio",
+    "the largest count over the mean count, minus one",
+    lambda seen: (seen.tokens_per_expert,),
+    bounds=(0, "E - 1"),
+    better="lower",
+)
 def max_violation(load: Tensor) -> Tensor:
     """max n / mean n − 1 (MaxVio, Wang et al. 2024): 0 at balance, E − 1 if one expert takes all. Counts or shares."""
     load = load.double()
     return load.max() / load.mean() - 1
 
 
+@metric(
+    "CV",
+    "standard deviation of the experts' counts over their mean",
+    lambda seen: (seen.tokens_per_expert,),
+    name="cv",
+    bounds=(0, None),
+    better="lower",
+)
 def coefficient_of_variation(load: Tensor) -> Tensor:
     """std(n) / mean(n) with ddof 0, over all experts, idle ones too: 0 at balance. Counts or shares."""
     load = load.double()
     return load.std(correction=0) / load.mean()
 
 
+@metric(
+    "Gini",
+    "Σ Σ |load difference| / (2 E Σ load); 0 is even",
+    lambda seen: (seen.tokens_per_expert,),
+    bounds=(0, "1 - 1/E"),
+    better="lower",
+)
 def gini(load: Tensor) -> Tensor:
     """Σ_i Σ_j |n_i − n_j| / (2 E Σ n): 0 at balance, 1 − 1/E if one expert takes all. Counts or shares."""
     load = load.double()
     return (load[:, None] - load[None, :]).abs().sum() / (2 * len(load) * load.sum())
 
 
+@metric(
+    "Dead experts",
+    "share of experts with a load below 0.1 %",
+    lambda seen: (seen.tokens_per_expert,),
+    bounds=(0, 1),
+    better="lower",
+    format=".1%",
+)
 def dead_experts(load: Tensor, threshold: float = 0.001) -> Tensor:
     """Share of the experts whose share of the load is below the threshold."""
     load = load.double()
     return (load / load.sum() < threshold).double().mean()
 
 
+@metric(
+    "Specialisation",
+    "entropy of the mean probabilities minus the mean entropy: what a token tells about its expert",
+    lambda seen: (seen.router_probs,),
+    unit="nats",
+    bounds=(0, "ln E"),
+    format=".4f",
+)
 def specialisation(router_probs: Tensor) -> Tensor:
     """H(mean p) − mean H(p): mutual information of token and expert. 0 if all tokens are routed alike, at most ln E."""
     return entropy(router_probs.mean(dim=0)) - token_entropy(router_probs)
@@ -90,6 +174,13 @@ def co_activation(selected_experts: Tensor, num_experts: int) -> Tensor:
     return together / counts.clamp_min(1)[:, None]
 
 
+@metric(
+    "Margin",
+    "probability of the last expert selected minus that of the first one not selected",
+    lambda seen: (seen.router_probs, seen.table_k),
+    bounds=(0, 1),
+    format=".4f",
+)
 def margin(router_probs: Tensor, top_k: int = 2) -> Tensor:
     """Mean over tokens of p_(K) − p_(K+1), how clear the choice was; 0 where K = E leaves no choice."""
     if top_k >= router_probs.shape[-1]:
@@ -104,6 +195,14 @@ def flip_rate(selected_a: Tensor, selected_b: Tensor) -> Tensor:
     return 1 - shared.double().mean()
 
 
+@metric(
+    "Drop rate",
+    "share of assignments that are dropped if each expert keeps at most 1.25 times its even share",
+    lambda seen: (seen.tokens_per_expert, CAPACITY_FACTOR),
+    bounds=(0, 1),
+    better="lower",
+    format=".1%",
+)
 def drop_rate(tokens_per_expert: Tensor, capacity_factor: float) -> Tensor:
     """1 − kept/(K·T) if each expert keeps at most capacity_factor · (K·T)/E assignments, rounded up (GShard)."""
     assignments = tokens_per_expert.sum()

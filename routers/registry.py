@@ -95,6 +95,11 @@ def get_router_class(name: str) -> type[Router]:
     return _classes[name]
 
 
+def class_path(router_class: type) -> str:
+    """Module and name of a class, as results and saved routers state it."""
+    return f"{router_class.__module__}.{router_class.__qualname__}"
+
+
 def create_router(name: str, *, hidden_size: int, num_experts: int, top_k: int, **options: Any) -> Router:
     """Make a router by name.
 

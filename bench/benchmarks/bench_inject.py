@@ -1,13 +1,40 @@
-"""Routers put into a language model and taken out again, for every registered router and the model's own."""
+"""Routers put into a language model and taken out again, with every registered router and the model's own."""
 
 from __future__ import annotations
 
-from bench.case import Case
-from bench.session import Replay
+from typing import TYPE_CHECKING
 
-SCENARIO = "inject"
+from bench.case import Case, Replay
+from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
+from bench.language_model.shared_weights import Install
+from bench.scenario import register_scenario
+
+if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
+    from transformers import PreTrainedModel
+
+
+def replace_and_restore(model: PreTrainedModel, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
+    """Find the blocks, make a router for each, put them in and take them out again.
+
+    For stock: find the blocks, copy the model's own gates, put the copies in and take them out, which is the least that
+    a replacement can do.
+    """
+    return PreparedCall(lambda: install(model).restore())
+
+
+SCENARIO = register_scenario(
+    LanguageModelScenario(
+        name="inject",
+        label="Inject",
+        description="every router of a language model replaced, and restored",
+        prepare=replace_and_restore,
+        shape=lambda preset: (0, 0),
+        tokens=lambda B, S: 0,
+        share=4,
+    )
+)
 
 
 def bench_inject(replay: Replay, router_name: str) -> None:
     """Time to replace all routers and to restore them."""
-    replay(Case(SCENARIO, router_name))
+    replay(Case(SCENARIO.name, router_name))

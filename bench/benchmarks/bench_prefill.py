@@ -1,13 +1,39 @@
-"""A language model reads a text, with every registered router and with its own."""
+"""A language model reads a text, with every registered router and with its own. Axes: B batch, S sequence."""
 
 from __future__ import annotations
 
-from bench.case import Case
-from bench.session import Replay
+from typing import TYPE_CHECKING
 
-SCENARIO = "prefill"
+from bench.case import Case, Replay
+from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
+from bench.language_model.shared_weights import Install
+from bench.scenario import register_scenario
+
+if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
+    from transformers import PreTrainedModel
+
+
+def read_text(model: PreTrainedModel, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
+    """Read B texts of S tokens without a cache, for the logits of each one's last token, which generation needs.
+
+    The logits of all positions would add a product with the whole vocabulary that no router has a part in.
+    """
+    install(model)
+    ids = read(*shape)
+    return PreparedCall(lambda: model(input_ids=ids, use_cache=False, logits_to_keep=1))
+
+
+SCENARIO = register_scenario(
+    LanguageModelScenario(
+        name="prefill",
+        label="Prefill",
+        description="a language model reads a text without a cache, for the logits of its last token",
+        prepare=read_text,
+        shape=lambda preset: (preset.model_batch_size, preset.model_sequence_length),
+    )
+)
 
 
 def bench_prefill(replay: Replay, router_name: str) -> None:
     """Time of one forward pass without a cache."""
-    replay(Case(SCENARIO, router_name))
+    replay(Case(SCENARIO.name, router_name))

@@ -1,13 +1,32 @@
-"""The router alone on the whole batch, for every registered router and every input."""
+"""The router alone on the whole batch. Axes: T tokens, D hidden size."""
 
 from __future__ import annotations
 
-from bench.case import Case
-from bench.session import Replay
+from torch import Tensor
 
-SCENARIO = "router"
+from bench.case import Case, Replay
+from bench.router.scenarios import MakeExperts, RouterScenario
+from bench.scenario import register_scenario
+from bench.timing.interleave import Call
+from routers import Router
+
+
+def router_alone(router: Router, hidden_states: Tensor, _: MakeExperts) -> Call:
+    """The routing decision for the whole batch, hidden_states (T, D)."""
+    return lambda: router(hidden_states)
+
+
+SCENARIO = register_scenario(
+    RouterScenario(
+        name="router",
+        label="Router alone",
+        description="the router alone, on the whole batch",
+        prepare=router_alone,
+        every_input=True,
+    )
+)
 
 
 def bench_router(replay: Replay, input_name: str, router_name: str) -> None:
     """Time of the routing decision."""
-    replay(Case(SCENARIO, router_name, input_name))
+    replay(Case(SCENARIO.name, router_name, input_name))

@@ -1,13 +1,43 @@
-"""Router and selected experts for one token at batch size 1: the paper's token latency."""
+"""The router and the experts that it selects, for one token. Axes: T tokens, D hidden size."""
 
 from __future__ import annotations
 
-from bench.case import Case
-from bench.session import Replay
+from itertools import cycle
 
-SCENARIO = "token"
+import torch
+from torch import Tensor
+
+from bench.case import Case, Replay
+from bench.router.scenarios import MakeExperts, RouterScenario
+from bench.scenario import register_scenario
+from bench.timing.interleave import Call
+from routers import MoELayer, Router
+
+TOKENS_IN_TURN = 64
+
+
+def one_token(router: Router, hidden_states: Tensor, experts: MakeExperts) -> Call:
+    """Router and selected experts for one token of hidden_states (T, D): the paper's token latency.
+
+    Calls go through the first tokens in turn, because which experts a token meets decides what is found in the caches:
+    every router meets the same tokens in the same order, those called several times a round sooner.
+    """
+    layer = MoELayer(router.hidden_size, 0, router.num_experts, router, experts=experts())
+    tokens = cycle(torch.split(hidden_states[:TOKENS_IN_TURN], 1))
+    return lambda: layer(next(tokens))
+
+
+SCENARIO = register_scenario(
+    RouterScenario(
+        name="token",
+        label="One token",
+        description="the router and the experts it selects, for one token",
+        prepare=one_token,
+        tokens=lambda _: 1,
+    )
+)
 
 
 def bench_token(replay: Replay, input_name: str, router_name: str) -> None:
     """Time of one token through the layer."""
-    replay(Case(SCENARIO, router_name, input_name))
+    replay(Case(SCENARIO.name, router_name, input_name))

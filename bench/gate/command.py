@@ -27,7 +27,7 @@ from bench.gate.verdicts.evidence import Rules
 from bench.presets import PRESETS, get_preset
 from bench.record.journal import Journal, JournalError
 from bench.record.output import WholeFile
-from bench.session import progress_bar
+from harness.progress import progress_bar
 
 MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
+from bench.case import Case
 from bench.gate.revisions.facts import Facts
 from bench.gate.verdicts.comparison import Result
 from bench.gate.verdicts.figures import CHECK, TIME, Expectations, Moved, compare_figures
 from bench.gate.verdicts.sampling import BASE, HEAD
-from bench.gate.worker_side.catalogue import Benchmark
 from bench.timing.intervals import Interval
 
 SCHEMA = 1
@@ -50,7 +50,7 @@ def nothing_to_compare(reason: str) -> dict[str, Any]:
 
 
 def _row(name: str, facts: Facts, result: Result | None, expectations: Expectations) -> dict[str, Any]:
-    benchmark = Benchmark.parse(name)
+    benchmark = Case.parse(name)
     row: dict[str, Any] = {
         "benchmark": name,
         "scenario": benchmark.scenario,

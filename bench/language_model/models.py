@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class LoadedModel:
     """A language model in memory, for evaluation, no parameter trainable.
 
     Attributes:
@@ -37,14 +37,14 @@ class Loaded:
     encode: Callable[[str], list[int]]
 
 
-class Reader:
+class TextReader:
     """Gives the first tokens of the held-out text, as a model has them.
 
     Args:
         loaded: the model.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
 
     def read(self, *shape: int) -> Tensor:
@@ -59,7 +59,7 @@ class Reader:
         return load_passages().held_out
 
 
-def load_first(names: Sequence[str], device: str) -> Loaded:
+def load_first(names: Sequence[str], device: str) -> LoadedModel:
     """The first of the language models that can be had and has routers that can be found.
 
     Its note says what was taken instead of the first, and why.
@@ -101,16 +101,16 @@ def _check_blocks(name: str, model: nn.Module) -> None:
         raise AssetError(f"{name}: {error}") from error
 
 
-def _load(name: str) -> Loaded:
+def _load(name: str) -> LoadedModel:
     found = load_language_model(resolve_language_model(name))
 
     def encode(text: str) -> list[int]:
         return list(found.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    return Loaded(found.asset, found.model, encode)
+    return LoadedModel(found.asset, found.model, encode)
 
 
-def _tiny(name: str) -> Loaded:
+def _tiny(name: str) -> LoadedModel:
     """A Qwen2-MoE of 40,000 random weights that reads bytes: seconds, to see everything work."""
     from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
@@ -133,7 +133,7 @@ def _tiny(name: str) -> Loaded:
         model = Qwen2MoeForCausalLM(config).requires_grad_(False)
     note = "random weights, built in memory: its numbers mean nothing"
     asset = ModelAsset(name, name, Path(), "built in memory", _digest(model), note)
-    return Loaded(asset, model, lambda text: list(text.encode()))
+    return LoadedModel(asset, model, lambda text: list(text.encode()))
 
 
 def _digest(model: nn.Module) -> str:
@@ -143,5 +143,5 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-BUILT: dict[str, Callable[[str], Loaded]] = {"tiny": _tiny}
+BUILT: dict[str, Callable[[str], LoadedModel]] = {"tiny": _tiny}
 """Models that are made and not fetched, by name."""

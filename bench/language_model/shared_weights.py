@@ -18,7 +18,7 @@ from harness.replacement.moe_blocks import find_moe_blocks
 STOCK = "stock"
 """The model's own routers: what the others are compared with."""
 TWIN = "stock@again"
-"""Those a second time, in a shell of their own."""
+"""Those a second time, in a copy of the model of their own."""
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -38,7 +38,7 @@ Install = Callable[[nn.Module], Installed]
 """Puts routers into a model."""
 
 
-def make_shell(model: AnyModule) -> AnyModule:
+def make_shared_copy(model: AnyModule) -> AnyModule:
     """A model with modules of its own and the same parameters and buffers, in the same memory."""
     shared = {id(tensor): tensor for tensors in (model.parameters(), model.buffers()) for tensor in tensors}
     return copy.deepcopy(model, shared)
@@ -48,7 +48,7 @@ class OwnGates:
     """Copies of a model's own gates in their places: the stock counterpart of `Replacement`.
 
     Copies, because the model's own lie beside its other weights, and a replacement's in memory that was just allocated;
-    and because a step that trains them would train those of all shells.
+    and because a step that trains them would train those of all copies.
 
     Args:
         model: any that `find_moe_blocks` knows.

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.router.experts import Experts
+from bench.router.experts import ExpertBanks
 from bench.router.inputs import Batch
 from bench.timing.intervals import summarise
 from routers import MoELayer, Router, Routing, metrics
-from routers.losses import importance, load_balancing_loss
+from routers.metric import METRICS, Observed
 from routers.routing import TokenChoice
 
-CAPACITY_FACTOR = 1.25
 HISTOGRAM_BINS = 80
 # The outermost thousandth at each end is left out of a histogram, which a single outlier would otherwise flatten.
 HISTOGRAM_TAIL = 0.001
@@ -45,19 +44,16 @@ class Observation:
 
 
 @torch.no_grad()
-def observe(router: Router, batch: Batch, experts: Experts, output_tokens: int, *, figures: bool) -> Observation:
+def observe(router: Router, batch: Batch, experts: ExpertBanks, output_tokens: int, *, figures: bool) -> Observation:
     """Route a batch, run its first tokens through each bank of experts, and say what happened."""
     routing: Routing = router(batch.hidden_states)
     tokens = batch.hidden_states[:output_tokens]
     outputs = {kind: _layer(router, bank)(tokens) for kind, bank in experts.banks.items()}
     layer = {kind: _output_figures(output, experts.original_output) for kind, output in outputs.items()}
-    output_std = next(iter(layer.values()))["output_std"]
-    assert output_std is not None
-    counts = routing.tokens_per_expert
-    load = counts / counts.sum()
+    observed = Observed(routing, next(iter(outputs.values())))
     return Observation(
-        metrics={name: float(metric(routing)) for name, metric in METRICS.items()} | {"output_std": output_std},
-        load=load.tolist(),
+        metrics={name: float(metric.measure(observed)) for name, metric in METRICS.items()},
+        load=observed.load.tolist(),
         co_activation=_co_activation(routing).tolist(),
         layer=layer,
         figures=_figures(routing, batch, outputs) if figures else {},
@@ -71,38 +67,6 @@ def _figures(routing: Routing, batch: Batch, outputs: dict[str, Tensor]) -> dict
         "sequence_tokens": batch.words[first_sequence] if batch.words else None,
         "output_histogram": {kind: _histogram(output) for kind, output in outputs.items()},
     }
-
-
-METRICS: dict[str, Callable[[Routing], Tensor]] = {
-    "token_entropy": lambda routing: metrics.token_entropy(routing.router_probs),
-    "load_entropy": lambda routing: metrics.load_entropy(_load(routing)),
-    "mean_top_k_prob": lambda routing: metrics.mean_top_k_prob(routing.router_probs, _table_k(routing)),
-    "score_std": lambda routing: metrics.score_std(routing.router_probs),
-    "aux_loss": lambda routing: _aux_loss(routing),
-    "max_violation": lambda routing: metrics.max_violation(routing.tokens_per_expert),
-    "cv": lambda routing: metrics.coefficient_of_variation(routing.tokens_per_expert),
-    "gini": lambda routing: metrics.gini(routing.tokens_per_expert),
-    "dead_experts": lambda routing: metrics.dead_experts(routing.tokens_per_expert),
-    "specialisation": lambda routing: metrics.specialisation(routing.router_probs),
-    "margin": lambda routing: metrics.margin(routing.router_probs, _table_k(routing)),
-    "drop_rate": lambda routing: metrics.drop_rate(routing.tokens_per_expert, CAPACITY_FACTOR),
-}
-
-
-def _load(routing: Routing) -> Tensor:
-    return routing.tokens_per_expert / routing.tokens_per_expert.sum()
-
-
-def _table_k(routing: Routing) -> int:
-    """The tables' K = 2 for every router, whatever it selects, so that their rows compare."""
-    return min(2, routing.num_experts)
-
-
-def _aux_loss(routing: Routing) -> Tensor:
-    """Equation (17); written with the loads, it holds for routing without `selected_experts` as well."""
-    if isinstance(routing, TokenChoice):
-        return load_balancing_loss(routing.router_probs, routing.selected_experts)
-    return 0.01 * (_load(routing) * importance(routing.router_probs)).sum()
 
 
 def _co_activation(routing: Routing) -> Tensor:

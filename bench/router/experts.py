@@ -17,7 +17,7 @@ KINDS = ("copied", "partitioned")
 
 
 @dataclass(frozen=True, eq=False)
-class Experts:
+class ExpertBanks:
     """Banks that all routers of an input share.
 
     Attributes:
@@ -29,8 +29,8 @@ class Experts:
     original_output: Tensor | None
 
 
-def make_experts(inputs: Inputs, input_name: str, seed: int, kinds: tuple[str, ...] = KINDS) -> Experts:
-    """Experts for an input: from the encoder where the input has its width, otherwise drawn at random."""
+def make_experts(inputs: Inputs, input_name: str, seed: int, kinds: tuple[str, ...] = KINDS) -> ExpertBanks:
+    """ExpertBanks for an input: from the encoder where the input has its width, otherwise drawn at random."""
     preset, device = inputs.preset, inputs.device
     seed_of_bank = derive_seed("experts", seed)
     hidden_states = inputs.batch(input_name, seed).hidden_states
@@ -40,12 +40,12 @@ def make_experts(inputs: Inputs, input_name: str, seed: int, kinds: tuple[str, .
         with torch.no_grad():
             # Where the encoder is: its own modules must not be moved.
             original_output = feed_forward(model)(hidden_states[: preset.output_tokens].to(model.device))
-        return Experts({kind: bank.to(device) for kind, bank in banks.items()}, original_output.to(device))
+        return ExpertBanks({kind: bank.to(device) for kind, bank in banks.items()}, original_output.to(device))
     hidden_size = hidden_states.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of_bank)
         bank = FeedForwardExperts(preset.num_experts, hidden_size, intermediate_size(inputs, input_name))
-    return Experts({"random": bank.to(device)}, None)
+    return ExpertBanks({"random": bank.to(device)}, None)
 
 
 def intermediate_size(inputs: Inputs, input_name: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from harness.encoder.embeddings import Encoder, contextual_embeddings, feed_forw
 from harness.text.texts import TextAsset, resolve_text
 
 SHAKESPEARE, PROSE = "shakespeare", "prose"
+
+MakeBatch = Callable[["Inputs", int], "Batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +43,40 @@ class InputKind:
     """How batches of a name are made.
 
     Attributes:
-        make: (inputs, seed) -> batch.
+        name: as in pytest's ids and in the JSON.
         description: in words, with `{model}` for the encoder's name.
+        make: (inputs, seed) -> batch.
+        text: name of the text that it is made from, or None.
         pretrained: the width is the encoder's, and so are the experts.
         timed: in every scenario; otherwise with the router alone.
     """
 
-    make: Callable[[Inputs, int], Batch]
+    name: str
     description: str
+    make: MakeBatch
+    text: str | None = None
     pretrained: bool = True
     timed: bool = False
+
+
+INPUTS: dict[str, InputKind] = {}
+"""All inputs by name, in the order in which reports show them."""
+
+
+def register_input(name: str, description: str, **options: Any) -> Callable[[MakeBatch], MakeBatch]:
+    """A decorator that makes a function (inputs, seed) -> batch known as an input; the options are `InputKind`'s.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(make: MakeBatch) -> MakeBatch:
+        if name in INPUTS:
+            raise ValueError(f"input {name!r} is already registered")
+        INPUTS[name] = InputKind(name, description, make, **options)
+        return make
+
+    return register
 
 
 class Inputs:
@@ -65,29 +92,39 @@ class Inputs:
         self.preset = preset
         self.device = device
         self.models = models or preset.models
-        self.batch = cache(self._batch)
-        self.token_ids = cache(self._token_ids)
-        self.text = cache(resolve_text)
+        self._batches: dict[tuple[str, int], Batch] = {}
+        self._token_ids: dict[tuple[str, int], Tensor] = {}
+        self._texts: dict[str, TextAsset] = {}
 
     @cached_property
     def encoder(self) -> Encoder:
         """The first of the models that can be had."""
         return load_encoder(resolve_model(*self.models))
 
-    def _batch(self, name: str, seed: int) -> Batch:
-        batch = INPUTS[name].make(self, seed)
-        return Batch(batch.hidden_states.to(self.device), batch.batch_size, batch.sequence_length, batch.words)
+    def text(self, name: str) -> TextAsset:
+        """The text of a name, read once."""
+        if name not in self._texts:
+            self._texts[name] = resolve_text(name)
+        return self._texts[name]
 
-    def _token_ids(self, text: str, seed: int) -> Tensor:
-        preset = self.preset
-        asset: TextAsset = self.text(text)
-        return token_batch(
-            self.encoder,
-            asset.text,
-            batch_size=preset.batch_size,
-            sequence_length=preset.sequence_length,
-            seed=derive_seed("text", seed),
-        )
+    def batch(self, name: str, seed: int) -> Batch:
+        """The batch of an input and a seed, made once and kept on the device."""
+        if (name, seed) not in self._batches:
+            batch = INPUTS[name].make(self, seed)
+            self._batches[name, seed] = replace(batch, hidden_states=batch.hidden_states.to(self.device))
+        return self._batches[name, seed]
+
+    def token_ids(self, text: str, seed: int) -> Tensor:
+        """(B, S) token ids of seeded windows of a text, made once."""
+        if (text, seed) not in self._token_ids:
+            self._token_ids[text, seed] = token_batch(
+                self.encoder,
+                self.text(text).text,
+                batch_size=self.preset.batch_size,
+                sequence_length=self.preset.sequence_length,
+                seed=derive_seed("text", seed),
+            )
+        return self._token_ids[text, seed]
 
     def describe(self, name: str) -> str:
         """One line on where the input comes from."""
@@ -104,56 +141,65 @@ class Inputs:
     def normal(self, seed: int, *, hidden_size: int, offset: float = 0.0) -> Batch:
         """N(offset, 1) at the preset's B and S."""
         shape = self.preset.batch_size, self.preset.sequence_length
-        return Batch(_normal(seed, shape[0] * shape[1], hidden_size) + offset, *shape)
-
-    def matched(self, seed: int) -> Batch:
-        """Gaussian with the mean and standard deviation of each feature of the contextual batch."""
-        like = self.batch("contextual", seed).hidden_states.cpu()
-        noise = _normal(seed, *like.shape)
-        shape = self.preset.batch_size, self.preset.sequence_length
-        return Batch(like.mean(dim=0) + noise * like.std(dim=0, correction=0), *shape)
+        return Batch(normal_values(seed, shape[0] * shape[1], hidden_size) + offset, *shape)
 
 
-def _normal(seed: int, tokens: int, hidden_size: int) -> Tensor:
+def normal_values(seed: int, tokens: int, hidden_size: int) -> Tensor:
+    """Seeded values from N(0, 1), (T, D)."""
     generator = torch.Generator().manual_seed(derive_seed("input", seed))
     return torch.randn(tokens, hidden_size, generator=generator)
 
 
-INPUTS: dict[str, InputKind] = {
-    "random": InputKind(
-        lambda inputs, seed: inputs.normal(seed, hidden_size=inputs.preset.hidden_size),
-        "N(0, 1)",
-        pretrained=False,
-        timed=True,
-    ),
-    "contextual": InputKind(
-        lambda inputs, seed: inputs.from_text(SHAKESPEARE, seed, contextual_embeddings),
-        "last hidden states of {model} over Shakespeare",
-        timed=True,
-    ),
-    "in_place": InputKind(
-        lambda inputs, seed: inputs.from_text(SHAKESPEARE, seed, feed_forward_inputs),
-        "what enters the first feed-forward network of {model}, over Shakespeare",
-    ),
-    "prose": InputKind(
-        lambda inputs, seed: inputs.from_text(PROSE, seed, contextual_embeddings),
-        "last hidden states of {model} over this project's documentation",
-    ),
-    "matched": InputKind(
-        lambda inputs, seed: inputs.matched(seed),
-        "Gaussian with the mean and standard deviation of each feature of the contextual input of {model}",
-    ),
-    "plain": InputKind(
-        lambda inputs, seed: inputs.normal(seed, hidden_size=inputs.encoder.hidden_size),
-        "N(0, 1) at the width of {model}",
-    ),
-    "skewed": InputKind(
-        lambda inputs, seed: inputs.normal(seed, hidden_size=inputs.encoder.hidden_size, offset=1.0),
-        "N(1, 1) at the width of {model}",
-    ),
-    "supplemental": InputKind(
-        lambda inputs, seed: Batch(_normal(seed, 32, 64), 1, 32),
-        "N(0, 1), 32 tokens, D = 64",
-        pretrained=False,
-    ),
-}
+@register_input("random", "N(0, 1)", pretrained=False, timed=True)
+def random(inputs: Inputs, seed: int) -> Batch:
+    """Normal values at the preset's sizes."""
+    return inputs.normal(seed, hidden_size=inputs.preset.hidden_size)
+
+
+@register_input("contextual", "last hidden states of {model} over Shakespeare", text=SHAKESPEARE, timed=True)
+def contextual(inputs: Inputs, seed: int) -> Batch:
+    """What the encoder makes of real text."""
+    return inputs.from_text(SHAKESPEARE, seed, contextual_embeddings)
+
+
+@register_input("in_place", "what enters the first feed-forward network of {model}, over Shakespeare", text=SHAKESPEARE)
+def in_place(inputs: Inputs, seed: int) -> Batch:
+    """What an MoE layer is given that stands in place of the encoder's first feed-forward network."""
+    return inputs.from_text(SHAKESPEARE, seed, feed_forward_inputs)
+
+
+@register_input("prose", "last hidden states of {model} over this project's documentation", text=PROSE)
+def prose(inputs: Inputs, seed: int) -> Batch:
+    """What the encoder makes of technical English."""
+    return inputs.from_text(PROSE, seed, contextual_embeddings)
+
+
+@register_input(
+    "matched",
+    "Gaussian with the mean and standard deviation of each feature of the contextual input of {model}",
+    text=SHAKESPEARE,
+)
+def matched(inputs: Inputs, seed: int) -> Batch:
+    """A control: what is left of an effect of the contextual input here is no work of the text's structure."""
+    like = inputs.batch("contextual", seed).hidden_states.cpu()
+    noise = normal_values(seed, *like.shape)
+    shape = inputs.preset.batch_size, inputs.preset.sequence_length
+    return Batch(like.mean(dim=0) + noise * like.std(dim=0, correction=0), *shape)
+
+
+@register_input("plain", "N(0, 1) at the width of {model}")
+def plain(inputs: Inputs, seed: int) -> Batch:
+    """A control: random and contextual input are compared at one width."""
+    return inputs.normal(seed, hidden_size=inputs.encoder.hidden_size)
+
+
+@register_input("skewed", "N(1, 1) at the width of {model}")
+def skewed(inputs: Inputs, seed: int) -> Batch:
+    """A common offset, onto which the unconstrained Hadamard router collapses."""
+    return inputs.normal(seed, hidden_size=inputs.encoder.hidden_size, offset=1.0)
+
+
+@register_input("supplemental", "N(0, 1), 32 tokens, D = 64", pretrained=False)
+def supplemental(inputs: Inputs, seed: int) -> Batch:
+    """The setting that was inferred for the paper's supplemental table."""
+    return Batch(normal_values(seed, 32, 64), 1, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +13,16 @@ import torch
 from bench.record.journal import Journal
 from bench.record.machine import conditions, fingerprint
 from bench.timing.clocks import CLOCKS
-from bench.timing.group import AnyCandidate, Comparison, Group, Progress, measure_group
+from bench.timing.group import AnyTimedCall, Group, GroupSpec, measure_group
 from bench.timing.interleave import peak_gflops, threads
+from harness.progress import Progress
 
 
-class Rig:
+class MeasurementContext:
     """Measures groups, all in the same way.
 
     Attributes:
-        noise_floors: group -> its baseline's ratio to itself, of the groups that were reported.
+        groups: what was measured, by the key of its `GroupSpec`.
 
     Args:
         journal: where finished measurements are kept.
@@ -34,27 +36,21 @@ class Rig:
         self.progress = progress
         self.device = device
         self.num_threads = num_threads
-        self.noise_floors: dict[str, float] = {}
+        self.groups: dict[str, Group[Any]] = {}
         self._load_before = os.getloadavg()
         self._conditions_before = conditions()
 
-    def measure(
-        self, comparison: Comparison, subjects: Callable[[], Mapping[str, AnyCandidate]]
-    ) -> Group[AnyCandidate]:
-        """Make the subjects of a group and measure them together, with the run's threads."""
-        with threads(self.num_threads):
-            return measure_group(
-                comparison,
-                subjects(),
-                clock=CLOCKS[self.device](),
-                journal=self.journal,
-                progress=self.progress,
-            )
-
-    def timing(self, group: Group[AnyCandidate], name: str) -> dict[str, Any]:
-        """The JSON's `timing` of one candidate; the run remembers the group's noise floor."""
-        self.noise_floors[group.comparison.key] = group.noise_floor.estimate
-        return group.timing(name, self.peak)
+    def measure(self, spec: GroupSpec, prepare: Callable[[], Mapping[str, AnyTimedCall]]) -> Group[AnyTimedCall]:
+        """Prepare the calls of a group and measure them together, once, with the run's threads."""
+        if spec.key not in self.groups:
+            with threads(self.num_threads):
+                group = measure_group(
+                    spec, prepare(), clock=CLOCKS[self.device](), journal=self.journal, progress=self.progress
+                )
+            # What the calls hold (models, caches, optimisers) is let go: other groups come, and each has as much.
+            done = {name: replace(call, call=None, reset=None) for name, call in group.calls.items()}
+            self.groups[spec.key] = replace(group, calls=done)
+        return self.groups[spec.key]
 
     @cached_property
     def peak(self) -> float:
@@ -66,7 +62,7 @@ class Rig:
         """The JSON's `study`, as far as it is about what was measured with and in what circumstances."""
         with threads(self.num_threads):
             machine = fingerprint()
-        worst = max((abs(floor - 1) for floor in self.noise_floors.values()), default=None)
+        floors = [group.noise_floor.estimate for group in self.groups.values() if group.blocks]
         return {
             "device": self.device,
             "threads": self.num_threads,
@@ -75,5 +71,5 @@ class Rig:
             "machine": machine,
             "conditions": {"before": self._conditions_before, "after": conditions()},
             "load": {"before": list(self._load_before), "after": list(os.getloadavg())},
-            "noise": {"groups": len(self.noise_floors), "worst": worst},
+            "noise": {"groups": len(floors), "worst": max((abs(floor - 1) for floor in floors), default=None)},
         }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -14,21 +13,11 @@ from bench.record.journal import Journal
 from bench.timing.clocks import Clock
 from bench.timing.interleave import Call, balanced_calls, measure_block
 from bench.timing.intervals import Interval, paired_ratio
-
-
-class Bar(Protocol):
-    """What is asked of a progress bar; tqdm's is one."""
-
-    def update(self, n: int = 1) -> object:
-        """So many steps done."""
-
-
-Progress = Callable[[str, int], AbstractContextManager[Bar]]
-"""(what, steps) -> a bar."""
+from harness.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class TimedCall:
     """Something ready to be timed, or the reason why it cannot be.
 
     Attributes:
@@ -46,16 +35,16 @@ class Candidate:
     error: Exception | None = None
 
 
-AnyCandidate = TypeVar("AnyCandidate", bound=Candidate, covariant=True)
+AnyTimedCall = TypeVar("AnyTimedCall", bound=TimedCall, covariant=True)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GroupSpec:
     """What is measured, against what, and how much of it.
 
     Attributes:
         key: names the group in the journal and on the progress bar.
-        baseline: the candidate that the others are compared with.
+        baseline: the call that the others are compared with.
         twin: the baseline a second time, its own object: the two must measure alike, and how far they do is the noise
             floor.
         gradients: calls run with autograd on.
@@ -76,18 +65,18 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Group(Generic[AnyCandidate]):
+class Group(Generic[AnyTimedCall]):
     """What was measured.
 
     Attributes:
-        comparison: what was asked for.
-        subjects: name -> candidate; the baseline and its twin are among them.
-        blocks: name -> [block][round] nanoseconds, for those candidates that are right.
+        spec: what was asked for.
+        calls: name -> what was timed; the baseline and its twin are among them.
+        blocks: name -> [block][round] nanoseconds, of those calls that are right.
         calls_per_round: name -> of how many calls a round's duration is the mean.
     """
 
-    comparison: Comparison
-    subjects: Mapping[str, AnyCandidate]
+    spec: GroupSpec
+    calls: Mapping[str, AnyTimedCall]
     blocks: Mapping[str, list[list[int]]]
     calls_per_round: Mapping[str, int]
 
@@ -95,10 +84,10 @@ class Group(Generic[AnyCandidate]):
         """All rounds of all blocks, nanoseconds.
 
         Raises:
-            Exception: what was wrong with this candidate, which then was not timed.
+            Exception: what was wrong with this call, which then was not timed.
         """
-        baseline = self.comparison.baseline
-        error, baseline_error = self.subjects[name].error, self.subjects[baseline].error
+        baseline = self.spec.baseline
+        error, baseline_error = self.calls[name].error, self.calls[baseline].error
         if error is not None:
             raise error
         if baseline_error is not None:
@@ -108,12 +97,12 @@ class Group(Generic[AnyCandidate]):
     @property
     def noise_floor(self) -> Interval:
         """The baseline against itself."""
-        return paired_ratio(self.blocks[self.comparison.twin], self.blocks[self.comparison.baseline])
+        return paired_ratio(self.blocks[self.spec.twin], self.blocks[self.spec.baseline])
 
     def timing(self, name: str, peak_gflops: float) -> dict[str, Any]:
-        """The JSON's `timing` of one candidate."""
-        blocks, flops = self.blocks[name], self.subjects[name].flops
-        tokens, baseline = self.comparison.tokens, self.comparison.baseline
+        """The JSON's `timing` of one call."""
+        blocks, flops = self.blocks[name], self.calls[name].flops
+        tokens, baseline = self.spec.tokens, self.spec.baseline
         medians_us = [median(block) / 1e3 for block in blocks]
         us_per_call = median(medians_us)
         return {
@@ -133,36 +122,36 @@ class Group(Generic[AnyCandidate]):
 
 
 def measure_group(
-    comparison: Comparison,
-    subjects: Mapping[str, AnyCandidate],
+    spec: GroupSpec,
+    timed: Mapping[str, AnyTimedCall],
     *,
     clock: Clock,
     journal: Journal,
     progress: Progress,
-) -> Group[AnyCandidate]:
+) -> Group[AnyTimedCall]:
     """Block by block, each in the journal before the next begins; blocks found there are not measured again.
 
     Args:
-        comparison: what, against what and how much.
-        subjects: those with an error are left out; without the baseline nothing is measured.
+        spec: what, against what and how much.
+        timed: calls by name; those with an error are left out; without the baseline nothing is measured.
         clock: of the device.
         journal: keeps finished blocks.
         progress: makes the bar.
     """
-    key, rounds = comparison.key, comparison.rounds
-    calls = {name: subject.call for name, subject in subjects.items() if subject.call is not None}
-    resets = {name: subject.reset for name, subject in subjects.items() if subject.reset is not None}
+    key, rounds = spec.key, spec.rounds
+    calls = {name: each.call for name, each in timed.items() if each.call is not None}
+    resets = {name: each.reset for name, each in timed.items() if each.reset is not None}
     blocks: dict[str, list[list[int]]] = {name: [] for name in calls}
-    if comparison.baseline not in calls:
-        return Group(comparison, subjects, blocks, {})
-    steps = comparison.warmup + comparison.repetitions * rounds
-    with progress(key, steps) as bar, torch.set_grad_enabled(comparison.gradients):
-        warm_up = measure_block(calls, clock, rounds=comparison.warmup, seed=key, resets=resets, tick=bar.update)
+    if spec.baseline not in calls:
+        return Group(spec, timed, blocks, {})
+    steps = spec.warmup + spec.repetitions * rounds
+    with progress(key, steps) as bar, torch.set_grad_enabled(spec.gradients):
+        warm_up = measure_block(calls, clock, rounds=spec.warmup, seed=key, resets=resets, tick=bar.update)
         calls_per_round = journal.get(f"{key} | calls per round")
         if calls_per_round is None:
             calls_per_round = balanced_calls(warm_up)
             journal.append(f"{key} | calls per round", calls_per_round)
-        for index in range(comparison.repetitions):
+        for index in range(spec.repetitions):
             block_key = f"{key} | block {index}"
             block = journal.get(block_key)
             if block is None:
@@ -180,4 +169,4 @@ def measure_group(
                 bar.update(rounds)
             for name, durations in block.items():
                 blocks[name].append(durations)
-    return Group(comparison, subjects, blocks, calls_per_round)
+    return Group(spec, timed, blocks, calls_per_round)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.timing.group import Bar, Progress
+from harness.progress import Bar, Progress
 
 
 class Silent:

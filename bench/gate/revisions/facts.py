@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.case import Case
 from bench.gate.errors import GateError, NothingToCompareError
 from bench.gate.verdicts.comparison import Kept
 from bench.gate.verdicts.figures import Figures, as_figures
 from bench.gate.verdicts.sampling import BASE, HEAD, TWIN, StartWorker
 from bench.gate.worker import PROTOCOL
-from bench.gate.worker_side.catalogue import Benchmark
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _one_of_each_shape(names: list[str], shapes: Mapping[str, Mapping[str, list[
     """The first input of each shape for a scenario and router: the time hangs on the shape, behaviour on the values."""
     kept: dict[tuple[object, ...], str] = {}
     for name in names:
-        benchmark = Benchmark.parse(name)
+        benchmark = Case.parse(name)
         shape = tuple(tuple(shapes[side][benchmark.input]) for side in (BASE, HEAD))
         kept.setdefault((benchmark.scenario, benchmark.router, shape), name)
     return list(kept.values())

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from bench.gate.verdicts.evidence import Evidence, Pair, Rules, typical_noise, verdict, weigh
 from bench.gate.verdicts.sampling import StartWorker, Trio
-from bench.timing.group import Bar
+from harness.progress import Bar
 
 FIRST_LOOKS = 2
 """Rounds of fresh processes that every benchmark gets."""
@@ -137,7 +137,7 @@ class Comparison:
         return self.results()
 
     def results(self) -> dict[str, Result]:
-        """Benchmark -> what the pairs so far say."""
+        """Case -> what the pairs so far say."""
         pairs = {name: [*self._first[name], *self._fresh[name]] for name in self._job.benchmarks}
         if not any(pairs.values()):
             return {}

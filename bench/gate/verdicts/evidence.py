@@ -83,7 +83,7 @@ def typical_noise(pairs: Mapping[str, Sequence[Pair]]) -> float:
 
 
 def weigh(pairs: Mapping[str, Sequence[Pair]], typical: float) -> dict[str, Evidence]:
-    """Benchmark -> evidence, for those with pairs; `typical_noise` says how far a few of them can be believed."""
+    """Case -> evidence, for those with pairs; `typical_noise` says how far a few of them can be believed."""
     return {name: _weigh(sample, typical) for name, sample in pairs.items() if sample}
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.gate.worker_side.catalogue import Benchmark, CollectionError
-from bench.session import scenario_of
+from bench.case import Case
+from bench.gate.errors import CollectionError
+from bench.session import case_of
 
 
-def collect(preset: str, select: str | None, routers: Sequence[str]) -> list[Benchmark]:
+def collect(preset: str, select: str | None, routers: Sequence[str]) -> list[Case]:
     """The benchmarks of the checkout in the current folder; none where the expression selects none.
 
     Args:
@@ -40,7 +41,7 @@ class _Collected:
     """A pytest plugin that takes down what was collected."""
 
     def __init__(self) -> None:
-        self.benchmarks: list[Benchmark] = []
+        self.benchmarks: list[Case] = []
         self.error: str | None = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -49,10 +50,10 @@ class _Collected:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
-            scenario, callspec = scenario_of(item), getattr(item, "callspec", None)
-            if scenario and callspec:
-                names = callspec.params
-                self.benchmarks.append(Benchmark(scenario, names["input_name"], names["router_name"]))
+            # Those inside a language model, which have no input, are not offered: each fresh process would load one, and a
+            # router's share in their time is too small for a regression to be found in it.
+            if (case := case_of(item)) and case.input:
+                self.benchmarks.append(case)
 
 
 def _last_error(text: str) -> str:

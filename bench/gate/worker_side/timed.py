@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.gate.worker_side.catalogue import Benchmark
+from bench.case import Case
 from bench.gate.worker_side.slowdown import slowed
 from bench.presets import Preset
 from bench.router.inputs import Inputs
-from bench.router.scenarios import SCENARIOS
-from bench.router.subjects import draw_router
+from bench.router.prepared import draw_router
+from bench.router.scenarios import get_router_scenario
 from bench.timing.clocks import CLOCKS
 from bench.timing.interleave import Call
 from routers import FeedForwardExperts
@@ -48,21 +48,21 @@ class Timed:
         self,
         preset: Preset,
         folder: Path,
-        benchmarks: Sequence[Benchmark],
+        benchmarks: Sequence[Case],
         slowdowns: Mapping[str, float],
         seed: int,
     ) -> None:
         generator = random.Random(seed)
         self._padding: list[Tensor] = []
         self._clock = CLOCKS[DEVICE]()
-        self._calls: dict[Benchmark, tuple[Call, bool]] = {}
+        self._calls: dict[Case, tuple[Call, bool]] = {}
         self._stored = cache(lambda name: _load(folder / f"{name}.safetensors"))
         inputs = Inputs(preset, DEVICE)
         experts = cache(self._experts)
         for benchmark in benchmarks:
             sizes = [generator.randrange(1, PADDING_BYTES) for _ in range(PADDING_BLOCKS)]
             self._padding += [torch.empty(size, dtype=torch.uint8) for size in sizes]
-            scenario = SCENARIOS[benchmark.scenario]
+            scenario = get_router_scenario(benchmark.scenario)
             hidden_states = self._stored(benchmark.input)[BATCH]
             router = draw_router(benchmark.router, inputs, hidden_states.shape[1], SEED)
             with torch.set_grad_enabled(scenario.gradients):
@@ -72,7 +72,7 @@ class Timed:
         gc.collect()
         gc.disable()
 
-    def time(self, benchmark: Benchmark, calls: int) -> list[int]:
+    def time(self, benchmark: Case, calls: int) -> list[int]:
         """Nanoseconds of so many calls in a row."""
         call, gradients = self._calls[benchmark]
         with torch.set_grad_enabled(gradients):

@@ -13,14 +13,14 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.gate.worker_side.catalogue import Benchmark
+from bench.case import Case
 from bench.gate.worker_side.timed import BATCH, DEVICE, SEED
 from bench.presets import Preset
 from bench.router.behaviour import observe
 from bench.router.experts import KINDS, make_experts
 from bench.router.inputs import Inputs
-from bench.router.scenarios import SCENARIOS
-from bench.router.subjects import draw_router, make_subject
+from bench.router.prepared import draw_router, prepare_router
+from bench.router.scenarios import get_router_scenario
 from routers import FeedForwardExperts
 
 
@@ -33,7 +33,7 @@ class Bank:
         benchmarks: what will be asked for.
     """
 
-    def __init__(self, preset: Preset, models: tuple[str, ...], benchmarks: Sequence[Benchmark]) -> None:
+    def __init__(self, preset: Preset, models: tuple[str, ...], benchmarks: Sequence[Case]) -> None:
         self.inputs = Inputs(preset, DEVICE, models)
         self.batches = {
             name: self.inputs.batch(name, SEED).hidden_states
@@ -59,7 +59,7 @@ class Bank:
         """Input -> [T, D]."""
         return {name: list(batch.shape) for name, batch in self.batches.items()}
 
-    def facts(self, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
+    def facts(self, benchmarks: Sequence[Case]) -> dict[str, Any]:
         """What holds for the benchmarks apart from their time.
 
         Returns:
@@ -70,8 +70,8 @@ class Bank:
         figures: list[tuple[str, str, float | None]] = []
         for benchmark in benchmarks:
             experts: partial[nn.Module] = partial(self.experts.__getitem__, benchmark.input)
-            scenario = SCENARIOS[benchmark.scenario]
-            subject = make_subject(benchmark.router, scenario, self.inputs, benchmark.input, experts)
+            scenario = get_router_scenario(benchmark.scenario)
+            subject = prepare_router(benchmark.router, scenario, self.inputs, benchmark.input, experts)
             error, router, name = subject.error, subject.router, str(benchmark)
             checks[name] = None if error is None else f"{type(error).__name__}: {error}"
             if router is not None:

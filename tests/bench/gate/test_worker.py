@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from bench.case import Case
+from bench.gate.errors import CollectionError
 from bench.gate.worker import Worker
-from bench.gate.worker_side.catalogue import Benchmark, CollectionError
 from bench.gate.worker_side.timed import BATCH, Timed
 from bench.gate.worker_side.worker_inputs import Bank
 from bench.presets import get_preset
@@ -24,8 +25,8 @@ from bench.router.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[3]
 SMOKE = get_preset("smoke")
-BENCHMARKS = [Benchmark(scenario, "random", "linear") for scenario in ("router", "token", "training")]
-HASH = Benchmark("router", "random", "hash")
+BENCHMARKS = [Case(scenario, "linear", "random") for scenario in ("router", "token", "training")]
+HASH = Case("router", "hash", "random")
 
 
 @pytest.fixture(autouse=True)
@@ -50,15 +51,15 @@ def serve(options: dict[str, Any], *requests: dict[str, Any]) -> list[dict[str, 
 
 
 def test_names_are_read_back() -> None:
-    for benchmark in (*BENCHMARKS, Benchmark("router", "random", "a | b")):
-        assert Benchmark.parse(str(benchmark)) == benchmark
+    for benchmark in (*BENCHMARKS, Case("router", "a | b", "random")):
+        assert Case.parse(str(benchmark)) == benchmark
 
 
 def collected(*options: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: pytest inside pytest would see the outer one's modules."""
     program = (
         "import sys\n"
-        "from bench.gate.worker_side.catalogue import CollectionError\n"
+        "from bench.gate.errors import CollectionError\n"
         "from bench.gate.worker_side.collect import collect\n"
         "for select in sys.argv[1:]:\n"
         "    try:\n"
@@ -75,7 +76,7 @@ def collected(*options: str) -> subprocess.CompletedProcess[str]:
 def test_what_pytest_collects_is_there_and_selected() -> None:
     process = collected("", "bench_router and random and linear", "no_such_thing", "linear and (")
     everything, selected, nothing, wrong = (part.splitlines() for part in process.stdout.split("end\n")[:4])
-    benchmarks = {Benchmark.parse(line) for line in everything}
+    benchmarks = {Case.parse(line) for line in everything}
     assert {benchmark.scenario for benchmark in benchmarks} == SCENARIOS.keys()
     for scenario in SCENARIOS.values():
         assert {each.input for each in benchmarks if each.scenario == scenario.name} == set(scenario.inputs)
@@ -133,7 +134,7 @@ def test_a_router_that_fails_its_check_has_no_figures(bank: Bank, monkeypatch: p
     def wrong(*_: object, **_options: object) -> None:
         raise AssertionError("differs from the reference")
 
-    monkeypatch.setattr("bench.router.subjects.check_router", wrong)
+    monkeypatch.setattr("bench.router.prepared.check_router", wrong)
     facts = bank.facts(BENCHMARKS[:1])
     assert facts == {
         "checks": {"router | random | linear": "AssertionError: differs from the reference"},

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bench.language_model.models import Loaded, Reader, load_first
+from bench.language_model.models import LoadedModel, TextReader, load_first
 
 
 @pytest.fixture(scope="session")
-def loaded() -> Loaded:
+def loaded() -> LoadedModel:
     return load_first(["tiny"], "cpu")
 
 
 @pytest.fixture(scope="session")
-def reader(loaded: Loaded) -> Reader:
-    return Reader(loaded)
+def reader(loaded: LoadedModel) -> TextReader:
+    return TextReader(loaded)

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from bench.language_model import models
-from bench.language_model.models import Loaded, Reader, load_first
+from bench.language_model.models import LoadedModel, TextReader, load_first
 from harness.assets.resolve import AssetError, RefusedAssetError
 from harness.text.passages import load_passages
 
 
 @pytest.fixture
-def nothing_else(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_else(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is not built in memory cannot be had; "pinned" comes, but is not what was pinned."""
 
-    def load(name: str) -> Loaded:
+    def load(name: str) -> LoadedModel:
         if name == "pinned":
             raise RefusedAssetError("pinned: refused")
         raise AssetError(f"{name}: there is none")
@@ -23,7 +23,7 @@ def nothing_else(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_load", load)
 
 
-def test_the_tiny_model_is_the_same_every_time_and_says_that_it_means_nothing(loaded: Loaded) -> None:
+def test_the_tiny_model_is_the_same_every_time_and_says_that_it_means_nothing(loaded: LoadedModel) -> None:
     again = load_first(["tiny"], "cpu")
     assert again.asset == loaded.asset
     assert all(map(torch.equal, again.model.parameters(), loaded.model.parameters()))
@@ -32,7 +32,7 @@ def test_the_tiny_model_is_the_same_every_time_and_says_that_it_means_nothing(lo
     assert not any(weight.requires_grad for weight in loaded.model.parameters())
 
 
-def test_the_digest_is_of_the_weights(loaded: Loaded) -> None:
+def test_the_digest_is_of_the_weights(loaded: LoadedModel) -> None:
     again = load_first(["tiny"], "cpu").model
     with torch.no_grad():
         next(again.parameters()).flatten()[0] += 1
@@ -40,7 +40,7 @@ def test_the_digest_is_of_the_weights(loaded: Loaded) -> None:
 
 
 @pytest.mark.usefixtures("nothing_else")
-def test_the_first_that_can_be_had_is_taken_and_the_note_says_instead_of_what(loaded: Loaded) -> None:
+def test_the_first_that_can_be_had_is_taken_and_the_note_says_instead_of_what(loaded: LoadedModel) -> None:
     taken = load_first(["Qwen/Large", "missing", "tiny"], "cpu").asset
     note = f"asked for Qwen/Large: there is none; missing: there is none; took tiny ({loaded.asset.note})"
     assert taken == replace(loaded.asset, requested="Qwen/Large", note=note)
@@ -59,7 +59,7 @@ def test_what_was_refused_is_not_replaced_by_another() -> None:
 
 
 @pytest.fixture
-def unsuitable(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def unsuitable(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """ "dense" has no experts, "foreign" is of a family that nobody has described."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -80,7 +80,7 @@ def test_a_model_without_known_experts_is_one_line_and_the_next_is_taken() -> No
     assert note.startswith("asked for dense: LlamaForCausalLM (llama) has no Mixture-of-Experts block")
 
 
-def test_it_reads_the_held_out_text_from_its_beginning(reader: Reader) -> None:
+def test_it_reads_the_held_out_text_from_its_beginning(reader: TextReader) -> None:
     text = "\n".join(load_passages().held_out)
     ids = reader.read(3, 50)
     assert (ids.dtype, tuple(ids.shape)) == (torch.int64, (3, 50))

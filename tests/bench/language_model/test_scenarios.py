@@ -3,26 +3,29 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.language_model.models import Loaded, Reader
-from bench.language_model.scenarios import MODEL_SCENARIOS, Prepared
-from bench.language_model.shared_weights import STOCK, install_routers, make_shell
+from bench.language_model.models import LoadedModel, TextReader
+from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, get_language_model_scenario
+from bench.language_model.shared_weights import STOCK, install_routers, make_shared_copy
 from bench.presets import PRESETS
+from bench.scenario import list_scenarios
 from harness.replacement.moe_blocks import find_moe_blocks
 
 
-def prepare(scenario: str, name: str, loaded: Loaded, reader: Reader, shell: torch.nn.Module | None = None) -> Prepared:
-    chosen = MODEL_SCENARIOS[scenario]
+def prepare(
+    scenario: str, name: str, loaded: LoadedModel, reader: TextReader, model_copy: torch.nn.Module | None = None
+) -> PreparedCall:
+    chosen = get_language_model_scenario(scenario)
     with torch.set_grad_enabled(chosen.gradients):
-        shell = shell or make_shell(loaded.model)
-        return chosen.prepare(shell, install_routers(name), reader.read, chosen.shape(PRESETS["smoke"]))  # type: ignore[arg-type]  # any module will do here
+        model_copy = model_copy or make_shared_copy(loaded.model)
+        return chosen.prepare(model_copy, install_routers(name), reader.read, chosen.shape(PRESETS["smoke"]))  # type: ignore[arg-type]  # any module will do here
 
 
-@pytest.mark.parametrize("scenario", MODEL_SCENARIOS)
+@pytest.mark.parametrize("scenario", list_scenarios("language_model"))
 @pytest.mark.parametrize("name", [STOCK, "hadamard_unconstrained", "hash", "mlp"])
 def test_every_kind_of_router_can_be_called_again_and_again(
-    scenario: str, name: str, loaded: Loaded, reader: Reader
+    scenario: str, name: str, loaded: LoadedModel, reader: TextReader
 ) -> None:
-    with torch.set_grad_enabled(MODEL_SCENARIOS[scenario].gradients):
+    with torch.set_grad_enabled(get_language_model_scenario(scenario).gradients):
         prepared = prepare(scenario, name, loaded, reader)
         for _ in range(3):
             prepared.call()
@@ -31,7 +34,7 @@ def test_every_kind_of_router_can_be_called_again_and_again(
 
 
 @torch.no_grad()
-def test_a_prefill_gives_the_logits_of_the_last_token(loaded: Loaded, reader: Reader) -> None:
+def test_a_prefill_gives_the_logits_of_the_last_token(loaded: LoadedModel, reader: TextReader) -> None:
     result = prepare("prefill", STOCK, loaded, reader).call()
     expected = loaded.model(input_ids=reader.read(2, 16)).logits[:, -1:]
     assert torch.allclose(result.logits, expected, atol=1e-5)  # type: ignore[attr-defined]
@@ -39,7 +42,9 @@ def test_a_prefill_gives_the_logits_of_the_last_token(loaded: Loaded, reader: Re
 
 
 @torch.no_grad()
-def test_a_decoded_token_is_the_one_after_those_in_the_cache_every_time(loaded: Loaded, reader: Reader) -> None:
+def test_a_decoded_token_is_the_one_after_those_in_the_cache_every_time(
+    loaded: LoadedModel, reader: TextReader
+) -> None:
     prepared = prepare("decode", "linear", loaded, reader)
     assert prepared.reset
     results = []
@@ -53,7 +58,7 @@ def test_a_decoded_token_is_the_one_after_those_in_the_cache_every_time(loaded: 
 
 
 @torch.no_grad()
-def test_a_decoded_tokens_logits_are_those_of_the_whole_text_at_once(loaded: Loaded, reader: Reader) -> None:
+def test_a_decoded_tokens_logits_are_those_of_the_whole_text_at_once(loaded: LoadedModel, reader: TextReader) -> None:
     result = prepare("decode", STOCK, loaded, reader).call()
     expected = loaded.model(input_ids=reader.read(1, 17)).logits[:, -1:]
     assert torch.allclose(result.logits, expected, atol=1e-5)  # type: ignore[attr-defined]
@@ -81,8 +86,8 @@ def test_a_decoded_token_can_be_taken_out_again_where_attention_has_a_window() -
         model = GptOssForCausalLM(config).train(False)
         ids = torch.randint(64, (1, 21))
     expected = model(input_ids=ids).logits[:, -1:]
-    prepared = MODEL_SCENARIOS["decode"].prepare(
-        make_shell(model), install_routers(STOCK), lambda *shape: ids.view(shape), (1, 20)
+    prepared = get_language_model_scenario("decode").prepare(
+        make_shared_copy(model), install_routers(STOCK), lambda *shape: ids.view(shape), (1, 20)
     )
     assert prepared.reset
     for _ in range(3):
@@ -92,37 +97,40 @@ def test_a_decoded_token_can_be_taken_out_again_where_attention_has_a_window() -
 
 @pytest.mark.parametrize("name", [STOCK, "mlp"])
 def test_a_step_trains_lora_and_routers_and_leaves_every_weight_as_it_was(
-    name: str, loaded: Loaded, reader: Reader
+    name: str, loaded: LoadedModel, reader: TextReader
 ) -> None:
-    shell = make_shell(loaded.model)
-    prepared = prepare("finetune_step", name, loaded, reader, shell)
-    trained = {path: weight for path, weight in shell.named_parameters() if weight.requires_grad}
-    before = {path: weight.detach().clone() for path, weight in shell.named_parameters()}
+    model_copy = make_shared_copy(loaded.model)
+    prepared = prepare("finetune_step", name, loaded, reader, model_copy)
+    trained = {path: weight for path, weight in model_copy.named_parameters() if weight.requires_grad}
+    before = {path: weight.detach().clone() for path, weight in model_copy.named_parameters()}
     prepared.call()
     assert {path for path in trained if "lora_" not in path} == {
         f"{block.name}.{block.gate_name}.{path}"
-        for block in find_moe_blocks(shell)
+        for block in find_moe_blocks(model_copy)
         for path, _ in block.gate.named_parameters()
     }
     assert sum("lora_" in path for path in trained) == 3 * 4 * 2  # layers, projections, A and B
     assert all(weight.grad is not None for weight in trained.values())
-    assert all(torch.equal(weight, before[path]) for path, weight in shell.named_parameters())
+    assert all(torch.equal(weight, before[path]) for path, weight in model_copy.named_parameters())
     assert prepared.reset
     prepared.reset()
-    assert all(weight.grad is None for weight in shell.parameters())
+    assert all(weight.grad is None for weight in model_copy.parameters())
     assert not any(weight.requires_grad for weight in loaded.model.parameters())
 
 
-def test_an_injection_leaves_the_gates_that_were_there(loaded: Loaded, reader: Reader) -> None:
-    shell = make_shell(loaded.model)
-    gates = [block.gate for block in find_moe_blocks(shell)]
-    prepare("inject", "attention", loaded, reader, shell).call()
-    assert [block.gate for block in find_moe_blocks(shell)] == gates
+def test_an_injection_leaves_the_gates_that_were_there(loaded: LoadedModel, reader: TextReader) -> None:
+    model_copy = make_shared_copy(loaded.model)
+    gates = [block.gate for block in find_moe_blocks(model_copy)]
+    prepare("inject", "attention", loaded, reader, model_copy).call()
+    assert [block.gate for block in find_moe_blocks(model_copy)] == gates
 
 
 def test_sizes_are_the_presets_and_an_injection_reads_nothing() -> None:
     quick = PRESETS["quick"]
-    said = {name: (each.shape(quick), each.tokens(*each.shape(quick))) for name, each in MODEL_SCENARIOS.items()}
+    said = {}
+    for name, scenario in list_scenarios("language_model").items():
+        assert isinstance(scenario, LanguageModelScenario)
+        said[name] = scenario.shape(quick), scenario.tokens(*scenario.shape(quick))
     assert said == {
         "inject": ((0, 0), 0),
         "prefill": ((2, 64), 128),

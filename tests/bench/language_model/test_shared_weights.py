@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.language_model.models import Loaded, Reader
-from bench.language_model.shared_weights import STOCK, TWIN, OwnGates, install_routers, make_shell
+from bench.language_model.models import LoadedModel, TextReader
+from bench.language_model.shared_weights import STOCK, TWIN, OwnGates, install_routers, make_shared_copy
 from harness.replacement.moe_blocks import find_moe_blocks
 from harness.replacement.router_gate import RouterGate
 from routers import list_routers
@@ -15,56 +15,56 @@ def gates(model: nn.Module) -> list[nn.Module]:
     return [block.gate for block in find_moe_blocks(model)]
 
 
-def test_a_shell_has_the_models_weights_and_modules_of_its_own(loaded: Loaded) -> None:
-    shell = make_shell(loaded.model)
-    assert [id(weight) for weight in shell.parameters()] == [id(weight) for weight in loaded.model.parameters()]
-    assert [id(buffer) for buffer in shell.buffers()] == [id(buffer) for buffer in loaded.model.buffers()]
-    assert not set(shell.modules()) & set(loaded.model.modules())
+def test_a_shell_has_the_models_weights_and_modules_of_its_own(loaded: LoadedModel) -> None:
+    shared_copy = make_shared_copy(loaded.model)
+    assert [id(weight) for weight in shared_copy.parameters()] == [id(weight) for weight in loaded.model.parameters()]
+    assert [id(buffer) for buffer in shared_copy.buffers()] == [id(buffer) for buffer in loaded.model.buffers()]
+    assert not set(shared_copy.modules()) & set(loaded.model.modules())
 
 
 @pytest.mark.parametrize("name", [STOCK, *list_routers()])
-def test_routers_in_one_shell_leave_the_model_and_other_shells_alone(loaded: Loaded, name: str) -> None:
+def test_routers_in_one_shell_leave_the_model_and_other_shells_alone(loaded: LoadedModel, name: str) -> None:
     before = gates(loaded.model)
-    shell, other = make_shell(loaded.model), make_shell(loaded.model)
+    shared_copy, other = make_shared_copy(loaded.model), make_shared_copy(loaded.model)
     untouched = gates(other)
-    install_routers(name)(shell)
+    install_routers(name)(shared_copy)
     assert gates(loaded.model) == before
     assert gates(other) == untouched
 
 
 @pytest.mark.parametrize("name", [STOCK, TWIN, "linear"])
-def test_what_was_put_in_is_told_and_can_be_taken_out(loaded: Loaded, name: str) -> None:
-    shell = make_shell(loaded.model)
-    before = gates(shell)
-    installed = install_routers(name)(shell)
-    assert list(installed.routers) == [block.name for block in find_moe_blocks(shell)]
-    assert not set(gates(shell)) & set(before)
+def test_what_was_put_in_is_told_and_can_be_taken_out(loaded: LoadedModel, name: str) -> None:
+    shared_copy = make_shared_copy(loaded.model)
+    before = gates(shared_copy)
+    installed = install_routers(name)(shared_copy)
+    assert list(installed.routers) == [block.name for block in find_moe_blocks(shared_copy)]
+    assert not set(gates(shared_copy)) & set(before)
     installed.restore()
-    assert gates(shell) == before
+    assert gates(shared_copy) == before
 
 
-def test_the_models_own_gates_are_copied_with_their_weights_and_can_be_trained(loaded: Loaded) -> None:
-    shell = make_shell(loaded.model)
-    original = [gate.weight for gate in gates(shell)]
-    OwnGates(shell)
-    for gate, weight in zip(gates(shell), original, strict=True):
+def test_the_models_own_gates_are_copied_with_their_weights_and_can_be_trained(loaded: LoadedModel) -> None:
+    shared_copy = make_shared_copy(loaded.model)
+    original = [gate.weight for gate in gates(shared_copy)]
+    OwnGates(shared_copy)
+    for gate, weight in zip(gates(shared_copy), original, strict=True):
         assert type(gate) is not RouterGate
         assert torch.equal(gate.weight, weight)
         assert gate.weight.data_ptr() != weight.data_ptr()
         assert (gate.weight.requires_grad, weight.requires_grad) == (True, False)
 
 
-def test_blocks_that_share_a_gate_share_its_copy(loaded: Loaded) -> None:
-    shell = make_shell(loaded.model)
-    first, second = find_moe_blocks(shell)
+def test_blocks_that_share_a_gate_share_its_copy(loaded: LoadedModel) -> None:
+    shared_copy = make_shared_copy(loaded.model)
+    first, second = find_moe_blocks(shared_copy)
     second.module.gate = first.gate
-    OwnGates(shell)
+    OwnGates(shared_copy)
     assert first.gate is second.gate
 
 
-def test_a_shell_with_the_models_own_gates_answers_as_the_model(loaded: Loaded, reader: Reader) -> None:
-    shell = make_shell(loaded.model)
-    OwnGates(shell)
+def test_a_shell_with_the_models_own_gates_answers_as_the_model(loaded: LoadedModel, reader: TextReader) -> None:
+    shared_copy = make_shared_copy(loaded.model)
+    OwnGates(shared_copy)
     ids = reader.read(2, 20)
     with torch.no_grad():
-        assert torch.equal(shell(input_ids=ids).logits, loaded.model(input_ids=ids).logits)
+        assert torch.equal(shared_copy(input_ids=ids).logits, loaded.model(input_ids=ids).logits)

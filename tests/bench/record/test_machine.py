@@ -18,8 +18,8 @@ from bench.presets import get_preset
 from bench.record import machine
 from bench.record.journal import Journal
 from bench.record.machine import conditions, fingerprint
-from bench.study import Study
-from bench.timing.context import Rig
+from bench.run import Run
+from bench.timing.context import MeasurementContext
 from bench.timing.interleave import threads
 
 ROOT = Path(__file__).parents[3]
@@ -84,10 +84,10 @@ def test_the_threads_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) ->
         }
 
 
-def test_a_study_has_the_fingerprint_with_the_threads_it_times_with(tmp_path: Path) -> None:
+def test_a_run_has_the_fingerprint_with_the_threads_it_times_with(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal", {}, resume=False) as journal, threads(1):
-        rig = Rig(journal, lambda what, steps: nullcontext(), "cpu", num_threads=2)  # type: ignore[arg-type,return-value]  # no bar is shown
-        summary = Study(get_preset("smoke"), rig, []).summary()
+        context = MeasurementContext(journal, lambda what, steps: nullcontext(), "cpu", num_threads=2)  # type: ignore[arg-type,return-value]  # no bar is shown
+        summary = Run(get_preset("smoke"), context, []).summary()
         assert summary["machine"] == fingerprint() | {"threads": fingerprint()["threads"] | {"torch": 2}}
     before, after = summary["conditions"]["before"], summary["conditions"]["after"]
     assert before.keys() == after.keys() == conditions().keys()

@@ -8,22 +8,23 @@ import pytest
 import torch
 
 from bench.presets import get_preset
-from bench.router.behaviour import METRICS, combine, observe
-from bench.router.experts import Experts, make_experts
+from bench.router.behaviour import combine, observe
+from bench.router.experts import ExpertBanks, make_experts
 from bench.router.inputs import Batch, Inputs
 from bench.router.seeds import derive_seed
 from reports.judging.paper import RANDOM_INPUT
 from reports.judging.verdict import Verdict, judge_number
 from routers import FeedForwardExperts, Routing, TokenChoice, create_router, list_routers
 from routers.losses import load_balancing_loss
+from routers.metric import METRICS, Observed
 from routers.metrics import coefficient_of_variation
 
 BATCH = Batch(torch.randn(32, 16, generator=torch.Generator().manual_seed(0)), 4, 8)
 
 
-def bank(num_experts: int = 4) -> Experts:
+def bank(num_experts: int = 4) -> ExpertBanks:
     torch.manual_seed(0)
-    return Experts({"random": FeedForwardExperts(num_experts, 16, 32)}, None)
+    return ExpertBanks({"random": FeedForwardExperts(num_experts, 16, 32)}, None)
 
 
 @pytest.mark.parametrize("name", list_routers())
@@ -34,7 +35,7 @@ def test_every_router_can_be_observed_and_the_result_is_json(name: str) -> None:
     combined = combine([observation, observation])
     json.dumps(combined, allow_nan=False)
     json.dumps(observation.figures, allow_nan=False)
-    assert combined["metrics"].keys() == METRICS.keys() | {"output_std"}
+    assert combined["metrics"].keys() == METRICS.keys()
     assert math.isclose(sum(observation.load), 1, abs_tol=1e-6)
     assert len(observation.figures["sequence_probs"]) == 8
     histogram = observation.figures["output_histogram"]["random"]
@@ -54,7 +55,7 @@ def test_routing_that_is_no_token_choice_has_the_same_loss() -> None:
 
     other = Other(4, probs=routing.router_probs)
     expected = load_balancing_loss(routing.router_probs, routing.selected_experts)
-    assert float(METRICS["aux_loss"](other)) == pytest.approx(float(expected))
+    assert float(METRICS["aux_loss"].measure(Observed(other, BATCH.hidden_states))) == pytest.approx(float(expected))
 
 
 def test_copied_experts_hide_the_router_and_partitioned_ones_do_not() -> None:
@@ -97,6 +98,6 @@ def test_the_papers_table_for_random_input_is_reproduced(name: str) -> None:
         with torch.no_grad():
             routings.append(router(inputs.batch("random", seed).hidden_states))
     for metric in ("token_entropy", "mean_top_k_prob"):
-        values = [float(METRICS[metric](routing)) for routing in routings]
+        values = [float(METRICS[metric].measure(Observed(routing, routing.router_probs))) for routing in routings]
         printed = RANDOM_INPUT.values[metric][name]
         assert judge_number(printed, fmean(values), stdev(values)) is Verdict.REPRODUCED, (metric, values)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from bench.record.journal import Journal
-from bench.timing.group import Candidate, Comparison, Group, Progress, measure_group
+from bench.timing.group import Group, GroupSpec, Progress, TimedCall, measure_group
 from bench.timing.interleave import Call
 
-Measure = Callable[..., Group[Candidate]]
+Measure = Callable[..., Group[TimedCall]]
 
 
 class Steady:
@@ -30,8 +30,8 @@ class Steady:
         return [1000] * calls
 
 
-def comparison(*, tokens: int = 4, gradients: bool = False) -> Comparison:
-    return Comparison("decode | tiny", "stock", "stock@again", gradients, tokens, warmup=1, repetitions=2, rounds=3)
+def spec(*, tokens: int = 4, gradients: bool = False) -> GroupSpec:
+    return GroupSpec("decode | tiny", "stock", "stock@again", gradients, tokens, warmup=1, repetitions=2, rounds=3)
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def measure(tmp_path: Path, no_bar: Progress) -> Measure:
     """Measures candidates; a second time it goes on with the journal of the first."""
     path = tmp_path / "journal"
 
-    def run(subjects: dict[str, Candidate], **options: bool) -> Group[Candidate]:
+    def run(timed: dict[str, TimedCall], **options: bool) -> Group[TimedCall]:
         with Journal(path, {}, resume=path.exists()) as journal:
-            return measure_group(comparison(**options), subjects, clock=Steady(), journal=journal, progress=no_bar)
+            return measure_group(spec(**options), timed, clock=Steady(), journal=journal, progress=no_bar)
 
     return run
 
@@ -53,8 +53,8 @@ def test_what_a_call_leaves_is_put_back_after_every_single_call(measure: Measure
         assert len(cache) == 1
         cache.append(0)
 
-    subjects = {name: Candidate(call=decode, reset=cache.pop) for name in ("stock", "stock@again")}
-    group = measure(subjects)
+    timed = {name: TimedCall(call=decode, reset=cache.pop) for name in ("stock", "stock@again")}
+    group = measure(timed)
     assert cache == [0]
     assert group.durations("stock") == [1000] * 6
     assert list(group.calls_per_round.values()) == [5, 5]
@@ -63,15 +63,15 @@ def test_what_a_call_leaves_is_put_back_after_every_single_call(measure: Measure
 @pytest.mark.parametrize("gradients", [True, False])
 def test_autograd_is_on_where_the_comparison_says_so(measure: Measure, gradients: bool) -> None:
     seen = set()
-    subjects = {name: Candidate(call=lambda: seen.add(torch.is_grad_enabled())) for name in ("stock", "stock@again")}
-    measure(subjects, gradients=gradients)
+    timed = {name: TimedCall(call=lambda: seen.add(torch.is_grad_enabled())) for name in ("stock", "stock@again")}
+    measure(timed, gradients=gradients)
     assert seen == {gradients}
 
 
 def test_what_nobody_has_counted_is_null() -> None:
     group = Group(
-        comparison(tokens=0),
-        {"stock": Candidate(), "linear": Candidate(flops=6000)},
+        spec(tokens=0),
+        {"stock": TimedCall(), "linear": TimedCall(flops=6000)},
         {"stock": [[1000], [1000]], "stock@again": [[1000], [2000]], "linear": [[3000], [3000]]},
         {"stock": 1, "linear": 1},
     )
@@ -85,8 +85,8 @@ def test_what_nobody_has_counted_is_null() -> None:
 
 def test_time_is_divided_by_the_tokens_of_a_call() -> None:
     group = Group(
-        comparison(tokens=4),
-        {"stock": Candidate()},
+        spec(tokens=4),
+        {"stock": TimedCall()},
         dict.fromkeys(("stock", "stock@again"), [[8000]] * 2),
         {"stock": 1},
     )
@@ -95,8 +95,8 @@ def test_time_is_divided_by_the_tokens_of_a_call() -> None:
 
 def test_without_its_baseline_a_group_is_not_timed_and_says_why(measure: Measure) -> None:
     wrong = ArithmeticError("wrong on purpose")
-    subjects = {"stock": Candidate(error=wrong), "stock@again": Candidate(error=wrong), "linear": Candidate(call=int)}
-    group = measure(subjects)
+    timed = {"stock": TimedCall(error=wrong), "stock@again": TimedCall(error=wrong), "linear": TimedCall(call=int)}
+    group = measure(timed)
     with pytest.raises(RuntimeError, match="the baseline stock failed: nothing was timed"):
         group.durations("linear")
     with pytest.raises(ArithmeticError, match="wrong on purpose"):
@@ -104,9 +104,9 @@ def test_without_its_baseline_a_group_is_not_timed_and_says_why(measure: Measure
 
 
 def test_a_candidate_that_is_wrong_is_left_out_and_the_others_are_timed(measure: Measure) -> None:
-    subjects = {name: Candidate(call=int) for name in ("stock", "stock@again")}
-    subjects["linear"] = Candidate(error=ArithmeticError("wrong on purpose"))
-    group = measure(subjects)
+    timed = {name: TimedCall(call=int) for name in ("stock", "stock@again")}
+    timed["linear"] = TimedCall(error=ArithmeticError("wrong on purpose"))
+    group = measure(timed)
     assert list(group.blocks) == ["stock", "stock@again"]
     with pytest.raises(ArithmeticError, match="wrong on purpose"):
         group.durations("linear")
@@ -114,9 +114,9 @@ def test_a_candidate_that_is_wrong_is_left_out_and_the_others_are_timed(measure:
 
 def test_finished_blocks_are_read_and_not_measured_again(measure: Measure) -> None:
     calls = []
-    subjects = {name: Candidate(call=lambda: calls.append(1)) for name in ("stock", "stock@again")}
-    first = measure(subjects)
+    timed = {name: TimedCall(call=lambda: calls.append(1)) for name in ("stock", "stock@again")}
+    first = measure(timed)
     calls.clear()
-    again = measure(subjects)
+    again = measure(timed)
     assert len(calls) == 2  # to warm up
     assert (again.blocks, again.calls_per_round) == (first.blocks, first.calls_per_round)

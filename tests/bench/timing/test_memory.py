@@ -12,10 +12,11 @@ from torch import Tensor
 
 from bench.presets import get_preset
 from bench.router.inputs import Inputs
-from bench.router.scenarios import SCENARIOS
-from bench.router.subjects import make_subject
+from bench.router.prepared import prepare_router
+from bench.router.scenarios import get_router_scenario
+from bench.scenario import list_scenarios
 from bench.timing.memory import highest, peak_memory
-from routers import FeedForwardExperts, Router, registry
+from routers import FeedForwardExperts, Router, temporary_router
 
 X = torch.ones(1000)
 Y = torch.ones(1000)
@@ -151,7 +152,9 @@ def test_without_the_profiler_there_is_no_number(monkeypatch: pytest.MonkeyPatch
 
 def peak_of(scenario: str, name: str) -> int | None:
     inputs = Inputs(get_preset("smoke"), "cpu")  # T = 32, D = 64, E = 8, K = 2
-    subject = make_subject(name, SCENARIOS[scenario], inputs, "random", lambda: FeedForwardExperts(8, 64, 128))
+    subject = prepare_router(
+        name, get_router_scenario(scenario), inputs, "random", lambda: FeedForwardExperts(8, 64, 128)
+    )
     assert subject.error is None
     return subject.peak_memory
 
@@ -171,7 +174,8 @@ def plain_router(monkeypatch: pytest.MonkeyPatch) -> None:
                 self.lazy = torch.zeros(10**6)
             return torch.softmax(hidden_states.to(self.weight.dtype) @ self.weight.T, dim=-1)
 
-    monkeypatch.setattr(registry, "_classes", registry._classes | {"plain": Plain})
+    with temporary_router("plain", Plain):
+        yield
 
 
 @pytest.mark.usefixtures("plain_router")
@@ -186,9 +190,9 @@ def test_a_buffer_made_once_is_not_counted_and_gradients_are() -> None:
     assert training == (2 * 32 * 8 + 32 * 64 + 8 * 64) * 4
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", list_scenarios("router"))
 @pytest.mark.parametrize("name", ["linear", "attention", "hash", "self_supervised"])
-def test_a_subject_has_the_same_peak_each_time(scenario: str, name: str) -> None:
+def test_a_prepared_router_has_the_same_peak_each_time(scenario: str, name: str) -> None:
     peaks = [peak_of(scenario, name) for _ in range(2)]
     assert peaks[0] == peaks[1]
     assert peaks[0]

@@ -9,33 +9,35 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from bench.language_model.models import Loaded
-from bench.language_model.scenarios import ModelScenario, Read
-from bench.language_model.shared_weights import STOCK, TWIN, install_routers, make_shell
+from bench.language_model.models import LoadedModel
+from bench.language_model.scenarios import LanguageModelScenario, Read
+from bench.language_model.shared_weights import STOCK, TWIN, install_routers, make_shared_copy
 from bench.presets import Preset
+from bench.router.prepared import backend
 from bench.router.seeds import derive_seed
-from bench.router.subjects import backend
-from bench.timing.group import Candidate
+from bench.timing.group import TimedCall
 from bench.timing.memory import peak_memory
 from harness.assets.resolve import AssetError
 from harness.replacement.moe_blocks import find_moe_blocks
+from routers.base import count_parameters
+from routers.registry import class_path
 
 CHECKED_TOKENS = 16
 
 
 @dataclass(frozen=True)
-class Facts:
+class InstalledRouters:
     """What the JSON says of a model's routers.
 
     Attributes:
-        class_name: of each.
+        class_path: of each.
         layers: how many were put in.
         parameters: trainable ones of all of them.
         experts_per_token: K of each.
         backend: what they compute with, if they tell.
     """
 
-    class_name: str
+    class_path: str
     layers: int
     parameters: int
     experts_per_token: int
@@ -43,18 +45,18 @@ class Facts:
 
 
 @dataclass(frozen=True, eq=False)
-class ModelSubject(Candidate):
+class PreparedModel(TimedCall):
     """A language model ready to be timed, or the reason why it cannot be."""
 
-    facts: Facts | None = None
+    installed: InstalledRouters | None = None
 
 
 class WrongRouterError(Exception):
     """What a router makes of a language model is not right."""
 
 
-def check_in_model(name: str, loaded: Loaded, read: Read) -> Facts:
-    """Put routers into a shell, see that the model still works, take them out, and see that nothing has changed.
+def check_in_model(name: str, loaded: LoadedModel, read: Read) -> InstalledRouters:
+    """Put routers into a copy, see that the model still works, take them out, and see that nothing has changed.
 
     Args:
         name: registered, or "stock": copies of the model's own, which must answer as these do, to the last bit.
@@ -65,27 +67,33 @@ def check_in_model(name: str, loaded: Loaded, read: Read) -> Facts:
         WrongRouterError: logits that are not finite, or differ where they must not.
         Exception: whatever the router raises.
     """
-    shell, ids = make_shell(loaded.model), read(1, CHECKED_TOKENS)
-    gates = [block.gate for block in find_moe_blocks(shell)]
+    model, ids = make_shared_copy(loaded.model), read(1, CHECKED_TOKENS)
+    gates = [block.gate for block in find_moe_blocks(model)]
     with torch.no_grad(), drawn_from_the_seed():
         untouched = _logits(loaded.model, ids)
-        installed = install_routers(name)(shell)
-        logits = _logits(shell, ids)
+        installed = install_routers(name)(model)
+        logits = _logits(model, ids)
         installed.restore()
-        restored = _logits(shell, ids)
+        restored = _logits(model, ids)
     if not logits.isfinite().all():
         raise WrongRouterError(f"with {name} routers, {int((~logits.isfinite()).sum())} logits are not finite")
     if name in (STOCK, TWIN) and not torch.equal(logits, untouched):
         raise WrongRouterError("copies of the model's own routers do not give the model's own logits")
-    if [block.gate for block in find_moe_blocks(shell)] != gates or not torch.equal(restored, untouched):
+    if [block.gate for block in find_moe_blocks(model)] != gates or not torch.equal(restored, untouched):
         raise WrongRouterError(f"after {name} routers were taken out, the model is not what it was before")
-    return _facts(list({id(router): router for router in installed.routers.values()}.values()), len(gates))
+    return _describe(list({id(router): router for router in installed.routers.values()}.values()), len(gates))
 
 
-def make_model_subject(
-    name: str, scenario: ModelScenario, loaded: Loaded, read: Read, preset: Preset, *, facts: Facts | Exception
-) -> ModelSubject:
-    """Make a shell, prepare its call, make that once and say what it needs.
+def prepare_model(
+    name: str,
+    scenario: LanguageModelScenario,
+    loaded: LoadedModel,
+    read: Read,
+    preset: Preset,
+    *,
+    installed: InstalledRouters | Exception,
+) -> PreparedModel:
+    """Make a copy, prepare its call, make that once and say what it needs.
 
     Args:
         name: of the routers.
@@ -93,24 +101,24 @@ def make_model_subject(
         loaded: the model.
         read: gives text.
         preset: sizes.
-        facts: what `check_in_model` returned or raised.
+        installed: what `check_in_model` returned or raised.
     """
     try:
-        if isinstance(facts, Exception):
-            raise facts
-        shell = make_shell(loaded.model)
+        if isinstance(installed, Exception):
+            raise installed
+        model = make_shared_copy(loaded.model)
         with torch.set_grad_enabled(scenario.gradients), drawn_from_the_seed():
-            prepared = scenario.prepare(shell, install_routers(name), read, scenario.shape(preset))
+            prepared = scenario.prepare(model, install_routers(name), read, scenario.shape(preset))
             reset = prepared.reset or (lambda: None)
             prepared.call()
             reset()
             peak = peak_memory(prepared.call, loaded.model.device.type)
             reset()
-        return ModelSubject(call=prepared.call, reset=prepared.reset, peak_memory=peak, facts=facts)
+        return PreparedModel(call=prepared.call, reset=prepared.reset, peak_memory=peak, installed=installed)
     except AssetError:
         raise
     except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
-        return ModelSubject(error=error)
+        return PreparedModel(error=error)
 
 
 @contextmanager
@@ -126,13 +134,12 @@ def _logits(model: nn.Module, ids: Tensor) -> Tensor:
     return logits
 
 
-def _facts(routers: list[nn.Module], layers: int) -> Facts:
+def _describe(routers: list[nn.Module], layers: int) -> InstalledRouters:
     first = routers[0]
-    weights = [weight for router in routers for weight in router.parameters() if weight.requires_grad]
-    return Facts(
-        class_name=f"{type(first).__module__}.{type(first).__qualname__}",
+    return InstalledRouters(
+        class_path=class_path(type(first)),
         layers=layers,
-        parameters=sum(weight.numel() for weight in weights),
+        parameters=sum(map(count_parameters, routers)),
         experts_per_token=int(first.top_k),  # type: ignore[arg-type]  # an attribute of every gate, typed as any module's
         backend=backend(first),
     )

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from bench.router.inputs import Inputs
-from bench.router.scenarios import Scenario, count_flops
+from bench.router.scenarios import RouterScenario, count_flops
 from bench.router.seeds import derive_seed
-from bench.timing.group import Candidate
+from bench.timing.group import TimedCall
 from bench.timing.memory import peak_memory
 from harness.assets.fetch import AssetError
 from routers import Router, create_router
@@ -23,7 +23,7 @@ TWIN = "linear@again"
 
 
 @dataclass(frozen=True, eq=False)
-class Subject(Candidate):
+class PreparedRouter(TimedCall):
     """A router ready to be timed, or the reason why it cannot be."""
 
     router: Router | None = None
@@ -44,9 +44,9 @@ def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Route
     return router.to(inputs.device).eval()
 
 
-def make_subject(
-    name: str, scenario: Scenario, inputs: Inputs, input_name: str, experts: Callable[[], nn.Module]
-) -> Subject:
+def prepare_router(
+    name: str, scenario: RouterScenario, inputs: Inputs, input_name: str, experts: Callable[[], nn.Module]
+) -> PreparedRouter:
     """Draw a router, compare it with the reference, prepare its call and count what that does and needs."""
     try:
         hidden_states = inputs.batch(input_name, 0).hidden_states
@@ -59,8 +59,8 @@ def make_subject(
             # a call prepared anew has none of its inputs.
             router.zero_grad(set_to_none=True)
             peak = peak_memory(scenario.prepare(router, hidden_states, experts), inputs.device)
-            return Subject(router=router, call=call, flops=flops, peak_memory=peak)
+            return PreparedRouter(router=router, call=call, flops=flops, peak_memory=peak)
     except AssetError:
         raise
     except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
-        return Subject(error=error)
+        return PreparedRouter(error=error)

@@ -1,0 +1,222 @@
+"""The suite of a run that measures routers alone, in a layer, and in training, and how they behave.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from bench.case import Case
+from bench.router.behaviour import Observation, combine, observe
+from bench.router.experts import KINDS, intermediate_size, make_experts
+from bench.router.inputs import INPUTS, Inputs
+from bench.router.prepared import BASELINE, TWIN, PreparedRouter, backend, draw_router, prepare_router
+from bench.router.scenarios import get_router_scenario
+from bench.scenario import list_scenarios
+from bench.timing.context import MeasurementContext
+from bench.timing.group import Group, GroupSpec
+from bench.timing.interleave import threads
+from harness.progress import Bar
+from routers.base import count_parameters
+from routers.metric import METRICS
+from routers.registry import class_path
+
+
+class RouterSuite:
+    """Measures on demand and remembers. A `bench.case.Suite`.
+
+    Args:
+        inputs: where batches come from, and the preset with them.
+        context: what to measure with.
+    """
+
+    subject = "router"
+
+    def __init__(self, inputs: Inputs, context: MeasurementContext) -> None:
+        self.inputs = inputs
+        self.preset = inputs.preset
+        self.context = context
+        self.planned: dict[tuple[str, str], list[str]] = {}
+        self._observed: dict[str, dict[str, list[Observation] | Exception]] = {}
+        self._experts: tuple[str, torch.nn.Module] | None = None
+
+    def plan(self, case: Case) -> None:
+        """Note that a benchmark will ask for a case: it is measured together with the others of its group."""
+        self.planned.setdefault((case.scenario, case.input), []).append(case.router)
+
+    def durations(self, case: Case) -> list[int]:
+        """All rounds of a router, nanoseconds; raises what was wrong with it, if it was not timed."""
+        return self.group(case.scenario, case.input).durations(case.router)
+
+    def check(self, case: Case) -> None:
+        """Compare a router with the reference and make one call, without timing anything.
+
+        Raises:
+            Exception: what is wrong with it.
+        """
+        prepared = self._prepare(case.scenario, case.input, case.router)
+        if prepared.error is not None:
+            raise prepared.error
+
+    def group(self, scenario_name: str, input_name: str) -> Group[PreparedRouter]:
+        """All planned routers of a scenario on an input, measured together the first time."""
+        planned = self.planned[scenario_name, input_name]
+        names = [BASELINE, TWIN, *(name for name in planned if name != BASELINE)]
+        scenario = get_router_scenario(scenario_name)
+        spec = GroupSpec(
+            key=f"{scenario_name} | {input_name}",
+            baseline=BASELINE,
+            twin=TWIN,
+            gradients=scenario.gradients,
+            tokens=scenario.tokens(len(self.inputs.batch(input_name, 0).hidden_states)),
+            warmup=self.preset.warmup,
+            repetitions=self.preset.repetitions,
+            rounds=self.preset.rounds,
+        )
+        return self.context.measure(
+            spec, lambda: {name: self._prepare(scenario_name, input_name, name) for name in names}
+        )
+
+    def extra_info(self, case: Case) -> dict[str, Any]:
+        """The JSON entry of one benchmark, as docs/json.md describes it."""
+        group, batch = self.group(case.scenario, case.input), self.inputs.batch(case.input, 0)
+        prepared = group.calls[case.router]
+        router = prepared.router
+        assert router is not None
+        observations = self.observations(case.input)[case.router]
+        if isinstance(observations, Exception):
+            raise observations
+        info = {
+            "scenario": case.scenario,
+            "router": case.router,
+            "input": case.input,
+            "num_tokens": len(batch.hidden_states),
+            "batch_size": batch.batch_size,
+            "sequence_length": batch.sequence_length,
+            "hidden_size": router.hidden_size,
+            "intermediate_size": intermediate_size(self.inputs, case.input),
+            "num_experts": router.num_experts,
+            "top_k": self.preset.top_k,
+            "experts_per_token": router.top_k,
+            "dtype": "float32",
+            "device": self.context.device,
+            "threads": self.context.num_threads,
+            "preset": self.preset.name,
+            "parameters": count_parameters(router),
+            "flops": prepared.flops,
+            "peak_memory": prepared.peak_memory,
+            "timing": group.timing(case.router, self.context.peak),
+            "behaviour": combine(observations),
+        }
+        figures = {"figures": observations[0].figures} if case.scenario == "router" else {}
+        return info | backend(router) | figures
+
+    def label(self, case: Case) -> str:
+        """The benchmark's group, for pytest-benchmark's tables."""
+        tokens, hidden_size = self.inputs.batch(case.input, 0).hidden_states.shape
+        sizes = f"T={tokens} D={hidden_size} E={self.preset.num_experts} K={self.preset.top_k}"
+        return f"{case.scenario} | {case.input} | {sizes}"
+
+    def summary(self) -> dict[str, Any]:
+        """What the JSON's `study` says of the routers, the encoder and the texts, and of what was measured."""
+        used = [kind for kind in INPUTS.values() if any(kind.name == name for _, name in self.planned)]
+        scenarios = {scenario for scenario, _ in self.planned}
+        model = None
+        if any(kind.pretrained for kind in used):
+            encoder = self.inputs.encoder
+            model = asdict(encoder.asset) | {"hidden_size": encoder.hidden_size}
+            del model["path"]
+        texts = {name: self.inputs.text(name) for name in sorted({kind.text for kind in used if kind.text})}
+        return {
+            "routers": {
+                name: {"class": class_path(type(prepared.router))}
+                for planned in self.planned
+                if (group := self.context.groups.get(" | ".join(planned)))
+                for name, prepared in group.calls.items()
+                if prepared.router is not None and name != TWIN
+            },
+            "model": model,
+            "texts": {
+                name: {"source": text.source, "sha256": text.sha256, "characters": len(text.text)}
+                for name, text in texts.items()
+            },
+            "metrics": {name: metric.as_dict() for name, metric in METRICS.items()},
+            "scenarios": {
+                name: scenario.as_dict() for name, scenario in list_scenarios(self.subject).items() if name in scenarios
+            },
+            "inputs": {
+                kind.name: {
+                    "label": kind.name,
+                    "description": self.inputs.describe(kind.name),
+                    "timed": kind.timed,
+                    "text": kind.text,
+                }
+                for kind in used
+            },
+        }
+
+    def observations(self, input_name: str) -> dict[str, list[Observation] | Exception]:
+        """Every planned router on every seed of an input, observed the first time."""
+        if input_name not in self._observed:
+            self._observed[input_name] = self._observe_seeds(input_name)
+        return self._observed[input_name]
+
+    def _prepare(self, scenario_name: str, input_name: str, name: str) -> PreparedRouter:
+        scenario = get_router_scenario(scenario_name)
+        return prepare_router(name, scenario, self.inputs, input_name, lambda: self._timed_experts(input_name))
+
+    def _timed_experts(self, input_name: str) -> torch.nn.Module:
+        """One bank for all routers of an input: they are timed on the same weights in the same memory."""
+        if self._experts is None or self._experts[0] != input_name:  # one input's at a time: a bank is large
+            self._experts = input_name, next(iter(make_experts(self.inputs, input_name, 0, KINDS[:1]).banks.values()))
+        return self._experts[1]
+
+    def _observe_seeds(self, input_name: str) -> dict[str, list[Observation] | Exception]:
+        """Every planned router on every seed; a seed's routers share its batch and its experts."""
+        names = sorted(
+            {name for (_, planned), group in self.planned.items() if planned == input_name for name in group}
+        )
+        found: dict[str, list[Observation] | Exception] = {name: [] for name in names}
+        seeds = self.preset.seeds
+        # Nothing is timed here, so all cores may work.
+        with (
+            threads(os.cpu_count() or 1),
+            self.context.progress(f"behaviour | {input_name}", seeds * len(names)) as bar,
+        ):
+            for seed in range(seeds):
+                key = f"behaviour | {input_name} | seed {seed}"
+                kept = self.context.journal.get(key)
+                if kept is None:
+                    kept = self._observe(input_name, seed, found, bar)
+                    self.context.journal.append(key, kept)
+                else:
+                    bar.update(len(names))
+                for name, observation in kept.items():
+                    earlier = found[name]
+                    if isinstance(earlier, list):
+                        earlier.append(Observation(**observation))
+        for name, observations in found.items():
+            if isinstance(observations, list) and len(observations) < seeds:
+                found[name] = RuntimeError(f"{name} failed on this input in the run that was resumed")
+        return found
+
+    def _observe(
+        self, input_name: str, seed: int, found: dict[str, list[Observation] | Exception], bar: Bar
+    ) -> dict[str, dict[str, Any]]:
+        """One seed of an input. A router that fails takes its error in `found` and is left out."""
+        batch = self.inputs.batch(input_name, seed)
+        experts = make_experts(self.inputs, input_name, seed)
+        observed = {}
+        for name in found:
+            try:
+                router = draw_router(name, self.inputs, batch.hidden_states.shape[1], seed)
+                observed[name] = asdict(observe(router, batch, experts, self.preset.output_tokens, figures=seed == 0))
+            except Exception as error:  # as in `prepare_router`: a user's router may fail in any way
+                found[name] = error
+            bar.update()
+        return observed

@@ -1,0 +1,62 @@
+"""Scenarios: what one timed call does, each in its own file of `bench.benchmarks`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import ClassVar, TypeVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario(ABC):
+    """A way to use a router.
+
+    Attributes:
+        name: as in the benchmark's group and in the JSON.
+        label: for a heading.
+        description: what one call does, for the middle of a sentence.
+        gradients: the call runs with autograd on.
+    """
+
+    subject: ClassVar[str]
+    """What is measured: "router", or "language_model"."""
+
+    name: str
+    label: str
+    description: str
+    gradients: bool = False
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Sequence[str]]:
+        """What pytest runs the benchmark with: argument -> names."""
+
+    def as_dict(self) -> dict[str, str]:
+        """The scenario's record in the JSON."""
+        return {"label": self.label, "description": self.description, "subject": self.subject}
+
+
+AnyScenario = TypeVar("AnyScenario", bound=Scenario)
+
+_scenarios: dict[str, Scenario] = {}
+
+
+def register_scenario(scenario: AnyScenario) -> AnyScenario:
+    """Make a scenario known under its name.
+
+    Raises:
+        ValueError: another scenario has the name.
+    """
+    if _scenarios.setdefault(scenario.name, scenario) is not scenario:
+        raise ValueError(f"scenario {scenario.name!r} is already registered")
+    return scenario
+
+
+def list_scenarios(subject: str) -> dict[str, Scenario]:
+    """The registered scenarios of a subject by name, in the order of their files."""
+    benchmarks = import_module("bench.benchmarks")
+    for module in iter_modules(benchmarks.__path__):
+        import_module(f"bench.benchmarks.{module.name}")
+    return {name: scenario for name, scenario in _scenarios.items() if scenario.subject == subject}

@@ -1,0 +1,128 @@
+"""The record of a metric: how it is measured of a routing, and what is to be said of it.
+
+Axes: T tokens, D hidden size, E experts, K experts per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
+
+from routers.routing import Routing, TokenChoice
+
+Bound = float | Literal["ln E", "E - 1", "1 - 1/E"] | None
+"""An end of a metric's range: a number, a word for what follows from the number of experts, or None for no bound."""
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Tensor])
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a metric is measured of: a batch's routing, and the output of the layer behind it.
+
+    Attributes:
+        routing: of T tokens.
+        output: (T', D), of the layer with the first T' tokens.
+    """
+
+    routing: Routing
+    output: Tensor
+
+    @property
+    def router_probs(self) -> Tensor:
+        """(T, E)."""
+        return self.routing.router_probs
+
+    @property
+    def selected_experts(self) -> Tensor | None:
+        """(T, K), or None of a routing that is no token choice."""
+        return self.routing.selected_experts if isinstance(self.routing, TokenChoice) else None
+
+    @property
+    def tokens_per_expert(self) -> Tensor:
+        """(E,) counts."""
+        return self.routing.tokens_per_expert
+
+    @property
+    def load(self) -> Tensor:
+        """(E,) shares of assignments."""
+        return self.tokens_per_expert / self.tokens_per_expert.sum()
+
+    @property
+    def table_k(self) -> int:
+        """The K = 2 of the paper's tables for every router, whatever it selects, so that their rows compare."""
+        return min(2, self.routing.num_experts)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of routers.
+
+    Attributes:
+        name: in the JSON.
+        label: the heading of its column.
+        definition: in words, for the middle of a sentence.
+        measure: what was observed -> a tensor of one number.
+        unit: of the number, or None.
+        bounds: the lowest and the highest value that it can have.
+        better: "lower" or "higher", or None where neither is better by itself.
+        format: how a table shows it, a Python format specification.
+    """
+
+    name: str
+    label: str
+    definition: str
+    measure: Callable[[Observed], Tensor]
+    unit: str | None = None
+    bounds: tuple[Bound, Bound] = (None, None)
+    better: Literal["lower", "higher"] | None = None
+    format: str = ".3f"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The metric's record in the JSON."""
+        return {
+            "label": self.label,
+            "definition": self.definition,
+            "unit": self.unit,
+            "range": list(self.bounds),
+            "better": self.better,
+            "format": self.format,
+        }
+
+
+METRICS: dict[str, Metric] = {}
+"""All metrics by name, in the order in which tables show them."""
+
+
+def metric(
+    label: str,
+    definition: str,
+    arguments: Callable[[Observed], tuple[Any, ...]],
+    *,
+    name: str | None = None,
+    **about: Any,
+) -> Callable[[AnyFunction], AnyFunction]:
+    """A decorator that makes a function known as a metric, under its own name unless another is given.
+
+    Args:
+        label: the heading of its column.
+        definition: in words, for the middle of a sentence.
+        arguments: what was observed -> what the function is called with.
+        name: in the JSON.
+        **about: unit, bounds, better, format.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(function: AnyFunction) -> AnyFunction:
+        known = name or function.__name__
+        if known in METRICS:
+            raise ValueError(f"metric {known!r} is already registered")
+        METRICS[known] = Metric(known, label, definition, lambda seen: function(*arguments(seen)), **about)
+        return function
+
+    return register

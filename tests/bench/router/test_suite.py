@@ -1,0 +1,135 @@
+"""The routers' suite of a run, with a group of three in the smallest preset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.case import Case
+from bench.presets import get_preset
+from bench.record.journal import Journal
+from bench.router.inputs import Inputs
+from bench.router.prepared import BASELINE, TWIN
+from bench.router.suite import RouterSuite
+from bench.timing.context import MeasurementContext
+from harness.progress import Progress
+from routers import Router, get_router_class, temporary_router
+
+
+@pytest.fixture
+def broken_router() -> Iterator[None]:
+    class Broken(Router):
+        def compute_router_probabilities(self, hidden_states: torch.Tensor) -> torch.Tensor:
+            raise ArithmeticError("broken on purpose")
+
+    with temporary_router("broken", Broken):
+        yield
+
+
+@pytest.fixture
+def make_suite(tmp_path: Path, no_bar: Progress) -> Iterator[Callable[..., RouterSuite]]:
+    """Studies of two routers on one journal, which the next one may resume."""
+    studies: list[RouterSuite] = []
+
+    def make(*, resume: bool = False) -> RouterSuite:
+        for earlier in studies:
+            earlier.context.journal.close()
+        preset = get_preset("smoke")
+        journal = Journal(tmp_path / "journal", {}, resume=resume)
+        suite = RouterSuite(Inputs(preset, "cpu"), MeasurementContext(journal, no_bar, "cpu", 1))
+        for name in ("linear", "hash"):
+            suite.plan(Case("router", name, "random"))
+        studies.append(suite)
+        return suite
+
+    yield make
+    for suite in studies:
+        suite.context.journal.close()
+
+
+def test_a_group_is_measured_once_with_the_baseline_twice(make_suite: Callable[..., RouterSuite]) -> None:
+    suite = make_suite()
+    group = suite.group("router", "random")
+    assert list(group.blocks) == [BASELINE, TWIN, "hash"]
+    assert all(len(block) == 3 for blocks in group.blocks.values() for block in blocks)
+    assert suite.group("router", "random") is group
+    assert suite.durations(Case("router", "hash", "random")) == [d for block in group.blocks["hash"] for d in block]
+
+
+def test_the_baseline_is_measured_though_it_was_not_selected(make_suite: Callable[..., RouterSuite]) -> None:
+    suite = make_suite()
+    suite.plan(Case("token", "hash", "random"))
+    info = suite.extra_info(Case("token", "hash", "random"))
+    assert info["timing"]["baseline"] == BASELINE
+    assert info["timing"]["ratio"]["low"] <= info["timing"]["ratio"]["estimate"] <= info["timing"]["ratio"]["high"]
+
+
+def test_a_broken_router_does_not_stop_the_others(make_suite: Callable[..., RouterSuite], broken_router: None) -> None:
+    suite = make_suite()
+    suite.plan(Case("router", "broken", "random"))
+    with pytest.raises(ArithmeticError, match="broken on purpose"):
+        suite.durations(Case("router", "broken", "random"))
+    assert suite.extra_info(Case("router", "linear", "random"))["router"] == "linear"
+
+
+def test_a_resumed_suite_uses_what_was_measured(make_suite: Callable[..., RouterSuite]) -> None:
+    first = make_suite()
+    info = first.extra_info(Case("router", "hash", "random"))
+    again = make_suite(resume=True)
+    resumed = again.extra_info(Case("router", "hash", "random"))
+    del info["timing"]["peak_gflops"], resumed["timing"]["peak_gflops"]  # measured anew in each process
+    assert resumed == info
+
+
+def test_the_summary_names_the_routers_and_the_noise(make_suite: Callable[..., RouterSuite]) -> None:
+    suite = make_suite()
+    suite.extra_info(Case("router", "hash", "random"))
+    summary = suite.summary()
+    assert summary["routers"] == {
+        "linear": {"class": "routers.scorers.linear.LinearRouter"},
+        "hash": {"class": "routers.scorers.hash.HashRouter"},
+    }
+    assert (summary["model"], summary["texts"]) == (None, {})
+    noise = suite.context.summary()["noise"]
+    assert noise["groups"] == 1
+    assert noise["worst"] >= 0
+
+
+def test_what_a_router_computes_with_is_said_where_it_tells(
+    make_suite: Callable[..., RouterSuite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = make_suite()
+    assert "backend" not in suite.extra_info(Case("router", "hash", "random"))
+    monkeypatch.setattr(get_router_class("hash"), "backend", "fast", raising=False)
+    assert suite.extra_info(Case("router", "hash", "random"))["backend"] == "fast"
+
+
+def test_the_summary_has_the_records_of_metrics_scenarios_and_inputs(make_suite: Callable[..., RouterSuite]) -> None:
+    summary = make_suite().summary()
+    assert summary["metrics"]["cv"] == {
+        "label": "CV",
+        "definition": "standard deviation of the experts' counts over their mean",
+        "unit": None,
+        "range": [0, None],
+        "better": "lower",
+        "format": ".3f",
+    }
+    assert summary["scenarios"] == {
+        "router": {
+            "label": "Router alone",
+            "description": "the router alone, on the whole batch",
+            "subject": "router",
+        }
+    }
+    assert summary["inputs"] == {"random": {"label": "random", "description": "N(0, 1)", "timed": True, "text": None}}
+
+
+def test_what_is_said_does_not_depend_on_what_was_shown_before(make_suite: Callable[..., RouterSuite]) -> None:
+    suite = make_suite()
+    suite.group("router", "random")
+    before = suite.summary(), suite.context.summary()["noise"]
+    suite.extra_info(Case("router", "hash", "random"))
+    assert (suite.summary(), suite.context.summary()["noise"]) == before
