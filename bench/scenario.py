@@ -17,7 +17,7 @@ class Scenario(ABC):
     Attributes:
         name: as in the benchmark's group and in the JSON.
         label: for a heading.
-        description: what one call does, for the middle of a sentence.
+        description: what one call does, for the middle of a sentence; {batch} and {length} stand for B and S.
         gradients: the call runs with autograd on.
     """
 
@@ -33,9 +33,9 @@ class Scenario(ABC):
     def parameters(self) -> dict[str, Sequence[str]]:
         """What pytest runs the benchmark with: argument -> names."""
 
-    def as_dict(self) -> dict[str, str]:
-        """The scenario's record in the JSON."""
-        return {"label": self.label, "description": self.description, "subject": self.subject}
+    def as_dict(self, **sizes: int) -> dict[str, str]:
+        """The scenario's record in the JSON, with the sizes in the description filled in."""
+        return {"label": self.label, "description": self.description.format(**sizes), "subject": self.subject}
 
 
 AnyScenario = TypeVar("AnyScenario", bound=Scenario)

@@ -13,7 +13,7 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.gate import load_gate
 from reports.comparisons.stored import THRESHOLD, compare_files
 from reports.comparisons.terminal import to_terminal
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 from reports.loading.self_test import load_self_test
 from reports.page.write import write_file, write_files
 
@@ -24,7 +24,7 @@ _FILES = "written by pytest bench or by python -m harness finetune"
 def report(arguments: Sequence[str]) -> str:
     """Tables, figures and one page of what `pytest bench` and `python -m harness finetune` wrote."""
     options = _report_parser().parse_args(arguments)
-    study = load_study(options.files)
+    study = load_report_data(options.files)
     # Imported here, as below: pandas and matplotlib take seconds, and a comparison is shown without them.
     from reports.page.report import announcement, report_files
     from reports.page.sections import build_sections

@@ -38,7 +38,7 @@ SCENARIO = register_scenario(
     LanguageModelScenario(
         name="decode",
         label="Decode",
-        description="a language model's next token after those in the cache",
+        description="decoding one token, batch of {batch}, with {length} tokens in the cache",
         prepare=next_token,
         shape=lambda preset: (1, preset.model_sequence_length),
         tokens=lambda B, S: B,

@@ -57,7 +57,7 @@ SCENARIO = register_scenario(
     LanguageModelScenario(
         name="finetune_step",
         label="Fine-tuning step",
-        description="forward, both losses, backward and the optimiser's step on one batch of text",
+        description="one step of fine-tuning on {batch} × {length} tokens: forward, backward and optimiser",
         prepare=finetune_step,
         shape=lambda preset: (preset.model_batch_size, preset.model_line_length),
         gradients=True,

@@ -26,7 +26,7 @@ SCENARIO = register_scenario(
     LanguageModelScenario(
         name="inject",
         label="Inject",
-        description="every router of a language model replaced, and restored",
+        description="replacing the routers of all layers, and putting the old ones back",
         prepare=replace_and_restore,
         shape=lambda preset: (0, 0),
         tokens=lambda B, S: 0,

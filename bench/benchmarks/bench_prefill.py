@@ -27,7 +27,7 @@ SCENARIO = register_scenario(
     LanguageModelScenario(
         name="prefill",
         label="Prefill",
-        description="a language model reads a text without a cache, for the logits of its last token",
+        description="reading {batch} × {length} tokens without a cache, for the logits of each text's last one",
         prepare=read_text,
         shape=lambda preset: (preset.model_batch_size, preset.model_sequence_length),
     )

@@ -160,13 +160,14 @@ class LanguageModelSuite:
                 if prepared.installed is not None and name not in (STOCK, TWIN)
             },
             "texts": _about_text(),
-            "scenarios": {
-                name: scenario.as_dict()
-                for name, scenario in list_scenarios(self.subject).items()
-                if name in self.planned
-            },
+            "scenarios": {name: self._record(name) for name in list_scenarios(self.subject) if name in self.planned},
             "language_model": about_model,
         }
+
+    def _record(self, scenario_name: str) -> dict[str, str]:
+        scenario = get_language_model_scenario(scenario_name)
+        batch_size, sequence_length = scenario.shape(self.preset)
+        return scenario.as_dict(batch=batch_size, length=sequence_length)
 
     def _key(self, scenario_name: str) -> str:
         # A model of other weights is another group: a resumed run goes on with its own.

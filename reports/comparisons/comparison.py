@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reports.comparisons.fingerprint import Difference
 from reports.judging.intervals import Interval
+from reports.records.machine import Difference
 
 
 class Change(StrEnum):
@@ -62,7 +62,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedFigure:
     """A figure that is no time and should be equal; `expected` is None where nobody could say so beforehand."""
 
     benchmark: str
@@ -118,7 +118,7 @@ class Comparison:
     machine_differences: tuple[Difference, ...]
     notices: tuple[str, ...]
     rows: tuple[Row, ...]
-    moved: tuple[Moved, ...]
+    moved: tuple[MovedFigure, ...]
     figures_compared: int
     excluded: tuple[Excluded, ...]
     added: tuple[str, ...]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isclose
 
-from reports.comparisons.comparison import Moved
-from reports.records.study import Measurement, Stat
+from reports.comparisons.comparison import MovedFigure
+from reports.records.measurements import Measurement, Stat
 
 # A router draws from a seed and computes in float32: the same code gives the same figure up to the order of its sums,
 # which is the machine's. The absolute part is for figures that are zero.
@@ -15,10 +15,10 @@ _RELATIVE, _ABSOLUTE = 1e-4, 1e-7
 _MEMORY_TOLERANCE = 0.01
 
 
-def moved_figures(benchmark: str, base: Measurement, head: Measurement) -> tuple[list[Moved], int]:
+def moved_figures(benchmark: str, base: Measurement, head: Measurement) -> tuple[list[MovedFigure], int]:
     """The figures that differ, and how many were compared; one that only one run has is not."""
     found = [*_costs(base, head), *_behaviour(base, head)]
-    return [Moved(benchmark, figure, old, new) for figure, old, new, same in found if not same], len(found)
+    return [MovedFigure(benchmark, figure, old, new) for figure, old, new, same in found if not same], len(found)
 
 
 _Found = tuple[str, float | None, float | None, bool]
@@ -34,8 +34,8 @@ def _costs(base: Measurement, head: Measurement) -> Iterator[_Found]:
 
 
 def _behaviour(base: Measurement, head: Measurement) -> Iterator[_Found]:
-    for metric, before in base.metrics.items():
-        after = head.metrics.get(metric)
+    for metric, before in base.metric_stats.items():
+        after = head.metric_stats.get(metric)
         shared = before.by_seed.keys() & after.by_seed.keys() if after else set()
         if after and shared:
             yield _worst_seed(metric, before, after, sorted(shared))

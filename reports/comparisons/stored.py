@@ -13,12 +13,13 @@ from statistics import fmean
 from typing import Any
 
 from reports.comparisons.comparison import Change, Comparison, Excluded, Row, Side, ordered
-from reports.comparisons.fingerprint import describe, differences
 from reports.comparisons.moved import moved_figures
 from reports.errors import NothingToCompareError
 from reports.judging.intervals import Interval, unpaired_ratio
 from reports.loading.load import load_benchmarks
-from reports.records.study import Measurement, Source, Study
+from reports.records.machine import describe, differences
+from reports.records.measurements import Measurement
+from reports.records.report_data import ReportData, Source
 
 THRESHOLD = 0.05
 # One more than the gate takes: the floor of a run says nothing of how the two runs differ.
@@ -36,7 +37,7 @@ def compare_files(base: Path, head: Path, threshold: float = THRESHOLD) -> Compa
     return compare(load_benchmarks(base), load_benchmarks(head), threshold)
 
 
-def compare(base: Study, head: Study, threshold: float) -> Comparison:
+def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
     """Compares two studies of one file each.
 
     Args:

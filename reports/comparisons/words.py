@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reports.comparisons.comparison import Moved, Row, Side
+from reports.comparisons.comparison import MovedFigure, Row, Side
 from reports.format.escape import one_line, shorten
 from reports.format.numbers import DASH, duration, exact, interval, ratio, within
 from reports.judging.intervals import Interval
@@ -51,7 +51,7 @@ def note(row: Row) -> str | None:
     return "; ".join(parts) or None
 
 
-def moved_cells(moved: Moved) -> list[str]:
+def moved_cells(moved: MovedFigure) -> list[str]:
     """A row of the table of figures that moved; values that look alike are given in full."""
     shown = [exact(moved.base), exact(moved.head)]
     if shown[0] == shown[1]:

@@ -7,18 +7,23 @@ from matplotlib.figure import Figure
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import draw_noise, draw_ratios, finish, name_rows
 from reports.figures.style import OKABE_ITO, label
+from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging.order import STOCK, in_order, start_rank
-from reports.records.study import LanguageEntry, Study
-from reports.tables.language_model import SCENARIOS
+from reports.records.measurements import LanguageEntry
+from reports.records.report_data import ReportData
 
 _MARKERS = ("o", "s", "D", "^")
 
 
-def ratios(study: Study) -> Plot:
+@registry.figure("language-model", "Figure of times inside a language model", place=1)
+def ratios(study: ReportData) -> Plot:
     """A row per router, a marker per start; the model's own gates are the noise floor."""
-    timed = {name: [e for e in study.language if e.scenario == name and e.router != STOCK] for name in SCENARIOS}
-    timed = {name: entries for name, entries in timed.items() if entries}
+    timed = {
+        name: entries
+        for name in study.scenarios("language_model")
+        if (entries := [entry for entry in study.language if entry.scenario == name and entry.router != STOCK])
+    }
     if not timed:
         raise MissingDataError("the files hold no timing of another router inside a language model")
     baseline = next(iter(timed.values()))[0].timing.baseline

@@ -8,20 +8,26 @@ from matplotlib.figure import Figure
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import draw_noise, draw_ratios, finish, name_rows
 from reports.figures.style import OKABE_ITO
+from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging import paper
-from reports.records.study import Entry, Study
+from reports.records.measurements import Entry
+from reports.records.report_data import ReportData
 
-_SCENARIOS = ("router", "token", "training")
-_MARKERS = {"random": "o", "contextual": "s"}
+_MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
-def ratios(study: Study) -> Plot:
+@registry.figure("latency", "Latency figure", place=1)
+def ratios(study: ReportData) -> Plot:
     """A panel per scenario, a row per router; whiskers, and the band in which the baseline differs from itself."""
-    timed = {scenario: [e for name in _MARKERS for e in study.find(scenario, name).values()] for scenario in _SCENARIOS}
-    timed = {scenario: entries for scenario, entries in timed.items() if entries}
+    inputs = registry.inputs_timed(study)
+    timed = {
+        record.label: entries
+        for scenario, record in study.scenarios("router").items()
+        if (entries := [entry for name in inputs for entry in study.find(scenario, name).values()])
+    }
     if not timed:
-        raise MissingDataError("the files hold no timing on input “random” or “contextual”")
+        raise MissingDataError("the files hold no timing on an input that is timed in every scenario")
     baseline = next(iter(timed.values()))[0].timing.baseline
     return Plot(
         name="latency",
@@ -29,22 +35,29 @@ def ratios(study: Study) -> Plot:
         caption="Logarithmic axis; whiskers are 95 % intervals over blocks, and very wide ones run off the panel. "
         "The grey band is the noise floor: what the baseline measured against itself, over the groups of the panel. "
         "Crosses: the paper's ratios, on other hardware.",
-        draw=lambda: _draw(timed, baseline),
+        draw=lambda: _draw(timed, inputs, baseline),
     )
 
 
-def _draw(timed: dict[str, list[Entry]], baseline: str) -> Figure:
+def _draw(timed: dict[str, list[Entry]], inputs: list[str], baseline: str) -> Figure:
     routers = list(dict.fromkeys(entry.router for entries in timed.values() for entry in entries))
     figure = Figure(figsize=(3.3 * len(timed) + 1.4, 0.34 * len(routers) + 1.5), layout="constrained")
     axes = figure.subplots(1, len(timed), sharey=True, squeeze=False)[0]
     for ax, (scenario, entries) in zip(axes, timed.items(), strict=True):
         draw_noise(ax, [entry.timing for entry in entries])
-        for offset, (colour, (name, marker)) in enumerate(zip(OKABE_ITO, _MARKERS.items(), strict=False)):
+        for index, name in enumerate(inputs):
             chosen = [entry for entry in entries if entry.input == name]
-            rows = [routers.index(entry.router) - 0.14 + 0.28 * offset for entry in chosen]
-            draw_ratios(ax, [e.timing.ratio for e in chosen], rows, colour=colour, marker=marker, name=name)
+            offset = 0.56 * ((index + 0.5) / len(inputs) - 0.5)
+            draw_ratios(
+                ax,
+                [entry.timing.ratio for entry in chosen],
+                [routers.index(entry.router) + offset for entry in chosen],
+                colour=OKABE_ITO[index % len(OKABE_ITO)],
+                marker=_MARKERS[index % len(_MARKERS)],
+                name=name,
+            )
         shown = [1.0, *(entry.timing.ratio.estimate for entry in entries)]
-        if scenario == "router":
+        if entries[0].scenario == "router":
             shown += _draw_paper(ax, routers)
         ax.set_title(scenario)
         finish(ax, shown, baseline)

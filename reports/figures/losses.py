@@ -12,17 +12,19 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.style import OKABE_ITO, label, log_ticks, panels
+from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging import paper
 from reports.judging.order import start_rank
 from reports.records.fine_tuning import FineTuning, Run, at_step, steps
 from reports.records.models import tuned_caption, tuned_title
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 
 _STOCK, _PAPER = "0.55", "0.15"
 
 
-def curves(study: Study) -> Plot:
+@registry.figure("fine-tuning", "Figure of fine-tuning losses", place=1)
+def curves(study: ReportData) -> Plot:
     """Mean and range over seeds, a colour per start, dashed where the router was frozen; stock in every panel."""
     tuning = study.tuned
     if not any(_points(runs) for variant in tuning.variants for runs in (variant.trained, variant.frozen)):

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
 from reports.figures.style import OKABE_ITO, label
+from reports.format import registry
 from reports.format.plot import Plot
-from reports.records.study import Entry, Histogram, Study
+from reports.records.measurements import Entry, Histogram
+from reports.records.report_data import ReportData
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Ridge:
     sd: float | None
 
 
-def distribution(input_name: str, study: Study) -> Plot:
+@registry.figure("figures", "Figure 5 on “{}”", place=5, keys=registry.inputs_timed)
+def distribution(input_name: str, study: ReportData) -> Plot:
     """Figure 5: a ridge per router, a panel per kind of experts."""
     by_kind: dict[str, dict[str, Ridge]] = {}
     for entry in study.select("router", input_name):

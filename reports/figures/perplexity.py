@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import name_rows
 from reports.figures.style import OKABE_ITO, label, log_ticks
+from reports.format import registry
 from reports.format.plot import Plot
 from reports.records.fine_tuning import FineTuning, Variant, known
 from reports.records.models import tuned_caption, tuned_title
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 from reports.tables.perplexity import after, before
 
 _BEFORE, _AFTER, _FROZEN = OKABE_ITO[1], OKABE_ITO[0], OKABE_ITO[3]
@@ -25,7 +26,8 @@ _ORIGINAL = "0.35"
 _LEGEND_WIDTH = 7.0
 
 
-def slopes(study: Study) -> Plot:
+@registry.figure("fine-tuning", "Figure of held-out perplexity", place=2)
+def slopes(study: ReportData) -> Plot:
     """A panel per start; seeds are points, their mean a stroke, an arrow leads from before to after."""
     tuning = study.tuned
     by_start: dict[str, list[Variant]] = {}

@@ -9,15 +9,18 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.style import colours, label, panels
+from reports.format import registry
 from reports.format.plot import Plot
-from reports.records.study import Entry, Sample, Study
+from reports.records.measurements import Entry, Sample
+from reports.records.report_data import ReportData
 
 _SHOWN_TOKENS = 32
 # More experts than this make a legend of coloured boxes unreadable.
 _LEGEND_UP_TO = 16
 
 
-def along_sequence(input_name: str, study: Study) -> Plot:
+@registry.figure("figures", "Figure 4 on “{}”", place=4, keys=registry.inputs_timed)
+def along_sequence(input_name: str, study: ReportData) -> Plot:
     """Figure 4: stacked routing probabilities along one sequence, a panel per router."""
     samples = sampled(study, input_name)
     return Plot(
@@ -29,7 +32,8 @@ def along_sequence(input_name: str, study: Study) -> Plot:
     )
 
 
-def by_token(input_name: str, study: Study) -> Plot:
+@registry.figure("figures", "Figure 6 on “{}”", place=6, keys=registry.inputs_timed)
+def by_token(input_name: str, study: ReportData) -> Plot:
     """Figure 6: expert probabilities of individual tokens as a heat map, a panel per router."""
     samples = sampled(study, input_name)
     return Plot(
@@ -42,7 +46,7 @@ def by_token(input_name: str, study: Study) -> Plot:
     )
 
 
-def sampled(study: Study, input_name: str) -> list[tuple[Entry, Sample]]:
+def sampled(study: ReportData, input_name: str) -> list[tuple[Entry, Sample]]:
     """Routers with a sample on this input."""
     samples = [(e, e.sample) for e in study.select("router", input_name) if e.sample and e.sample.sequence_probs]
     if not samples:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from reports.figures.style import label, log_ticks
 from reports.judging.intervals import Interval
-from reports.records.study import Timing
+from reports.records.measurements import Timing
 
 
 def draw_noise(ax: Axes, timings: Sequence[Timing]) -> None:

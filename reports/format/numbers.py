@@ -40,6 +40,15 @@ def fixed(decimals: int, *, signed: bool = False) -> Show:
     return show
 
 
+def by_format(specification: str) -> Show:
+    """As a format specification such as `.3f` or `.1%` says, with a true minus sign."""
+
+    def show(value: Any) -> str:
+        return DASH if missing(value) else f"{value + 0.0:{specification}}".replace("-", "−").replace("%", " %")
+
+    return show
+
+
 def significant(value: Any) -> str:
     """Three significant digits, without exponents between a thousandth and a million."""
     if missing(value):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 
 
 @dataclass(frozen=True)
@@ -20,4 +20,4 @@ class Plot:
     draw: Callable[[], Figure]
 
 
-PlotBuilder = Callable[[Study], Plot]
+PlotBuilder = Callable[[ReportData], Plot]

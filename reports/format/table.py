@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.format.numbers import Show, as_text, bounds, interval, spread
 from reports.judging.intervals import Interval
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Table:
         ]
 
 
-TableBuilder = Callable[[Study], Table]
+TableBuilder = Callable[[ReportData], Table]
 
 
 def words(heading: str, field: str) -> Column:

@@ -17,8 +17,8 @@ class Interval:
     """An estimate and its 95 % interval; the bounds are None where one value alone gives none."""
 
     estimate: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
 
     def overlaps(self, other: Interval) -> bool:
         """Whether the two are too close to say which is larger."""

@@ -1,4 +1,4 @@
-"""A JSON file as a `Node`, and what kind of file it is when it is not the kind that was asked for."""
+"""A JSON file, and what kind of file it is when it is not the kind that was asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.errors import ReportError
-from reports.loading.node import Node
+from reports.loading.check import excerpt
 
 GATE = "gate"
 SELF_TEST = "self-test"
@@ -33,37 +33,40 @@ def about(path: Path) -> Iterator[None]:
         raise ReportError(f"{path}: {error}") from None
 
 
-def read_document(path: Path) -> Node:
+def read_document(path: Path) -> Any:
     """The parsed file; whatever keeps it from being read or being JSON is a `ReportError`."""
-    return Node(_parse(path))
+    return _parse(path)
 
 
-def what_it_is(document: Node) -> str | None:
+def what_it_is(document: Any) -> str | None:
     """The kind of a file of this suite in words, or None where it is none."""
-    fields = document.value if isinstance(document.value, dict) else {}
+    fields = document if isinstance(document, dict) else {}
     kind = fields.get("kind")
     if isinstance(kind, str) and kind in _KINDS:
         return _KINDS[kind]
     return BENCHMARKS if "benchmarks" in fields and "study" in fields else None
 
 
-def is_kind(document: Node, kind: str) -> bool:
+def is_kind(document: Any, kind: str) -> bool:
     """Whether the file says that it is of this kind."""
     return what_it_is(document) == _KINDS[kind]
 
 
-def expect_kind(document: Node, kind: str, schema: int) -> None:
+def expect_kind(document: Any, kind: str, schema: int) -> None:
     """Refuses a file of another kind or schema, and says what it is instead."""
     if not is_kind(document, kind):
         raise ReportError(f"is {what_it_is(document) or 'no file of this suite'}, not {_KINDS[kind]}")
     expect_schema(document, schema)
 
 
-def expect_schema(node: Node, schema: int) -> None:
+def expect_schema(fields: dict[str, Any], schema: int, where: str = "") -> None:
     """Refuses an object that another version of the suite has written."""
-    found = node["schema"]
-    if found.value != schema:
-        raise found.fault(f"is {found.value!r}; this version reads schema {schema}")
+    if "schema" not in fields:
+        raise ReportError(f"{where.rstrip('.') or 'the document'} has no field 'schema'")
+    found = fields["schema"]
+    if found != schema or isinstance(found, bool):
+        older = " (version 0.1 of this suite reads it)" if type(found) is int and found < schema else ""
+        raise ReportError(f"{where}schema is {excerpt(found)}; this version reads schema {schema}{older}")
 
 
 def _parse(path: Path) -> Any:

@@ -2,68 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, field_validator
+from pydantic_core import PydanticCustomError
+
 from reports.errors import ReportError
+from reports.loading.check import check
 from reports.loading.document import FINE_TUNING, expect_kind
-from reports.loading.node import Node
-from reports.records.fine_tuning import FROZEN, TRAINED, UNTRAINED, Around, FineTuning, Log, Run
+from reports.records.fine_tuning import FineTuning, Run
+from reports.records.record import Count, Flag, Number, Positive, Record, Text
 
 SCHEMA = 1
-_TRAININGS = (TRAINED, FROZEN, UNTRAINED)
-_COUNTS = ("steps", "batch_size", "gradient_accumulation_steps", "max_length", "lora_rank", "log_every", "processes")
-_NUMBERS = ("learning_rate", "router_learning_rate", "lora_alpha", "lora_dropout", "load_balancing_coefficient")
+
+
+class _Shown(Record):
+    """Fields that are checked here; the object is kept whole, for it is shown as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TunedModel(_Shown):
+    """The model that was trained."""
+
+    name: Text
+    note: Text | None = None
+
+
+class TunedText(_Shown):
+    """What it was trained and evaluated on."""
+
+    source: Text
+    train_lines: Count
+    held_out_windows: Count
+    held_out_tokens: Count
+
+
+class TunedSettings(_Shown):
+    """How it was trained."""
+
+    steps: Count
+    batch_size: Count
+    gradient_accumulation_steps: Count
+    max_length: Count
+    lora_rank: Count
+    log_every: Count
+    processes: Count
+    learning_rate: Number | None
+    router_learning_rate: Number | None
+    lora_alpha: Number | None
+    lora_dropout: Number | None
+    load_balancing_coefficient: Number | None
+    calibration_windows: Count | None = None
+    quick: Flag
+
+
+class Original(Record):
+    """The model before anything was replaced."""
+
+    perplexity: Positive | None = None
+
+
+class FineTuningDocument(Record):
+    """The JSON that `python -m harness finetune` writes."""
+
+    model: TunedModel
+    text: TunedText
+    settings: TunedSettings
+    original: Original
+    runs: tuple[Run, ...]
+
+    @field_validator("runs")
+    @classmethod
+    def _holds_runs(cls, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        if not runs:
+            raise PydanticCustomError("empty", "holds no run")
+        return runs
 
 
 @dataclass(frozen=True)
-class Part:
+class FineTuningFile:
     """One file's share: which it is, and what it trained."""
 
     path: Path
     tuning: FineTuning
 
 
-def read_fine_tuning(document: Node) -> FineTuning:
+def read_fine_tuning(document: Any) -> FineTuning:
     """The fine-tuning that a document holds; the complaint about a wrong field names its path."""
     expect_kind(document, FINE_TUNING, SCHEMA)
-    original = document["original"].get("perplexity")
-    perplexity = original.positive() if original else None
-    runs = tuple(_run(node, perplexity) for node in document["runs"])
-    if not runs:
-        raise document["runs"].fault("holds no run")
+    found = check(FineTuningDocument, document)
     seen: set[tuple[str, str, int, str]] = set()
-    for run in runs:
+    for run in found.runs:
         if run.key in seen:
             raise ReportError(f"holds {_named(run)} twice")
         seen.add(run.key)
-    return FineTuning(_model(document["model"]), _text(document["text"]), _settings(document["settings"]), runs)
+    runs = tuple(run.model_copy(update={"original": found.original.perplexity}) for run in found.runs)
+    return FineTuning(document["model"], document["text"], document["settings"], runs)
 
 
-def merge(parts: Sequence[Part]) -> tuple[FineTuning | None, list[str]]:
+def merge(files: Sequence[FineTuningFile]) -> tuple[FineTuning | None, list[str]]:
     """All files as one, and a remark for each that replaces runs of an earlier one; None where there is no file.
 
     A table may not mix models or settings: a file that differs from the first in either is refused.
     """
     kept: dict[tuple[str, str, int, str], Run] = {}
     remarks = []
-    for part in parts:
-        _expect_same(parts[0], part)
-        replaced = sum(run.key in kept for run in part.tuning.runs)
+    for file in files:
+        _expect_same(files[0], file)
+        replaced = sum(run.key in kept for run in file.tuning.runs)
         if replaced:
             remarks.append(
-                f"{part.path.name} comes later and holds {replaced} fine-tuning run(s) that an earlier file holds "
+                f"{file.path.name} comes later and holds {replaced} fine-tuning run(s) that an earlier file holds "
                 "too: the later ones are shown."
             )
-        for run in part.tuning.runs:
+        for run in file.tuning.runs:
             # Taken out first: a run of a later file stands among those of that file.
             kept.pop(run.key, None)
             kept[run.key] = run
-    if not parts:
+    if not files:
         return None, []
-    first = parts[0].tuning
+    first = files[0].tuning
     return FineTuning(first.model, first.text, first.settings, tuple(kept.values())), remarks
 
 
@@ -77,90 +139,15 @@ def differing_field(first: Mapping[str, Any], second: Mapping[str, Any], besides
 SAME_MODEL_BESIDES = ("requested", "note")
 
 
-def _expect_same(first: Part, part: Part) -> None:
+def _expect_same(first: FineTuningFile, file: FineTuningFile) -> None:
     for name, besides in (("model", SAME_MODEL_BESIDES), ("text", ()), ("settings", ())):
-        old, new = getattr(first.tuning, name), getattr(part.tuning, name)
+        old, new = getattr(first.tuning, name), getattr(file.tuning, name)
         field = differing_field(old, new, besides)
         if field:
             raise ReportError(
-                f"{part.path}: {name}.{field} is {new.get(field)!r}, and {old.get(field)!r} in {first.path}: a table "
+                f"{file.path}: {name}.{field} is {new.get(field)!r}, and {old.get(field)!r} in {first.path}: a table "
                 "may not mix the two; make a report of each"
             )
-
-
-def _model(node: Node) -> dict[str, Any]:
-    node["name"].text()
-    note = node.get("note")
-    if note:
-        note.text()
-    return node.fields()
-
-
-def _text(node: Node) -> dict[str, Any]:
-    node["source"].text()
-    for name in ("train_lines", "held_out_windows", "held_out_tokens"):
-        node[name].count()
-    return node.fields()
-
-
-def _settings(node: Node) -> dict[str, Any]:
-    for name in _COUNTS:
-        node[name].count()
-    for name in _NUMBERS:
-        node[name].optional()
-    calibration = node.get("calibration_windows")
-    if calibration:
-        calibration.count()
-    node["quick"].flag()
-    return node.fields()
-
-
-def _run(node: Node, original: float | None) -> Run:
-    training = node["router_training"]
-    if training.text() not in _TRAININGS:
-        raise training.fault(f"is {training.value!r}, none of {', '.join(_TRAININGS)}")
-    seconds = node.get("seconds")
-    return Run(
-        router=node["router"].text(),
-        initialise=node["initialise"].text(),
-        seed=node["seed"].count(),
-        router_training=training.text(),
-        router_parameters=node["router_parameters"].count(),
-        trained_parameters=node["trained_parameters"].count(),
-        log=_log(node["losses"]),
-        perplexity=_around(node["perplexity"], Node.positive),
-        agreement=_around(node["agreement"], Node.share),
-        seconds=seconds.positive() if seconds else None,
-        original=original,
-    )
-
-
-def _log(node: Node) -> tuple[Log, ...]:
-    logs: list[Log] = []
-    for entry in node:
-        step = entry["step"].count()
-        if logs and step <= logs[-1].step:
-            raise entry["step"].fault(f"is {step}, not after {logs[-1].step}")
-        logs.append(
-            Log(
-                step=step,
-                loss=entry["loss"].optional(),
-                load_balancing_loss=_number(entry, "load_balancing_loss"),
-                max_violation=_number(entry, "max_violation"),
-                load_cv=_number(entry, "load_cv"),
-            )
-        )
-    return tuple(logs)
-
-
-def _number(node: Node, field: str) -> float | None:
-    value = node.get(field)
-    return value.number() if value else None
-
-
-def _around(node: Node, read: Callable[[Node], float]) -> Around:
-    before, after = node.get("before"), node.get("after")
-    return Around(read(before) if before else None, read(after) if after else None)
 
 
 def _named(run: Run) -> str:

@@ -1,7 +1,7 @@
-"""Reads files into a `Study`, and refuses what is not one of ours, in a line that names the file and the reason.
+"""Reads files into `ReportData`, and refuses what is not one of ours, in a line that names the file and the reason.
 
-Several files are one study, of benchmarks and of fine-tuning in any order: where two hold the same measurement or run,
-the later file wins and the report says so. Files of different schema are refused, and so are two language models.
+Several files make one report, of benchmarks and of fine-tuning in any order: where two hold the same measurement or
+run, the later file wins and the report says so. Files of another schema are refused, and so are two language models.
 """
 
 from __future__ import annotations
@@ -11,44 +11,55 @@ from pathlib import Path
 from typing import Any
 
 from reports.errors import ReportError
+from reports.loading.check import check, excerpt
 from reports.loading.document import BENCHMARKS, FINE_TUNING, about, expect_schema, is_kind, read_document, what_it_is
-from reports.loading.entries import SCHEMA, read_entry
-from reports.loading.fine_tuning_file import SAME_MODEL_BESIDES, Part, differing_field, merge, read_fine_tuning
-from reports.loading.node import Node
-from reports.records.study import Entry, LanguageEntry, Measurement, Source, Study
+from reports.loading.fine_tuning_file import (
+    SAME_MODEL_BESIDES,
+    FineTuningFile,
+    differing_field,
+    merge,
+    read_fine_tuning,
+)
+from reports.records.measurements import LANGUAGE_MODEL, Entry, LanguageEntry, Measurement
+from reports.records.report_data import ReportData, Source
+from reports.records.run import RunRecords
+
+SCHEMA = 2
+_ENTRIES: dict[str | None, type[Measurement]] = {None: Entry, LANGUAGE_MODEL: LanguageEntry}
+"""By an entry's `subject`; one that names none is a router's."""
 
 
-def load_study(paths: Sequence[Path]) -> Study:
+def load_report_data(paths: Sequence[Path]) -> ReportData:
     """Reads files of both kinds, or raises `ReportError` about the first that cannot be read."""
     documents = [(path, _read(path)) for path in paths]
     tuned = [(path, document) for path, document in documents if is_kind(document, FINE_TUNING)]
-    study = _benchmarks([(path, document) for path, document in documents if not is_kind(document, FINE_TUNING)])
-    parts, sources = [], []
+    data = _benchmarks([(path, document) for path, document in documents if not is_kind(document, FINE_TUNING)])
+    files, sources = [], []
     for path, document in tuned:
         with about(path):
-            parts.append(Part(path, read_fine_tuning(document)))
+            files.append(FineTuningFile(path, read_fine_tuning(document)))
             sources.append(_tuning_source(path, document))
-    fine_tuning, remarks = merge(parts)
-    return Study(
-        sources=(*study.sources, *sources),
-        entries=study.entries,
-        remarks=(*study.remarks, *remarks),
-        language=study.language,
+    fine_tuning, remarks = merge(files)
+    return ReportData(
+        sources=(*data.sources, *sources),
+        entries=data.entries,
+        remarks=(*data.remarks, *remarks),
+        language=data.language,
         fine_tuning=fine_tuning,
     )
 
 
-def load_benchmarks(path: Path) -> Study:
+def load_benchmarks(path: Path) -> ReportData:
     """Reads one file of benchmarks; a fine-tuning is refused like any other file."""
     return _benchmarks([(path, _read(path))])
 
 
-def _read(path: Path) -> Node:
+def _read(path: Path) -> Any:
     with about(path):
         return read_document(path)
 
 
-def _benchmarks(documents: Sequence[tuple[Path, Node]]) -> Study:
+def _benchmarks(documents: Sequence[tuple[Path, Any]]) -> ReportData:
     sources: list[Source] = []
     kept: dict[tuple[str, ...], Measurement] = {}
     remarks: list[str] = []
@@ -64,7 +75,7 @@ def _benchmarks(documents: Sequence[tuple[Path, Node]]) -> Study:
                 "later ones are shown. Ratios and noise floors remain those of the run that measured them."
             )
         kept.update((measurement.key, measurement) for measurement in measurements)
-    return Study(
+    return ReportData(
         sources=tuple(sources),
         entries=tuple(each for each in kept.values() if isinstance(each, Entry)),
         remarks=tuple(remarks),
@@ -72,16 +83,22 @@ def _benchmarks(documents: Sequence[tuple[Path, Node]]) -> Study:
     )
 
 
-def _read_file(path: Path, document: Node, index: int) -> tuple[Source, list[Measurement]]:
+def _read_file(path: Path, document: Any, index: int) -> tuple[Source, list[Measurement]]:
     kind = what_it_is(document)
     if kind not in (None, BENCHMARKS):
         raise ReportError(f"is {kind}, not {BENCHMARKS}")
-    if not isinstance(document.value, dict) or "benchmarks" not in document.value:
+    if not isinstance(document, dict) or "benchmarks" not in document:
         raise ReportError("not a pytest-benchmark file: no object with a list of benchmarks")
-    if "study" not in document.value:
+    if "study" not in document:
         raise ReportError("not a file of this suite: it has no “study” (was it made by `pytest bench`?)")
-    expect_schema(document["study"], SCHEMA)
-    measurements = [read_entry(benchmark["extra_info"], index) for benchmark in document["benchmarks"]]
+    study, benchmarks = document["study"], document["benchmarks"]
+    if not isinstance(study, dict):
+        raise ReportError(f"study is not an object: {excerpt(study)}")
+    expect_schema(study, SCHEMA, "study.")
+    records = check(RunRecords, study, "study")
+    if not isinstance(benchmarks, list):
+        raise ReportError(f"benchmarks is not a list: {excerpt(benchmarks)}")
+    measurements = [_measurement(benchmark, f"benchmarks[{i}]", index) for i, benchmark in enumerate(benchmarks)]
     if not measurements:
         raise ReportError("holds no benchmark")
     seen: set[tuple[str, ...]] = set()
@@ -89,7 +106,19 @@ def _read_file(path: Path, document: Node, index: int) -> tuple[Source, list[Mea
         if measurement.key in seen:
             raise ReportError(f"holds {' / '.join(measurement.key)} twice")
         seen.add(measurement.key)
-    return _source(path, document, document["study"].fields(), "datetime"), measurements
+    return _source(path, document, study, records, "datetime", "machine_info"), measurements
+
+
+def _measurement(benchmark: Any, where: str, source: int) -> Measurement:
+    if not isinstance(benchmark, dict) or "extra_info" not in benchmark:
+        raise ReportError(f"{where} has no field 'extra_info'")
+    info = benchmark["extra_info"]
+    subject = info.get("subject") if isinstance(info, dict) else None
+    if isinstance(subject, list | dict) or subject not in _ENTRIES:
+        raise ReportError(
+            f"{where}.extra_info.subject is {excerpt(subject)}; this version reads {LANGUAGE_MODEL!r}, or no subject"
+        )
+    return check(_ENTRIES[subject], info, f"{where}.extra_info").model_copy(update={"source": source})
 
 
 def _expect_one_model(sources: Sequence[Source], measurements: Sequence[Measurement]) -> None:
@@ -107,19 +136,27 @@ def _expect_one_model(sources: Sequence[Source], measurements: Sequence[Measurem
         )
 
 
-def _tuning_source(path: Path, document: Node) -> Source:
-    shown = ("model", "text", "settings", "versions", "original")
-    return _source(path, document, {name: document.fields().get(name) for name in shown}, "date", "machine")
+def _tuning_source(path: Path, document: Mapping[str, Any]) -> Source:
+    shown = {name: document.get(name) for name in ("model", "text", "settings", "versions", "original")}
+    return _source(path, document, shown, RunRecords(), "date", "machine")
 
 
 def _source(
-    path: Path, document: Node, run: Mapping[str, Any], date_field: str, machine_field: str = "machine_info"
+    path: Path, document: Mapping[str, Any], run: Mapping[str, Any], records: RunRecords, date: str, machine: str
 ) -> Source:
-    machine, date, commit = (document.get(field) for field in (machine_field, date_field, "commit_info"))
+    """A file's source; what is not of the expected type is refused."""
+    fields = {"machine": document.get(machine), "commit": document.get("commit_info")}
+    for name, field in (("machine", machine), ("commit", "commit_info")):
+        if not isinstance(fields[name], dict | None):
+            raise ReportError(f"{field} is not an object: {excerpt(fields[name])}")
+    said = document.get(date)
+    if not isinstance(said, str | None):
+        raise ReportError(f"{date} is not a string: {excerpt(said)}")
     return Source(
         file=str(path),
         run=run,
-        machine=machine.fields() if machine else {},
-        date=date.text() if date else "unknown",
-        commit=commit.fields() if commit else {},
+        records=records,
+        machine=fields["machine"] or {},
+        date=said or "unknown",
+        commit=fields["commit"] or {},
     )

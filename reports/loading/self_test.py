@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from reports.comparisons.fingerprint import describe
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from reports.loading.check import check
 from reports.loading.document import SELF_TEST, about, expect_kind, read_document
-from reports.loading.node import Node
+from reports.loading.gate_file import Commit, Named
+from reports.records.machine import describe
+from reports.records.record import Count, Number, Positive, Record, Text
 
 SCHEMA = 1
 _FOUND = "SLOWER"
@@ -29,37 +35,106 @@ class Share:
         return self.hits / self.trials if self.trials else None
 
 
-@dataclass(frozen=True)
-class Level:
-    """One slowdown, a share of one, and what became of the trials; mean and sd are of the ratios estimated."""
+class Estimate(Record):
+    """Mean and standard deviation of the ratios that were estimated."""
 
-    slowdown: float
-    found: Share
-    missed: Mapping[str, int]  # verdict -> trials, those that are not found
-    mean: float | None
-    sd: float | None
+    mean: Number | None
+    sd: Number | None
 
 
-@dataclass(frozen=True)
-class FalseAlarms:
+class Level(Record):
+    """One slowdown, a share of one, and what became of the trials."""
+
+    slowdown: Number
+    hits: Count = Field(alias="found")
+    trials: Count
+    low: Number | None
+    high: Number | None
+    verdicts: dict[str, Count]
+    estimate: Estimate | None = None
+
+    @model_validator(mode="after")
+    def _finds_no_more_than_was_tried(self) -> Level:
+        _expect_hits("found", self.hits, self.trials)
+        return self
+
+    @property
+    def found(self) -> Share:
+        """The trials whose slowdown was found."""
+        return Share(self.hits, self.trials, self.low, self.high)
+
+    @property
+    def missed(self) -> Mapping[str, int]:
+        """Verdict -> trials, of those that are not found."""
+        return {verdict: trials for verdict, trials in self.verdicts.items() if verdict != _FOUND}
+
+    @property
+    def mean(self) -> float | None:
+        """Of the ratios estimated."""
+        return self.estimate.mean if self.estimate else None
+
+    @property
+    def sd(self) -> float | None:
+        """Of the ratios estimated."""
+        return self.estimate.sd if self.estimate else None
+
+
+class FalseAlarms(Record):
     """Whole runs of a revision against itself, and what became of their single comparisons."""
 
-    alarms: Share
-    comparisons: int
-    verdicts: Mapping[str, int]
+    hits: Count = Field(alias="alarms")
+    trials: Count
+    low: Number | None
+    high: Number | None
+    comparisons: Count
+    verdicts: dict[str, Count]
+
+    @model_validator(mode="after")
+    def _raises_no_more_than_was_tried(self) -> FalseAlarms:
+        _expect_hits("alarms", self.hits, self.trials)
+        return self
+
+    @property
+    def alarms(self) -> Share:
+        """The runs with an alarm."""
+        return Share(self.hits, self.trials, self.low, self.high)
 
 
-@dataclass(frozen=True)
-class SelfTest:
-    """A self-test with its levels, the smallest slowdown first."""
+class SelfTest(Record):
+    """A self-test with its levels, the smallest slowdown first: the JSON of `python -m bench.gate --self-test`."""
 
-    revision: str
-    setting: str
-    machine: str
-    threshold: float
-    benchmarks: tuple[str, ...]
+    tested: Commit = Field(alias="revision")
+    preset: Named
+    device: Text
+    threads: Count
+    machine_fields: dict[str, Any] = Field(alias="machine")
+    threshold: Positive
+    benchmarks: tuple[Text, ...]
     levels: tuple[Level, ...]
     false_alarms: FalseAlarms
+
+    @field_validator("levels")
+    @classmethod
+    def _by_slowdown(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        if not levels:
+            raise PydanticCustomError("empty", "holds no slowdown")
+        return tuple(sorted(levels, key=lambda level: level.slowdown))
+
+    @property
+    def revision(self) -> str:
+        """The revision that was tested, in words."""
+        return f"{self.tested.ref} {self.tested.commit[:8]} {self.tested.subject}"
+
+    @property
+    def setting(self) -> str:
+        """How it was measured, in words."""
+        threads = f"{self.threads} {'thread' if self.threads == 1 else 'threads'}"
+        return f"preset {self.preset.name}, device {self.device}, {threads}"
+
+    @property
+    def machine(self) -> str:
+        """The machine in one line."""
+        return describe(self.machine_fields)
 
 
 def load_self_test(path: Path) -> SelfTest:
@@ -67,48 +142,11 @@ def load_self_test(path: Path) -> SelfTest:
     with about(path):
         document = read_document(path)
         expect_kind(document, SELF_TEST, SCHEMA)
-        return _self_test(document)
+        return check(SelfTest, document)
 
 
-def _self_test(document: Node) -> SelfTest:
-    revision = document["revision"]
-    threads = document["threads"].count()
-    levels = [_level(node) for node in document["levels"]]
-    if not levels:
-        raise document["levels"].fault("holds no slowdown")
-    return SelfTest(
-        revision=f"{revision['ref'].text()} {revision['commit'].text()[:8]} {revision['subject'].text()}",
-        setting=f"preset {document['preset']['name'].text()}, device {document['device'].text()}, "
-        f"{threads} {'thread' if threads == 1 else 'threads'}",
-        machine=describe(document["machine"].fields()),
-        threshold=document["threshold"].positive(),
-        benchmarks=tuple(node.text() for node in document["benchmarks"]),
-        levels=tuple(sorted(levels, key=lambda level: level.slowdown)),
-        false_alarms=_false_alarms(document["false_alarms"]),
-    )
-
-
-def _level(node: Node) -> Level:
-    estimate, verdicts = node.get("estimate"), _verdicts(node["verdicts"])
-    return Level(
-        slowdown=node["slowdown"].number(),
-        found=_share(node, "found"),
-        missed={verdict: trials for verdict, trials in verdicts.items() if verdict != _FOUND},
-        mean=estimate["mean"].optional() if estimate else None,
-        sd=estimate["sd"].optional() if estimate else None,
-    )
-
-
-def _false_alarms(node: Node) -> FalseAlarms:
-    return FalseAlarms(_share(node, "alarms"), node["comparisons"].count(), _verdicts(node["verdicts"]))
-
-
-def _verdicts(node: Node) -> dict[str, int]:
-    return {verdict: trials.count() for verdict, trials in node.items()}
-
-
-def _share(node: Node, hits: str) -> Share:
-    share = Share(node[hits].count(), node["trials"].count(), node["low"].optional(), node["high"].optional())
-    if share.hits > share.trials:
-        raise node[hits].fault(f"is {share.hits} of {share.trials}")
-    return share
+def _expect_hits(name: str, hits: int, trials: int) -> None:
+    if hits > trials:
+        raise PydanticCustomError(
+            "length", "{name} is {hits} of {trials}", {"name": name, "hits": hits, "trials": trials}
+        )

@@ -1,17 +1,11 @@
 """Words and sources that the page explains at its end."""
 
+from __future__ import annotations
+
+from reports.records.report_data import ReportData
+
 DEFINITIONS = (
-    ("Entropy", "mean over tokens of the entropy of a token's router probabilities, in nats; ln 8 = 2.0794 is uniform"),
-    ("Mean top-k", "mean of the K largest probabilities, before they are normalised to sum to one"),
-    ("Output STD", "standard deviation of the MoE layer's output"),
-    ("Auxiliary loss", "α Σ f P with α = 0.01: f an expert's share of assignments, P its mean probability"),
     ("Load", "an expert's share of all assignments; the shares sum to one"),
-    ("CV", "standard deviation of the experts' counts over their mean"),
-    ("MaxVio", "the largest count over the mean count, minus one"),
-    ("Gini", "Σ Σ |load difference| / (2 E Σ load); 0 is even"),
-    ("Dead experts", "share of experts with a load below 0.1 %"),
-    ("Specialisation", "entropy of the mean probabilities minus the mean entropy: what a token tells about its expert"),
-    ("Margin", "probability of the last expert selected minus that of the first one not selected"),
     ("Effective experts", "exp of the entropy of the mean probabilities"),
     ("Ratio", "median over rounds of a router's time over the baseline's in the same round, one a block"),
     ("Stock", "the language model with its own gates: the baseline inside it, and the reference of fine-tuning"),
@@ -21,6 +15,12 @@ DEFINITIONS = (
     ("Frozen", "the control of fine-tuning: the router keeps its first weights, and the adapters alone learn"),
     ("Noise floor", "the same ratio for the baseline against itself (A/A)"),
 )
+
+
+def defined(data: ReportData) -> list[tuple[str, str]]:
+    """Every word that the page explains: the metrics' own definitions first."""
+    return [*((record.label, record.definition) for record in data.metrics.values()), *DEFINITIONS]
+
 
 METHOD = (
     "A router is compared with a slow float64 reference before it is timed; one that disagrees is not ranked.",

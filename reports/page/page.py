@@ -12,7 +12,7 @@ from reports.judging import paper
 from reports.page import definitions
 from reports.page.run_summary import findings, input_sources, provenance, statement
 from reports.page.sections import Section
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 
 _VERDICT_CLASSES = {
     "reproduced": "good",
@@ -29,7 +29,7 @@ _VERDICT_CLASSES = {
 _BRIEF = 24
 
 
-def render_page(study: Study, sections: list[Section], svgs: Mapping[str, bytes]) -> str:
+def render_page(study: ReportData, sections: list[Section], svgs: Mapping[str, bytes]) -> str:
     """The page as HTML; `svgs` holds the drawn figures by name."""
     environment = Environment(
         loader=PackageLoader("reports.page"),
@@ -44,7 +44,7 @@ def render_page(study: Study, sections: list[Section], svgs: Mapping[str, bytes]
         sections=sections,
         inline_svg=lambda plot: inline_svg(svgs[plot.name], plot.name, plot.title),
         word_class=lambda cell: _VERDICT_CLASSES.get(cell, "brief" if len(cell) <= _BRIEF else ""),
-        definitions=definitions.DEFINITIONS,
+        definitions=definitions.defined(study),
         method=definitions.METHOD,
         sources=definitions.SOURCES,
         inputs=input_sources(study),

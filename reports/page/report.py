@@ -14,10 +14,10 @@ from reports.format.table import Table
 from reports.page.page import render_page
 from reports.page.run_summary import findings, statement
 from reports.page.sections import Section
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 
 
-def report_files(study: Study, sections: list[Section]) -> dict[str, bytes]:
+def report_files(study: ReportData, sections: list[Section]) -> dict[str, bytes]:
     """Every file of the report by its relative name; the page comes last, so that it never names what is not there."""
     files: dict[str, bytes] = {}
     for table in (table for section in sections for table in section.tables):

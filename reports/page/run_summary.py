@@ -10,10 +10,11 @@ from reports.judging.order import DISTILLED
 from reports.page.sections import Section
 from reports.records.fine_tuning import FineTuning
 from reports.records.models import model_phrase, model_sentence
-from reports.records.study import Source, Study
+from reports.records.report_data import ReportData, Source
+from reports.records.run import RunRecords
 
 
-def statement(study: Study) -> list[str]:
+def statement(study: ReportData) -> list[str]:
     """One paragraph per file of benchmarks that still contributes, one on fine-tuning, then how files were merged."""
     contributing = sorted({measurement.source for measurement in study.measurements})
     paragraphs = [_of_source(study.sources[index]) for index in contributing]
@@ -90,12 +91,19 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def provenance(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
+def provenance(study: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every field of every file's `study` and machine, flat, for the end of the page."""
     return [
-        (source.file, [("date", source.date), *_flat("study", source.run), *_flat("machine", source.machine)])
+        (
+            source.file,
+            [("date", source.date), *_flat("study", _without_records(source.run)), *_flat("machine", source.machine)],
+        )
         for source in study.sources
     ]
+
+
+def _without_records(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name not in RunRecords.model_fields}
 
 
 def _flat(path: str, value: Any) -> list[tuple[str, str]]:
@@ -106,6 +114,6 @@ def _flat(path: str, value: Any) -> list[tuple[str, str]]:
     return [(path, "–" if value is None else str(value))]
 
 
-def input_sources(study: Study) -> list[tuple[str, str]]:
+def input_sources(study: ReportData) -> list[tuple[str, str]]:
     """The inputs measured, each with its line in words."""
-    return list({entry.input: entry.input_source for entry in study.entries}.items())
+    return [(name, study.inputs[name].description) for name in dict.fromkeys(entry.input for entry in study.entries)]

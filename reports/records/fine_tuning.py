@@ -5,36 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from reports.judging.order import STOCK, in_order, start_rank
+from reports.records.record import Count, Number, Positive, Record, Share, Text
 
 TRAINED, FROZEN, UNTRAINED = "trained", "frozen", "untrained"
 # A quantity of a run, None where it does not exist.
 Quantity = Callable[["Run"], float | None]
 
 
-@dataclass(frozen=True)
-class Log:
+class Log(Record):
     """Means over the steps since the entry before; None where the writer had no finite number."""
 
-    step: int
-    loss: float | None
-    load_balancing_loss: float | None
-    max_violation: float | None
-    load_cv: float | None
+    step: Count
+    loss: Number | None
+    load_balancing_loss: Number | None = None
+    max_violation: Number | None = None
+    load_cv: Number | None = None
 
 
-@dataclass(frozen=True)
-class Around:
-    """A quantity before training and after it; without training there is no after."""
+class Perplexities(Record):
+    """Perplexity before training and after it; without training there is no after."""
 
-    before: float | None
-    after: float | None
+    before: Positive | None = None
+    after: Positive | None = None
 
 
-@dataclass(frozen=True)
-class Run:
+class Agreements(Record):
+    """Agreement with the original gate before training and after it; without training there is no after."""
+
+    before: Share | None = None
+    after: Share | None = None
+
+
+class Run(Record):
     """One fine-tuning from one seed.
 
     Attributes:
@@ -52,17 +61,26 @@ class Run:
         original: perplexity of the untouched model, in the file of this run.
     """
 
-    router: str
-    initialise: str
-    seed: int
-    router_training: str
-    router_parameters: int
-    trained_parameters: int
-    log: tuple[Log, ...]
-    perplexity: Around
-    agreement: Around
-    seconds: float | None
-    original: float | None
+    router: Text
+    initialise: Text
+    seed: Count
+    router_training: Literal["trained", "frozen", "untrained"]
+    router_parameters: Count
+    trained_parameters: Count
+    log: tuple[Log, ...] = Field(alias="losses")
+    perplexity: Perplexities
+    agreement: Agreements
+    seconds: Positive | None = None
+    original: float | None = Field(default=None, exclude=True)
+
+    @field_validator("log")
+    @classmethod
+    def _goes_forward(cls, log: tuple[Log, ...]) -> tuple[Log, ...]:
+        for index, (before, entry) in enumerate(pairwise(log), start=1):
+            if entry.step <= before.step:
+                message = "[{index}].step is {step}, not after {before}"
+                raise PydanticCustomError("order", message, {"index": index, "step": entry.step, "before": before.step})
+        return log
 
     @property
     def key(self) -> tuple[str, str, int, str]:

@@ -6,23 +6,25 @@ import math
 
 import pandas as pd
 
-from reports.format.numbers import fixed, listing, percent, sentence
+from reports.format import registry
+from reports.format.numbers import by_format, fixed, listing, percent, sentence
 from reports.format.table import Column, Table, words
-from reports.records.study import Entry, Study
+from reports.records.measurements import Entry
+from reports.records.report_data import ReportData
 
 # On average at most one and a half of the experts get the probability: nearly always the same one does.
 _COLLAPSED_BELOW = 1.5
-_METRICS = ("cv", "max_violation", "gini", "dead_experts", "specialisation", "margin")
 
 
-def balance(input_name: str, study: Study) -> Table:
+@registry.table("balance", "Balance on “{}”", place=1, keys=registry.inputs_shown)
+def balance(input_name: str, study: ReportData) -> Table:
     """Load and its evenness; finds the routers that have collapsed onto one expert."""
     entries = study.select("router", input_name)
     rows = [
         {
             "router": entry.router,
             "max_load": max(entry.behaviour.expert_load, default=None),
-            **{name: entry.behaviour.metric(name).mean for name in _METRICS},
+            **{name: entry.behaviour.metric(name).mean for name in study.metrics},
             "effective_experts": effective_experts(entry),
         }
         for entry in entries
@@ -30,19 +32,14 @@ def balance(input_name: str, study: Study) -> Table:
     return Table(
         name=f"balance-{input_name}",
         title=f"Balance on input “{input_name}”",
-        caption=f"{sentence(entries[0].input_source)} Means over seeds. Largest load: an expert's share of all "
-        "assignments. Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert gets "
-        "everything.",
+        caption=f"{sentence(study.inputs[input_name].description)} Means over seeds. Largest load: an expert's share "
+        "of all assignments. Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert "
+        "gets everything.",
         frame=pd.DataFrame(rows),
         columns=(
             words("Router", "router"),
             Column("Largest load", ("max_load",), percent),
-            Column("CV", ("cv",), fixed(3)),
-            Column("MaxVio", ("max_violation",), fixed(3)),
-            Column("Gini", ("gini",), fixed(3)),
-            Column("Dead experts", ("dead_experts",), percent),
-            Column("Specialisation", ("specialisation",), fixed(4)),
-            Column("Margin", ("margin",), fixed(4)),
+            *(Column(record.label, (name,), by_format(record.format)) for name, record in study.metrics.items()),
             Column(f"Effective experts of {entries[0].sizes['num_experts']}", ("effective_experts",), fixed(2)),
         ),
         findings=_collapse(input_name, entries, study),
@@ -59,7 +56,7 @@ def effective_experts(entry: Entry) -> float | None:
     return None if within is None or between is None else math.exp(within + between)
 
 
-def _collapse(input_name: str, entries: list[Entry], study: Study) -> tuple[str, ...]:
+def _collapse(input_name: str, entries: list[Entry], study: ReportData) -> tuple[str, ...]:
     collapsed = []
     on_random = study.find("router", "random")
     for entry in entries:

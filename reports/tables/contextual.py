@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.errors import MissingDataError
+from reports.format import registry
 from reports.format.numbers import Show, fixed, listing
 from reports.format.table import Column, Table, bounds_column, interval_column, interval_fields, words
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
-from reports.records.study import NO_STAT, Entry, Stat, Study
+from reports.records.measurements import NO_STAT, Entry, Stat
+from reports.records.report_data import ReportData
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Shift:
     decimals: int
     stat: Callable[[Entry], Stat]
     paper_largest: str | None = None
+
+    def __str__(self) -> str:
+        return self.title
 
     @property
     def show(self) -> Show:
@@ -93,7 +98,8 @@ VARIED_BY_INPUT = Shift(
 SHIFTS = (POLARISED, CONCENTRATED, VARIED, VARIED_BY_INPUT)
 
 
-def random_against_contextual(shift: Shift, study: Study) -> Table:
+@registry.table("contextual", "{}, random against contextual", place=1, keys=lambda _: SHIFTS)
+def random_against_contextual(shift: Shift, study: ReportData) -> Table:
     """One metric on plain, matched and contextual input, router by router, paired by seed."""
     contextual = study.select("router", "contextual")
     plain = {entry.router: entry for entry in study.select("router", "plain")}
@@ -192,7 +198,8 @@ def _without_control(matched: dict[str, Entry]) -> tuple[str, ...]:
     return () if matched else ("The control input “matched” was not measured.",)
 
 
-def experts(study: Study) -> Table:
+@registry.table("experts", "Experts copied against partitioned", place=1)
+def experts(study: ReportData) -> Table:
     """Copied against partitioned experts inside the encoder: what the layer does to the network it replaces."""
     rows = [
         {

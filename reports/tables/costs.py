@@ -5,19 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from reports.errors import MissingDataError
-from reports.format.numbers import count, fixed, listing, mebibytes, percent, significant
+from reports.format import registry
+from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
 from reports.format.table import Column, Table, interval_column, interval_fields, words
-from reports.records.study import Entry, Study
-
-SCENARIOS = {
-    "router": "the router alone, on the whole batch",
-    "token": "the router and the experts it selects, for one token",
-    "training": "forward and backward of the router, on the whole batch",
-}
-_TIMED_INPUTS = ("random", "contextual")
+from reports.records.measurements import Entry
+from reports.records.report_data import ReportData
 
 
-def summary(study: Study) -> Table:
+@registry.table("summary", "Summary", place=1)
+def summary(study: ReportData) -> Table:
     """The router alone on random input: cost and behaviour in one row per router."""
     entries = study.select("router", "random")
     baseline = entries[0].timing.baseline
@@ -46,18 +42,20 @@ def summary(study: Study) -> Table:
     )
 
 
-def costs(scenario: str, study: Study) -> Table:
+@registry.table("costs", "Cost: {}", place=1, keys=lambda data: data.scenarios("router"))
+def costs(scenario: str, study: ReportData) -> Table:
     """One scenario on the timed inputs, with achieved throughput beside the machine's peak."""
-    entries = [entry for name in _TIMED_INPUTS for entry in study.find(scenario, name).values()]
+    timed = [name for name, record in study.inputs.items() if record.timed]
+    entries = [entry for name in timed for entry in study.find(scenario, name).values()]
     if not entries:
-        raise MissingDataError(
-            f"the files hold no measurement of scenario “{scenario}” on input “random” or “contextual”"
-        )
-    absent = [name for name in _TIMED_INPUTS if not study.find(scenario, name)]
+        inputs = " or ".join(f"“{name}”" for name in timed) or "that is timed"
+        raise MissingDataError(f"the files hold no measurement of scenario “{scenario}” on input {inputs}")
+    absent = [name for name in timed if not study.find(scenario, name)]
+    described = study.scenarios("router")[scenario]
     return Table(
         name=f"costs-{scenario}",
-        title=f"Cost: {scenario}",
-        caption=f"{SCENARIOS[scenario].capitalize()}. Peak memory: what one call allocates at its worst moment, beyond "
+        title=f"Cost: {described.label.lower()}",
+        caption=f"{sentence(described.description)} Peak memory: what one call allocates at its worst moment, beyond "
         "what was there before. Throughput counts matrix products only; its peak is what a large matrix product "
         "reaches on the same machine with the same threads.",
         frame=pd.DataFrame([_cost_row(entry) for entry in entries]),

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from reports.errors import MissingDataError
+from reports.format import registry
 from reports.format.numbers import Show, fixed
 from reports.format.table import Table, interval_column, interval_fields, spread_column, spread_fields, words
 from reports.judging.intervals import paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.fine_tuning import Log, Variant
 from reports.records.models import tuned_caption, tuned_title
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 from reports.tables.conclusion import grouped, words_by_start
 
 # field of a row, heading, how it is written, and where it stands in the log
@@ -26,7 +27,8 @@ _NEGLIGIBLE = 0.5e-3
 _WAYS = {Claim.HOLDS: "more uneven", Claim.FAILS: "more even", Claim.UNCLEAR: "unclear", Claim.UNCHANGED: "no change"}
 
 
-def expert_load(study: Study) -> Table:
+@registry.table("fine-tuning", "Expert load during fine-tuning", place=5)
+def expert_load(study: ReportData) -> Table:
     """Violation, spread and balancing loss at the first and at the last logged step of the trained runs."""
     tuning = study.tuned
     variants = [variant for variant in tuning.variants if any(_ends(variant, read) for _, _, _, read in _QUANTITIES)]

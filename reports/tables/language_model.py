@@ -7,29 +7,24 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from reports.errors import MissingDataError
+from reports.format import registry
 from reports.format.numbers import DASH, count, duration, exact, fixed, listing, mebibytes, missing, ratio, sentence
 from reports.format.table import Column, Table, interval_column, interval_fields, words
 from reports.judging.order import STOCK
+from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence
-from reports.records.study import LanguageEntry, Study
-
-# What a call does; {batch} × {length} is the text that it needs.
-SCENARIOS = {
-    "inject": "replacing the routers of all layers, and putting the old ones back",
-    "prefill": "reading {batch} × {length} tokens without a cache, for the logits of each text's last one",
-    "decode": "decoding one token, batch of {batch}, with {length} tokens in the cache",
-    "finetune_step": "one step of fine-tuning on {batch} × {length} tokens: forward, backward and optimiser",
-}
+from reports.records.report_data import ReportData
 
 _SIZES = ("batch_size", "sequence_length", "layers", "num_experts", "top_k", "hidden_size")
 
 
-def summary(study: Study) -> Table:
+@registry.table("language-model", "Inside a language model", place=1)
+def summary(study: ReportData) -> Table:
     """Ratios to the model's own gates, a row per router and start, a column per scenario."""
     if not study.language:
         raise MissingDataError("the files hold no benchmark inside a language model")
     found = dict.fromkeys(entry.scenario for entry in study.language)
-    scenarios = [*(name for name in SCENARIOS if name in found), *(name for name in found if name not in SCENARIOS)]
+    scenarios = sorted(found, key=[*study.scenarios("language_model"), *found].index)
     by_scenario = {scenario: {_who(entry): entry for entry in study.inside(scenario)} for scenario in scenarios}
     everyone = dict.fromkeys(who for entries in by_scenario.values() for who in entries)
     rows = [_summary_row(*who, {name: entries.get(who) for name, entries in by_scenario.items()}) for who in everyone]
@@ -49,13 +44,15 @@ def summary(study: Study) -> Table:
     )
 
 
-def scenario(name: str, study: Study) -> Table:
+@registry.table("language-model", "Inside: {}", place=2, keys=lambda data: data.scenarios("language_model"))
+def scenario(name: str, study: ReportData) -> Table:
     """One scenario: time, parameters and memory, and which routers cannot be told from the model's own."""
     entries = study.inside(name)
+    does = study.scenarios("language_model")[name].description
     return Table(
         name=f"language-model-{name}",
         title=f"Inside a language model: {name}",
-        caption=f"{_models(study, entries)} {_call(name, entries[0])} Parameters: all of its routers'. Experts: what "
+        caption=f"{_models(study, entries)} {_call(does, entries[0])} Parameters: all of its routers'. Experts: what "
         "a token selects, which is work of the model and no router's. Peak memory: what one call allocates at its "
         "worst moment, beyond what was there before. Noise floor: the model with its own gates against itself.",
         frame=pd.DataFrame([_row(entry) for entry in entries]),
@@ -104,15 +101,14 @@ def _row(entry: LanguageEntry) -> dict[str, object]:
     }
 
 
-def _models(study: Study, entries: Sequence[LanguageEntry]) -> str:
+def _models(study: ReportData, entries: Sequence[LanguageEntry]) -> str:
     """The model, in the words of the newest file; files with another are refused when they are read."""
     return model_sentence(study.sources[max(entry.source for entry in entries)].language_model)
 
 
-def _call(scenario: str, entry: LanguageEntry) -> str:
+def _call(does: str, entry: LanguageEntry) -> str:
     """What a call does, and in what."""
     size = {name: f"{entry.sizes[name]:,}" if name in entry.sizes else "?" for name in _SIZES}
-    does = SCENARIOS[scenario].format(batch=size["batch_size"], length=size["sequence_length"])
     return (
         f"{sentence(does)} {size['layers']} layers of {size['num_experts']} experts, top {size['top_k']}, hidden size "
         f"{size['hidden_size']}."

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from reports.format import registry
 from reports.format.numbers import fixed, listing, significant
 from reports.format.table import Column, Table, interval_column, interval_fields, words
 from reports.judging import paper
-from reports.records.study import Entry, Study
+from reports.records.measurements import Entry
+from reports.records.report_data import ReportData
 
 _LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
 
 
-def latency(study: Study) -> Table:
+@registry.table("latency", "Latency", place=1)
+def latency(study: ReportData) -> Table:
     """Ratios to Linear with intervals and the noise floor, and whether each router keeps its place in the order."""
     entries = {entry.router: entry for entry in study.select("router", "random")}
     one_token = study.find("token", "random")

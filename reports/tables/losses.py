@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.errors import MissingDataError
+from reports.format import registry
 from reports.format.numbers import fixed, interval, listing, missing, spread
 from reports.format.table import Column, Table, interval_column, interval_fields, spread_fields, words
 from reports.judging import paper
@@ -15,7 +16,7 @@ from reports.judging.paper import Curve
 from reports.judging.verdict import Claim, judge_decrease, judge_shift
 from reports.records.fine_tuning import FineTuning, Variant
 from reports.records.models import tuned_caption, tuned_title
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 from reports.tables.conclusion import conclusion, words_by_start
 
 # More columns than this are no table that anyone reads.
@@ -27,7 +28,8 @@ _PAPERS_START = "random"
 _SIDES = {Claim.HOLDS: "above", Claim.FAILS: "below", Claim.UNCLEAR: "undecided", Claim.UNCHANGED: "equal"}
 
 
-def losses(study: Study) -> Table:
+@registry.table("fine-tuning", "Fine-tuning loss", place=1)
+def losses(study: ReportData) -> Table:
     """A row per router and start, the paper's own above ours where it has one; does the loss fall at every step?"""
     tuning = study.tuned
     variants = _with_losses(tuning)
@@ -65,7 +67,8 @@ def losses(study: Study) -> Table:
     )
 
 
-def against_linear(study: Study) -> Table:
+@registry.table("fine-tuning", "Fine-tuning loss against linear's", place=2)
+def against_linear(study: ReportData) -> Table:
     """Where each router starts and ends beside linear from the same start: the paper's V-B says it of attention."""
     tuning = study.tuned
     variants = _with_losses(tuning)

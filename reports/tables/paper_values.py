@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from reports.format import registry
 from reports.format.numbers import Show, count, fixed, listing, significant
 from reports.format.table import Column, Table, bounds_column, interval_fields, words
 from reports.judging import paper
 from reports.judging.paper import PaperTable, Printed
 from reports.judging.verdict import Verdict, comparable, judge_count, judge_number
-from reports.records.study import Entry, Study
+from reports.records.measurements import Entry
+from reports.records.report_data import ReportData
 
 METRIC_TITLES = {
     "token_entropy": "Entropy (nats)",
@@ -22,7 +24,8 @@ METRIC_TITLES = {
 }
 
 
-def parameters(study: Study) -> Table:
+@registry.table("parameters", "Parameters", place=1)
+def parameters(study: ReportData) -> Table:
     """Trainable parameters; exact, so without an interval."""
     entries = study.find("router", "random") or {entry.router: entry for entry in study.entries}
     rows = []
@@ -56,7 +59,8 @@ def parameters(study: Study) -> Table:
     )
 
 
-def random_input(study: Study) -> Table:
+@registry.table("random-input", "Random input", place=1)
+def random_input(study: ReportData) -> Table:
     """Entropy and mean top-k probability on N(0, 1) input."""
     return _metrics_table(
         study,
@@ -69,7 +73,8 @@ def random_input(study: Study) -> Table:
     )
 
 
-def supplemental(study: Study) -> Table:
+@registry.table("supplemental", "Supplemental table", place=1)
+def supplemental(study: ReportData) -> Table:
     """The supplemental table, at the sizes inferred for it."""
     return _metrics_table(
         study,
@@ -84,7 +89,14 @@ def supplemental(study: Study) -> Table:
 
 
 def _metrics_table(
-    study: Study, *, input_name: str, table: PaperTable, metrics: Mapping[str, Show], name: str, title: str, note: str
+    study: ReportData,
+    *,
+    input_name: str,
+    table: PaperTable,
+    metrics: Mapping[str, Show],
+    name: str,
+    title: str,
+    note: str,
 ) -> Table:
     """One row per metric and router: the paper's tables, stood on end so that each number has room for a verdict."""
     entries = {entry.router: entry for entry in study.select("router", input_name)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from reports.format import registry
 from reports.format.numbers import count, fixed, listing, percent
 from reports.format.table import (
     Column,
@@ -21,7 +22,7 @@ from reports.judging.intervals import Interval, mean_interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.fine_tuning import FineTuning, Run, Variant, known
 from reports.records.models import tuned_caption, tuned_title
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 from reports.tables.conclusion import grouped, words_by_start
 
 # What the table would show as zero.
@@ -47,7 +48,8 @@ def after(run: Run) -> float | None:
     return run.perplexity.after
 
 
-def held_out(study: Study) -> Table:
+@registry.table("fine-tuning", "Held-out perplexity", place=3)
+def held_out(study: ReportData) -> Table:
     """Perplexity before and after, beside the control whose router was frozen and beside the model's own gates."""
     tuning = study.tuned
     rows = [_row(variant, tuning.stock) for variant in tuning.variants]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from reports.errors import MissingDataError
+from reports.format import registry
 from reports.format.numbers import count, fixed, percent
 from reports.format.table import Column, Table, interval_column, interval_fields, spread_column, spread_fields, words
 from reports.judging.intervals import mean_interval
@@ -14,13 +15,14 @@ from reports.judging.order import STOCK
 from reports.judging.verdict import Claim, judge_at_most
 from reports.records.fine_tuning import Run, Variant
 from reports.records.models import tuned_caption, tuned_title
-from reports.records.study import Study
+from reports.records.report_data import ReportData
 from reports.tables.conclusion import conclusion, words_by_start
 
 WITHIN = 0.03
 
 
-def warm_start(study: Study) -> Table:
+@registry.table("fine-tuning", "Warm start", place=4)
+def warm_start(study: ReportData) -> Table:
     """What a start costs before any training, as a ratio to the untouched model, and whether it is within 3 %."""
     tuning = study.tuned
     rows = [

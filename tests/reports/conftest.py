@@ -24,6 +24,51 @@ SEEDS = [11, 12, 13]
 EXPERTS = 8
 WORDS = ["the", "a<b", "$x_1$", "&c", "quality", "of", "mercy", "is", "not", "strained"]
 
+METRICS = {
+    name: {
+        "label": label,
+        "definition": f"what {label} is",
+        "unit": unit,
+        "range": [0, high],
+        "better": better,
+        "format": shown,
+    }
+    for name, label, unit, high, better, shown in (
+        ("token_entropy", "Entropy", "nats", "ln E", None, ".4f"),
+        ("load_entropy", "Load entropy", "nats", "ln E", "higher", ".4f"),
+        ("mean_top_k_prob", "Mean top-k", None, 1, None, ".4f"),
+        ("score_std", "Score STD", None, 1, None, ".4f"),
+        ("output_std", "Output STD", None, None, None, ".4f"),
+        ("max_violation", "MaxVio", None, "E - 1", "lower", ".3f"),
+        ("cv", "CV", None, None, "lower", ".3f"),
+        ("gini", "Gini", None, "1 - 1/E", "lower", ".3f"),
+        ("dead_experts", "Dead experts", None, 1, "lower", ".1%"),
+        ("specialisation", "Specialisation", "nats", "ln E", None, ".4f"),
+        ("margin", "Margin", None, 1, None, ".4f"),
+        ("drop_rate", "Drop rate", None, 1, "lower", ".1%"),
+        ("aux_loss", "Auxiliary loss", None, None, None, ".5f"),
+    )
+}
+SCENARIO_RECORDS = (
+    ("router", "Router alone", "the router alone, on the whole batch", "router"),
+    ("token", "One token", "the router and the experts it selects, for one token", "router"),
+    ("training", "Training step", "forward and backward of the router, on the whole batch", "router"),
+    ("inject", "Inject", "replacing the routers of all layers, and putting the old ones back", "language_model"),
+    (
+        "prefill",
+        "Prefill",
+        "reading 4 × 128 tokens without a cache, for the logits of each text's last one",
+        "language_model",
+    ),
+    ("decode", "Decode", "decoding one token, batch of 4, with 128 tokens in the cache", "language_model"),
+    (
+        "finetune_step",
+        "Fine-tuning step",
+        "one step of fine-tuning on 4 × 128 tokens: forward, backward and optimiser",
+        "language_model",
+    ),
+)
+
 PARAMETERS = {"linear": 6144, "attention": 49664, "mlp": 101000, "hybrid": 55810, "mlp_hadamard": 101000}
 RATIOS = dict(zip(ROUTERS, (1.0, 2.8, 4.7, 4.0, 0.32, 0.6, 0.62, 7.7, 5.5), strict=True))
 # How sharp a router's probabilities are: scales the logits of the synthetic samples.
@@ -112,11 +157,9 @@ def benchmark(scenario, router, input_name, index):
     ratio = RATIOS.get(router, 1.5 + 0.1 * index) * {"router": 1.0, "token": 0.9, "training": 1.1}[scenario]
     noise = 0.004 + 0.0001 * index
     info = {
-        "schema": 1,
         "scenario": scenario,
         "router": router,
         "input": input_name,
-        "input_source": f"the {input_name} input, synthetic",
         "num_tokens": tokens,
         "batch_size": tokens // length,
         "sequence_length": length,
@@ -172,7 +215,21 @@ def make_document(routers=ROUTERS):
             for index, router in enumerate(routers)
         ],
         "study": {
-            "schema": 1,
+            "schema": 2,
+            "metrics": METRICS,
+            "scenarios": {
+                name: {"label": label, "description": description, "subject": subject}
+                for name, label, description, subject in SCENARIO_RECORDS
+            },
+            "inputs": {
+                name: {
+                    "label": name,
+                    "description": f"the {name} input, synthetic",
+                    "timed": name in TIMED,
+                    "text": "shakespeare" if name == "contextual" else None,
+                }
+                for name in INPUTS
+            },
             "preset": {"name": "quick", "rounds": 64, "repetitions": 5},
             "device": "cpu",
             "threads": 1,
@@ -215,7 +272,6 @@ def language_benchmark(scenario, router, index, initialise="random"):
     ratio = 1.0 if router == "stock" else 1 + share * RATIOS.get(router, 1.5 + 0.1 * index)
     us = {"inject": 9e3, "prefill": 1.1e6, "decode": 8e4, "finetune_step": 9.7e6}[scenario] * ratio
     info = {
-        "schema": 1,
         "subject": "language_model",
         "scenario": scenario,
         "router": router,

@@ -141,9 +141,9 @@ FOREIGN = '{"benchmarks": [{"name": "test_x", "extra_info": {}, "stats": {}}], "
         ("hello", "not JSON"),
         ("[]", "not a pytest-benchmark file"),
         (FOREIGN, "not a file of this suite"),
-        ('{"benchmarks": [{"extra_info": {}}], "study": {"schema": 1}}', "has no schema"),
-        ('{"benchmarks": [], "study": {"schema": 7}}', "reads schema 1"),
-        ('{"benchmarks": [{"extra_info": {"schema": 1}}], "study": {"schema": 1}}', "has no field 'num_tokens'"),
+        ('{"benchmarks": [{"extra_info": {}}], "study": {"schema": 2}}', "has no field"),
+        ('{"benchmarks": [], "study": {"schema": 7}}', "reads schema 2"),
+        ('{"benchmarks": [{"extra_info": {"schema": 1}}], "study": {"schema": 2}}', "has no field 'scenario'"),
         ('{"benchmarks": [NaN], "study": {"schema": 1}}', "NaN"),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_file_that_is_nested_too_deeply_is_one_line(capsys, monkeypatch):
     def recurse(paths):
         raise RecursionError
 
-    monkeypatch.setattr("reports.commands.load_study", recurse)
+    monkeypatch.setattr("reports.commands.load_report_data", recurse)
     assert main(["run.json"]) == 2
     assert capsys.readouterr().err == "reports: a file is nested too deeply\n"
 

@@ -5,11 +5,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reports.comparisons.comment import LIMIT, to_comment
-from reports.comparisons.comparison import Change, Comparison, Excluded, Moved, Row, Side, ordered
-from reports.comparisons.fingerprint import Difference
+from reports.comparisons.comparison import Change, Comparison, Excluded, MovedFigure, Row, Side, ordered
 from reports.comparisons.gate import load_gate
 from reports.format.escape import code
 from reports.judging.intervals import Interval
+from reports.records.machine import Difference
 
 NAMES = (
     "a|b",
@@ -130,7 +130,7 @@ def test_too_many_changes_are_cut_and_counted_too():
 
 
 def test_of_figures_and_names_the_first_fifty_are_enough():
-    moved = tuple(Moved(f"b{n}", "cv", 1.0, 2.0) for n in range(60))
+    moved = tuple(MovedFigure(f"b{n}", "cv", 1.0, 2.0) for n in range(60))
     markdown = to_comment(comparison([row("b")], moved=moved, added=tuple(f"n{n}" for n in range(60))))
     assert "10 more figures moved, left out for length." in markdown
     assert "- <code>n49</code>\n\n10 more, left out for length." in markdown
@@ -143,7 +143,7 @@ name_lists = st.lists(st.text(st.sampled_from("ab @#|`<>&_*\\\n\ud800µ"), max_s
 @given(name_lists, st.lists(st.sampled_from(Change), min_size=1, max_size=7), st.integers(0, 12))
 def test_it_is_never_too_long_and_every_change_is_in_it(names, changes, times):
     changed = [row(f"{name} {n}", changes[n % len(changes)], reason=name) for n, name in enumerate(names)]
-    moved = tuple(Moved(name, "f" * 200, 1.0, 2.0) for name in names * times)
+    moved = tuple(MovedFigure(name, "f" * 200, 1.0, 2.0) for name in names * times)
     markdown = to_comment(
         comparison(
             changed,

@@ -2,9 +2,9 @@ import copy
 
 import pytest
 
-from reports.comparisons.comparison import Moved
+from reports.comparisons.comparison import MovedFigure
 from reports.comparisons.moved import moved_figures
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def moved(small, save):
         for edit in (before, change):
             run = copy.deepcopy(small)
             edit(run["benchmarks"][0]["extra_info"])
-            entries.append(load_study([save(run)]).entries[0])
+            entries.append(load_report_data([save(run)]).entries[0])
         return moved_figures("b", *entries)
 
     return compare
@@ -75,7 +75,7 @@ def test_metrics_are_compared_seed_by_seed(moved, before, after, count):
 
 def test_the_seed_that_moved_most_is_shown_even_where_the_means_agree(moved):
     (found, _) = moved(set_values("cv", [1.0, 2.5, 2.5]), before=set_values("cv", [1.0, 2.0, 3.0]))
-    assert found == [Moved("b", "cv, seed 12 (2 of 3 seeds)", 2.0, 2.5)]
+    assert found == [MovedFigure("b", "cv, seed 12 (2 of 3 seeds)", 2.0, 2.5)]
 
 
 def test_only_seeds_and_metrics_that_both_have_are_compared(moved):

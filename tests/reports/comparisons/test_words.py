@@ -1,6 +1,6 @@
 import pytest
 
-from reports.comparisons.comparison import Change, Moved, Row, Side
+from reports.comparisons.comparison import Change, MovedFigure, Row, Side
 from reports.comparisons.words import cells, counted, moved_cells, note, side
 from reports.judging.intervals import Interval
 
@@ -34,10 +34,10 @@ def test_what_a_row_says_beside_its_numbers(reason, first_look, words):
 @pytest.mark.parametrize(
     ("moved", "words"),
     [
-        (Moved("b", "parameters", 6144, 6152, False), ["b", "parameters", "6,144", "6,152", "not expected"]),
-        (Moved("b", "cv", None, 0.2), ["b", "cv", "–", "0.2", ""]),
+        (MovedFigure("b", "parameters", 6144, 6152, False), ["b", "parameters", "6,144", "6,152", "not expected"]),
+        (MovedFigure("b", "cv", None, 0.2), ["b", "cv", "–", "0.2", ""]),
         # Six digits would show the same number twice.
-        (Moved("b", "cv", 1.00000001, 1.00000002, True), ["b", "cv", "1.00000001", "1.00000002", "expected"]),
+        (MovedFigure("b", "cv", 1.00000001, 1.00000002, True), ["b", "cv", "1.00000001", "1.00000002", "expected"]),
     ],
 )
 def test_a_figure_that_moved(moved, words):

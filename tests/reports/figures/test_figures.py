@@ -6,7 +6,7 @@ import pytest
 from reports.errors import MissingDataError
 from reports.figures import language_model, losses, perplexity
 from reports.figures.style import log_ticks, report_style, save
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ \x1b[31m\n", "_private")
 
@@ -24,7 +24,7 @@ def draw(save_study):
 
 @pytest.fixture
 def save_study(save):
-    return lambda document: load_study([save(document)])
+    return lambda document: load_report_data([save(document)])
 
 
 def titles(figure):

@@ -2,7 +2,6 @@ import pytest
 
 from reports.errors import ReportError
 from reports.loading.document import BENCHMARKS, GATE, SELF_TEST, about, expect_kind, read_document, what_it_is
-from reports.loading.node import Node
 
 
 @pytest.mark.parametrize(
@@ -20,7 +19,7 @@ from reports.loading.node import Node
     ],
 )
 def test_a_file_is_recognised(value, words):
-    assert what_it_is(Node(value)) == words
+    assert what_it_is(value) == words
 
 
 @pytest.mark.parametrize(
@@ -35,12 +34,12 @@ def test_a_file_is_recognised(value, words):
 )
 def test_another_kind_or_schema_is_refused(value, reason):
     with pytest.raises(ReportError) as refusal:
-        expect_kind(Node(value), GATE, 1)
+        expect_kind(value, GATE, 1)
     assert reason in str(refusal.value)
 
 
 def test_the_right_kind_passes():
-    expect_kind(Node({"kind": "self-test", "schema": 1}), SELF_TEST, 1)
+    expect_kind({"kind": "self-test", "schema": 1}, SELF_TEST, 1)
 
 
 def test_a_complaint_names_the_file(save):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from reports.errors import ReportError
 from reports.loading.fine_tuning_file import differing_field
-from reports.loading.load import load_benchmarks, load_study
+from reports.loading.load import load_benchmarks, load_report_data
 from reports.page.run_summary import statement
 from reports.page.sections import build_sections
 
@@ -21,7 +21,7 @@ def at(document, path):
 def refusal(save, *documents):
     files = [save(document, f"file{place}.json") for place, document in enumerate(documents)]
     with pytest.raises(ReportError) as error:
-        load_study(files)
+        load_report_data(files)
     words = str(error.value)
     assert "\n" not in words
     assert f"file{len(documents) - 1}.json: " in words
@@ -29,7 +29,7 @@ def refusal(save, *documents):
 
 
 def test_a_file_comes_through_typed(tuning, save):
-    study = load_study([save(tuning)])
+    study = load_report_data([save(tuning)])
     variants = study.tuned.variants
     assert [(v.router, v.initialise) for v in variants[:3]] == [
         ("stock", "original"),
@@ -48,7 +48,7 @@ def test_a_file_comes_through_typed(tuning, save):
 def test_files_of_both_kinds_come_in_any_order(document, tuning, save):
     bench, tuned = save(document, "bench.json"), save(tuning, "tuned.json")
     for files in ([bench, tuned], [tuned, bench]):
-        study = load_study(files)
+        study = load_report_data(files)
         assert study.find("router", "random")["mlp"].source == 0
         assert len(study.tuned.runs) == 114
         assert [source.file for source in study.sources] == [str(bench), str(tuned)]
@@ -59,7 +59,7 @@ def test_runs_of_several_files_merge_and_the_later_wins(tuning, save):
     later = tuning | {"runs": [run for run in tuning["runs"] if run["router"] == "mlp"][:2]}
     later["runs"][0]["perplexity"]["after"] = 1.5
     later["runs"].append(dict(later["runs"][0], seed=9))
-    study = load_study([whole, save(later, "later.json")])
+    study = load_report_data([whole, save(later, "later.json")])
     assert len(study.tuned.runs) == 115
     mlp = next(v for v in study.tuned.variants if (v.router, v.initialise) == ("mlp", "random"))
     assert mlp.trained[0].perplexity.after == 1.5
@@ -91,14 +91,14 @@ def test_another_model_text_or_setting_is_refused(tuning, save, path, value, wor
 def test_how_a_model_was_asked_for_makes_it_no_other_model(tuning, save):
     other = json.loads(json.dumps(tuning))
     other["model"] |= {"requested": "/cache/upcycled", "note": None}
-    assert len(load_study([save(tuning, "a.json"), save(other, "b.json")]).tuned.runs) == 114
+    assert len(load_report_data([save(tuning, "a.json"), save(other, "b.json")]).tuned.runs) == 114
 
 
 def test_each_run_keeps_the_original_of_its_own_file(tuning, save):
     other = json.loads(json.dumps(tuning))
     other["original"]["perplexity"] = 61.0
     other["runs"] = other["runs"][:1]
-    study = load_study([save(tuning, "a.json"), save(other, "b.json")])
+    study = load_report_data([save(tuning, "a.json"), save(other, "b.json")])
     assert {run.original for run in study.tuned.runs} == {60.0, 61.0}
     assert study.tuned.original == 61.0
 
@@ -121,7 +121,7 @@ def test_each_run_keeps_the_original_of_its_own_file(tuning, save):
         (
             ("runs", 0, "router_training"),
             "both",
-            "'both', none of trained, frozen, untrained",
+            "'both', not one of trained, frozen, untrained",
         ),
         (("runs", 1, "losses", 2, "loss"), "low", "runs[1].losses[2].loss is not a number"),
         (("runs", 1, "losses", 2, "step"), 20, "runs[1].losses[2].step is 20, not after 20"),
@@ -152,7 +152,7 @@ def test_a_run_twice_in_a_file_is_refused(tuning, save):
 
 def test_seeds_beyond_a_floats_digits_stay_apart(tuning, save):
     tuning["runs"] = [dict(run, seed=2**62 + run["seed"]) for run in tuning["runs"]]
-    assert load_study([save(tuning)]).tuned.variants[0].seeds == {2**62, 2**62 + 1, 2**62 + 2}
+    assert load_report_data([save(tuning)]).tuned.variants[0].seeds == {2**62, 2**62 + 1, 2**62 + 2}
 
 
 def test_what_does_not_exist_is_none(tuning, save):
@@ -160,7 +160,7 @@ def test_what_does_not_exist_is_none(tuning, save):
     run |= {"losses": [], "perplexity": {"before": None, "after": None}, "agreement": {"before": 0.5}, "seconds": None}
     tuning["runs"][1]["losses"][0] = {"step": 10, "loss": None}
     tuning["original"]["perplexity"] = None
-    study = load_study([save(tuning)])
+    study = load_report_data([save(tuning)])
     first, second = study.tuned.runs[:2]
     assert (first.log, first.perplexity.before, first.agreement.after, first.seconds) == ((), None, None, None)
     assert (second.log[0].loss, second.log[0].max_violation) == (None, None)
@@ -195,7 +195,7 @@ def test_whatever_stands_in_a_field_is_refused_in_one_line_or_shown(pristine_tun
     file.write_text(json.dumps(whole), encoding="utf-8")
     study, refused = None, ""
     try:
-        study = load_study([file])
+        study = load_report_data([file])
     except ReportError as error:
         refused = str(error)
     if study is None:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from reports.errors import ReportError
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 
 
 def at(document, path):
@@ -14,7 +14,7 @@ def at(document, path):
 
 
 def test_a_document_comes_through_typed(document, save):
-    study = load_study([save(document)])
+    study = load_report_data([save(document)])
     entry = study.find("router", "contextual")["mlp"]
     assert study.routers[:3] == ("linear", "attention", "mlp")
     assert entry.sizes["hidden_size"] == 384
@@ -28,12 +28,12 @@ def test_a_document_comes_through_typed(document, save):
 def test_memory_is_read_where_a_run_has_measured_it(document, save):
     document["benchmarks"][0]["extra_info"]["peak_memory"] = 4096
     document["benchmarks"][1]["extra_info"]["peak_memory"] = None
-    entries = load_study([save(document)]).entries
+    entries = load_report_data([save(document)]).entries
     assert [entry.peak_memory for entry in entries[:3]] == [4096, None, None]
 
 
 def test_null_is_a_number_that_does_not_exist(document, save):
-    study = load_study([save(document)])
+    study = load_report_data([save(document)])
     margin = study.find("router", "random")["hadamard_unconstrained"].behaviour.metric("margin")
     assert margin.mean is None
     assert margin.interval is None
@@ -49,7 +49,6 @@ INFO = ("benchmarks", 0, "extra_info")
         (("benchmarks",), "not a pytest-benchmark file"),
         (("study", "schema"), "has no field 'schema'"),
         (INFO, "benchmarks[0] has no field 'extra_info'"),
-        ((*INFO, "schema"), "has no schema"),
         ((*INFO, "num_experts"), "has no field 'num_experts'"),
         ((*INFO, "timing", "ratio", "estimate"), "benchmarks[0].extra_info.timing.ratio has no field 'estimate'"),
         ((*INFO, "behaviour", "metrics", "cv", "values"), "has no field 'values'"),
@@ -59,7 +58,7 @@ def test_a_missing_field_is_named(document, save, path, reason):
     container, key = at(document, path)
     del container[key]
     with pytest.raises(ReportError) as refusal:
-        load_study([save(document)])
+        load_report_data([save(document)])
     assert reason in str(refusal.value)
     assert "run.json" in str(refusal.value)
 
@@ -67,8 +66,12 @@ def test_a_missing_field_is_named(document, save, path, reason):
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("study", "schema"), 2, "study.schema is 2; this version reads schema 1"),
-        ((*INFO, "schema"), 99, "is 99"),
+        (("study", "schema"), 3, "study.schema is 3; this version reads schema 2"),
+        (("study", "schema"), 1, "study.schema is 1; this version reads schema 2 (version 0.1 of this suite reads it)"),
+        (("study", "schema"), True, "study.schema is True; this version reads schema 2"),
+        (("study", "metrics", "cv", "format"), "{}", "study.metrics.cv.format String should match"),
+        (("study", "metrics", "cv", "range"), [0], "study.metrics.cv.range"),
+        (("study", "inputs", "random", "timed"), 1, "study.inputs.random.timed is not true or false: 1"),
         (("study",), None, "study is not an object"),
         (("benchmarks",), [], "holds no benchmark"),
         (("benchmarks",), {}, "is not a list"),
@@ -91,7 +94,7 @@ def test_a_wrong_value_is_named(document, save, path, value, reason):
     container, key = at(document, path)
     container[key] = value
     with pytest.raises(ReportError) as refusal:
-        load_study([save(document)])
+        load_report_data([save(document)])
     assert reason in str(refusal.value)
 
 
@@ -112,41 +115,41 @@ def test_a_wrong_value_is_named(document, save, path, value, reason):
 )
 def test_what_is_no_document_is_refused(save, text, reason):
     with pytest.raises(ReportError, match=r"run\.json") as refusal:
-        load_study([save(text)])
+        load_report_data([save(text)])
     assert reason in str(refusal.value)
 
 
 def test_an_infinite_number_in_valid_json_is_refused(document, save):
     text = json.dumps(document).replace('"us_per_call": 412.0', '"us_per_call": 1e999', 1)
     with pytest.raises(ReportError, match="not a finite number"):
-        load_study([save(text)])
+        load_report_data([save(text)])
 
 
 def test_truncation_anywhere_is_refused(document, save):
     text = json.dumps(document)
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(ReportError, match="cut off"):
-            load_study([save(text[: int(len(text) * share)])])
+            load_report_data([save(text[: int(len(text) * share)])])
 
 
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     for name, reason in (("absent.json", "No such file"), ("binary.json", "not UTF-8"), (".", "directory")):
         with pytest.raises(ReportError, match=reason):
-            load_study([tmp_path / name])
+            load_report_data([tmp_path / name])
 
 
 def test_the_same_measurement_twice_in_a_file_is_refused(document, save):
     document["benchmarks"].append(document["benchmarks"][0])
     with pytest.raises(ReportError, match="router / linear / random twice"):
-        load_study([save(document)])
+        load_report_data([save(document)])
 
 
 def test_the_later_file_wins_and_the_study_says_so(document, save):
     first = save(document, "first.json")
     document["benchmarks"] = document["benchmarks"][:2]
     document["benchmarks"][0]["extra_info"]["timing"]["us_per_call"] = 1.0
-    study = load_study([first, save(document, "second.json")])
+    study = load_report_data([first, save(document, "second.json")])
     assert study.find("router", "random")["linear"].timing.us_per_call == 1.0
     assert study.find("router", "random")["mlp"].timing.us_per_call != 1.0
     (remark,) = study.remarks
@@ -156,4 +159,4 @@ def test_the_later_file_wins_and_the_study_says_so(document, save):
 
 def test_a_bad_second_file_is_the_one_named(document, save):
     with pytest.raises(ReportError, match=r"bad\.json"):
-        load_study([save(document), save("{", "bad.json")])
+        load_report_data([save(document), save("{", "bad.json")])

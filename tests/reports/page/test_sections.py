@@ -4,7 +4,7 @@ import json
 import pytest
 
 from reports.__main__ import main
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 from reports.page.run_summary import statement
 from reports.page.sections import build_sections
 
@@ -79,14 +79,14 @@ def test_fine_tuning_alone_makes_a_page_that_says_what_is_left_out(tuning, save,
 def test_sections_stand_where_a_reader_expects_them(document, language_document, tuning, save):
     document["benchmarks"] += language_document["benchmarks"]
     document["study"]["language_model"] = language_document["study"]["language_model"]
-    sections = build_sections(load_study([save(document, "bench.json"), save(tuning, "tuned.json")]))
+    sections = build_sections(load_report_data([save(document, "bench.json"), save(tuning, "tuned.json")]))
     anchors = [section.anchor for section in sections]
     assert anchors[-5:] == ["costs", "balance", "language-model", "fine-tuning", "figures"]
     assert [section.anchor for section in sections if section.left_out] == []
 
 
 def test_a_file_from_before_language_models_reads_as_before(document, save):
-    sections = build_sections(load_study([save(document)]))
+    sections = build_sections(load_report_data([save(document)]))
     assert sections[-1].anchor == "left-out"
     assert [section.anchor for section in sections[:-1] if section.left_out] == []
     assert sections[-1].left_out == (
@@ -96,7 +96,7 @@ def test_a_file_from_before_language_models_reads_as_before(document, save):
 
 
 def test_the_statement_names_model_text_and_settings(tuning, language_document, save):
-    inside, tuned = statement(load_study([save(language_document, "bench.json"), save(tuning, "tuned.json")]))
+    inside, tuned = statement(load_report_data([save(language_document, "bench.json"), save(tuning, "tuned.json")]))
     assert "Language model: SmolLM2-135M, upcycled (asked for: embedded): derived from a dense model" in inside
     assert tuned.startswith("Fine-tuning of SmolLM2-135M, upcycled (asked for: embedded): derived from a dense model")
     for phrase in (
@@ -112,16 +112,16 @@ def test_the_statement_names_model_text_and_settings(tuning, language_document, 
 
 def test_a_language_model_alone_is_a_pretrained_model(language_document, save):
     language_document["study"]["model"] = None
-    (inside,) = statement(load_study([save(language_document)]))
+    (inside,) = statement(load_report_data([save(language_document)]))
     assert "No pretrained model" not in inside
     language_document["study"]["language_model"] = None
-    (inside,) = statement(load_study([save(language_document)]))
+    (inside,) = statement(load_report_data([save(language_document)]))
     assert "No pretrained model was used." in inside
 
 
 def test_the_statement_says_that_a_quick_run_is_no_result(tuning, save):
     tuning["settings"]["quick"] = True
-    (tuned,) = statement(load_study([save(tuning)]))
+    (tuned,) = statement(load_report_data([save(tuning)]))
     assert "A quick run on a subsample" in tuned
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from reports.errors import MissingDataError
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 from reports.tables import expert_load, losses, perplexity, warm_start
 
 KEY = ("router", "initialise", "seed", "router_training")
@@ -12,7 +12,7 @@ KEY = ("router", "initialise", "seed", "router_training")
 @pytest.fixture
 def build(tuning, save):
     """Builds a table from the fine-tuning as the test has left it."""
-    return lambda builder: builder(load_study([save(tuning)]))
+    return lambda builder: builder(load_report_data([save(tuning)]))
 
 
 def row(table, **wanted):
@@ -201,7 +201,7 @@ def test_a_warm_start_is_within_three_per_cent_with_its_whole_interval(build, tu
 def test_a_ratio_is_to_the_untouched_model_of_the_runs_own_file(tuning, save):
     other = tuning | {"original": {"perplexity": 120.0}, "runs": runs(tuning, router="linear")}
     rest = tuning | {"runs": [run for run in tuning["runs"] if run["router"] != "linear"]}
-    table = warm_start.warm_start(load_study([save(rest, "a.json"), save(other, "b.json")]))
+    table = warm_start.warm_start(load_report_data([save(rest, "a.json"), save(other, "b.json")]))
     assert row(table, router="linear", start="distilled")["ratio"] == pytest.approx(1.01 / 2, abs=1e-3)
     assert row(table, router="attention", start="distilled")["ratio"] == pytest.approx(1.014, abs=2e-3)
 
@@ -253,4 +253,4 @@ def test_a_quick_run_is_marked_in_title_and_caption(build, tuning, builder):
 )
 def test_without_fine_tuning_a_table_says_so(document, save, builder):
     with pytest.raises(MissingDataError, match="the files hold no fine-tuning"):
-        builder(load_study([save(document)]))
+        builder(load_report_data([save(document)]))

@@ -3,13 +3,13 @@ from functools import partial
 import pytest
 
 from reports.errors import MissingDataError
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 from reports.tables import language_model
 
 
 @pytest.fixture
 def build(language_document, save):
-    return lambda builder: builder(load_study([save(language_document)]))
+    return lambda builder: builder(load_report_data([save(language_document)]))
 
 
 def cells(table, router, start="random"):
@@ -82,4 +82,4 @@ def test_stock_alone_concludes_nothing(build, language_document):
 @pytest.mark.parametrize("builder", [language_model.summary, partial(language_model.scenario, "decode")])
 def test_without_such_benchmarks_a_table_says_so(document, save, builder):
     with pytest.raises(MissingDataError, match="inside a language model"):
-        builder(load_study([save(document)]))
+        builder(load_report_data([save(document)]))

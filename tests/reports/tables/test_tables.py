@@ -3,14 +3,14 @@ from functools import partial
 import pytest
 
 from reports.errors import MissingDataError
-from reports.loading.load import load_study
+from reports.loading.load import load_report_data
 from reports.tables import balance, contextual, costs, latency, paper_values
 
 
 @pytest.fixture
 def build(document, save):
     """Builds a table from the document as the test has left it."""
-    return lambda builder: builder(load_study([save(document)]))
+    return lambda builder: builder(load_report_data([save(document)]))
 
 
 def row(table, **wanted):

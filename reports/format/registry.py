@@ -1,0 +1,92 @@
+"""Tables and figures, known by the decorator above the function that builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, TypeVar
+
+from reports.format.plot import Plot
+from reports.format.table import Table
+from reports.records.report_data import ReportData
+
+AnyBuilder = TypeVar("AnyBuilder", bound=Callable[..., Table | Plot])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a table or a figure stands.
+
+    Attributes:
+        section: the anchor of its section.
+        place: its number among the tables, or the figures, of the section.
+        name: what is said to be missing where it cannot be built; `{}` for the key.
+        build: data -> table or figure, or (key, data) where there are keys.
+        keys: data -> what it is built of, one by one (scenarios, inputs); None for one table or figure alone.
+    """
+
+    section: str
+    place: float
+    name: str
+    build: Callable[..., Any]
+    keys: Callable[[ReportData], Iterable[Any]] | None
+
+    def builders(self, data: ReportData) -> Iterator[tuple[str, Callable[[ReportData], Any]]]:
+        """A name and a function of the data for each key."""
+        if self.keys is None:
+            yield self.name, self.build
+            return
+        for key in self.keys(data):
+            yield self.name.format(key), partial(self.build, key)
+
+
+_tables: list[Shown] = []
+_figures: list[Shown] = []
+
+
+def _decorator(known: list[Shown]) -> Callable[..., Callable[[AnyBuilder], AnyBuilder]]:
+    def shown_in(
+        section: str, name: str, *, place: float = 1000, keys: Callable[[ReportData], Iterable[Any]] | None = None
+    ) -> Callable[[AnyBuilder], AnyBuilder]:
+        def register(build: AnyBuilder) -> AnyBuilder:
+            known.append(Shown(section, place, name, build, keys))
+            return build
+
+        return register
+
+    return shown_in
+
+
+table = _decorator(_tables)
+"""Decorator: (section, name, place=, keys=), see `Shown`; last of its section unless it has a place."""
+figure = _decorator(_figures)
+"""Decorator of figures, with the same arguments."""
+
+
+def tables_of(section: str) -> list[Shown]:
+    """The tables of a section, in order."""
+    return _of("reports.tables", _tables, section)
+
+
+def figures_of(section: str) -> list[Shown]:
+    """The figures of a section, in order."""
+    return _of("reports.figures", _figures, section)
+
+
+def _of(package: str, known: list[Shown], section: str) -> list[Shown]:
+    for module in iter_modules(import_module(package).__path__):
+        import_module(f"{package}.{module.name}")
+    return sorted((shown for shown in known if shown.section == section), key=lambda shown: shown.place)
+
+
+def inputs_shown(data: ReportData) -> list[str]:
+    """The inputs that were measured with the router alone."""
+    return [name for name in data.inputs if data.find("router", name)]
+
+
+def inputs_timed(data: ReportData) -> list[str]:
+    """Those of them that are timed in every scenario."""
+    return [name for name in inputs_shown(data) if data.inputs[name].timed]

@@ -1,0 +1,272 @@
+"""One benchmark each, typed: the JSON's `extra_info`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from reports.judging.intervals import Interval, mean_interval
+from reports.records.record import Count, Number, Positive, Ratio, Record, Text
+
+LANGUAGE_MODEL = "language_model"
+
+
+class Stat(Record):
+    """One quantity over the seeds; a value is None where it does not exist."""
+
+    mean: Number | None
+    sd: Number | None
+    values: tuple[Number | None, ...]
+    seeds: tuple[Count, ...] = Field(default=(), exclude=True)
+
+    @property
+    def by_seed(self) -> dict[int, float | None]:
+        """The values by seed."""
+        return dict(zip(self.seeds, self.values, strict=True))
+
+    @property
+    def known(self) -> dict[int, float]:
+        """The values that exist, by seed."""
+        return {seed: value for seed, value in self.by_seed.items() if value is not None}
+
+    @property
+    def interval(self) -> Interval | None:
+        """Mean and 95 % interval over the seeds."""
+        return mean_interval(list(self.known.values())) if self.known else None
+
+
+NO_STAT = Stat(mean=None, sd=None, values=())
+
+
+class Timing(Record):
+    """How long a call takes, in itself and beside the baseline."""
+
+    clock: Text
+    repetitions: Count
+    rounds: Count
+    us_per_call: Positive
+    ns_per_token: Positive | None  # None where a call handles no token
+    block_median_us: tuple[Positive, ...]
+    baseline: Text
+    ratio: Ratio
+    noise_floor: Ratio
+    gflops: Number | None
+    peak_gflops: Number | None
+
+    @field_validator("block_median_us")
+    @classmethod
+    def _holds_blocks(cls, blocks: tuple[float, ...]) -> tuple[float, ...]:
+        if not blocks:
+            raise PydanticCustomError("empty", "holds no block")
+        return blocks
+
+
+class LayerOutput(Record):
+    """A layer with one kind of experts: its output, and its distance from the feed-forward network it replaces."""
+
+    output_std: Stat
+    output_error: Stat | None = None
+
+
+class Loads(Record):
+    """(E,) mean shares of the experts over the seeds."""
+
+    mean: tuple[Number, ...]
+
+
+class Behaviour(Record):
+    """What a router decides on an input."""
+
+    seeds: tuple[Count, ...]
+    metrics: dict[str, Stat]
+    loads: Loads = Field(alias="expert_load")
+    layer: dict[str, LayerOutput]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_seeds(cls, value: Any) -> Any:
+        """Every quantity knows its seeds, and has a value for each."""
+        if not isinstance(value, dict) or not isinstance(value.get("seeds"), list):
+            return value
+
+        def seeded(stat: Any, path: str) -> Any:
+            if not isinstance(stat, dict) or not isinstance(stat.get("values"), list):
+                return stat
+            _expect_length(f"{path}.values", stat["values"], len(value["seeds"]))
+            return {**stat, "seeds": value["seeds"]}
+
+        parts: dict[str, Any] = {}
+        if isinstance(metrics := value.get("metrics"), dict):
+            parts["metrics"] = {name: seeded(stat, f"metrics.{name}") for name, stat in metrics.items()}
+        if isinstance(layer := value.get("layer"), dict):
+            parts["layer"] = {
+                kind: {name: seeded(stat, f"layer.{kind}.{name}") for name, stat in outputs.items()}
+                if isinstance(outputs, dict)
+                else outputs
+                for kind, outputs in layer.items()
+            }
+        return {**value, **parts}
+
+    @property
+    def expert_load(self) -> tuple[float, ...]:
+        """(E,) mean shares of the experts."""
+        return self.loads.mean
+
+    def metric(self, name: str) -> Stat:
+        """A metric, without values where the file has none of that name."""
+        return self.metrics.get(name, NO_STAT)
+
+
+class Histogram(Record):
+    """Counts between edges, of which there is one more."""
+
+    edges: tuple[Number, ...]
+    counts: tuple[Number, ...]
+
+    @model_validator(mode="after")
+    def _has_an_edge_more(self) -> Histogram:
+        _expect_length("edges", self.edges, len(self.counts) + 1)
+        return self
+
+
+class Sample(Record):
+    """What the figures show: one sequence's probabilities and the layer's outputs, of the first seed."""
+
+    sequence_probs: tuple[tuple[Number, ...], ...]
+    sequence_tokens: tuple[Text, ...] | None = None
+    outputs: dict[str, Histogram] = Field(alias="output_histogram")
+
+    @model_validator(mode="after")
+    def _has_a_row_a_token(self) -> Sample:
+        if self.sequence_tokens:
+            _expect_length("sequence_tokens", self.sequence_tokens, len(self.sequence_probs))
+        return self
+
+
+class Measurement(Record):
+    """What every benchmark states, whatever it measures."""
+
+    scenario: Text
+    router: Text
+    hidden_size: Count
+    num_experts: Count
+    top_k: Count
+    parameters: Count
+    peak_memory: Count | None = None  # bytes
+    preset: Any = None
+    device: Any = None
+    threads: Any = None
+    dtype: Any = None
+    timing: Timing
+    source: int = Field(default=0, exclude=True)
+    """Number of the file among those of a report."""
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What two measurements must share to be compared, apart from their sizes."""
+        return {"preset": self.preset, "device": self.device, "threads": self.threads, "dtype": self.dtype}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the batch and of the router by their names; those that do not exist are left out."""
+        names = ("num_tokens", "batch_size", "sequence_length", "layers", "hidden_size", "intermediate_size")
+        found = {name: getattr(self, name, None) for name in (*names, "num_experts", "top_k")}
+        return {name: size for name, size in found.items() if size is not None}
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What two files may both hold, and only one can win."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """What a comparison calls it."""
+        raise NotImplementedError
+
+    @property
+    def counts(self) -> Mapping[str, float | None]:
+        """Exact figures, the same in every run of the same code."""
+        return {"parameters": self.parameters}
+
+    @property
+    def metric_stats(self) -> Mapping[str, Stat]:
+        """What the router decided, by metric; empty where that was not measured."""
+        return {}
+
+
+class Entry(Measurement):
+    """One benchmark: a router in a scenario on an input."""
+
+    subject: Literal["router"] = Field(default="router", exclude=True)
+    input: Text
+    num_tokens: Count
+    batch_size: Count
+    sequence_length: Count
+    intermediate_size: Count
+    experts_per_token: Number | None
+    flops: Count | None = None
+    behaviour: Behaviour
+    sample: Sample | None = Field(default=None, alias="figures")
+
+    @model_validator(mode="after")
+    def _has_an_entry_an_expert(self) -> Entry:
+        _expect_length("behaviour.expert_load.mean", self.behaviour.expert_load, self.num_experts)
+        for index, row in enumerate(self.sample.sequence_probs if self.sample else ()):
+            _expect_length(f"figures.sequence_probs[{index}]", row, self.num_experts)
+        return self
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Scenario, router and input."""
+        return self.scenario, self.router, self.input
+
+    @property
+    def name(self) -> str:
+        """As the gate calls it."""
+        return f"{self.scenario} | {self.input} | {self.router}"
+
+    @property
+    def counts(self) -> Mapping[str, float | None]:
+        """Parameters, work of a call and selected experts."""
+        return {"parameters": self.parameters, "flops": self.flops, "experts_per_token": self.experts_per_token}
+
+    @property
+    def metric_stats(self) -> Mapping[str, Stat]:
+        """The behaviour's metrics."""
+        return self.behaviour.metrics
+
+
+class LanguageEntry(Measurement):
+    """One benchmark inside a language model, all of whose routers are of one kind; `stock` is the model's own gate."""
+
+    subject: Literal["language_model"]
+    initialise: Text
+    layers: Count
+    num_tokens: Count | None  # an injection handles no token, and a size may then be null
+    batch_size: Count | None
+    sequence_length: Count | None
+    experts_per_token: Positive | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Subject, scenario, router and start."""
+        return LANGUAGE_MODEL, self.scenario, self.router, self.initialise
+
+    @property
+    def name(self) -> str:
+        """The key in another order, the router last as for all benchmarks."""
+        return f"{LANGUAGE_MODEL} | {self.scenario} | {self.initialise} | {self.router}"
+
+    @property
+    def counts(self) -> Mapping[str, float | None]:
+        """Parameters and selected experts."""
+        return {"parameters": self.parameters, "experts_per_token": self.experts_per_token}
+
+
+def _expect_length(path: str, items: Any, length: int) -> None:
+    if len(items) != length:
+        message = "{path} has {found} items instead of {length}"
+        raise PydanticCustomError("length", message, {"path": path, "found": len(items), "length": length})
