@@ -16,7 +16,7 @@ from bench.router.scenarios import SCENARIOS
 from bench.session import Replay, make_study, uncaptured
 from bench.study import Study
 from bench.timing.clocks import ReplayClock
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from routers import list_routers
 
 REPLAY_CLOCK = ReplayClock()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
+def log_errors_only() -> Iterator[None]:
     """Errors alone are logged and no bars are drawn, until the block ends."""
     from transformers.utils import logging as transformers_logging
 

@@ -103,9 +103,9 @@ def finetune_step(shell: PreTrainedModel, install: Install, read: Read, shape: t
     """
     from harness.finetuning.balance import LoadBalance
     from harness.finetuning.run import add_lora
-    from harness.finetuning.settings import Settings
+    from harness.finetuning.settings import FinetuneSettings
 
-    settings = Settings()
+    settings = FinetuneSettings()
     install(shell)
     gates = {block.name: block.gate for block in find_moe_blocks(shell)}
     model = add_lora(shell, settings)

@@ -19,7 +19,7 @@ from bench.presets import Preset
 from bench.router.inputs import SHAKESPEARE
 from bench.timing.context import Rig
 from bench.timing.group import Comparison, Group
-from harness.assets.resolve import AssetError
+from harness.assets.errors import AssetError
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.text.texts import resolve_text
 

@@ -17,7 +17,7 @@ from bench.router.seeds import derive_seed
 from bench.router.subjects import backend
 from bench.timing.group import Candidate
 from bench.timing.memory import peak_memory
-from harness.assets.resolve import AssetError
+from harness.assets.errors import AssetError
 from harness.replacement.moe_blocks import find_moe_blocks
 
 CHECKED_TOKENS = 16

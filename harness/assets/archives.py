@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from harness.assets.fetch import RefusedAssetError
+from harness.assets.errors import RefusedAssetError
 
 WEIGHTS = "model.safetensors"
 _MODEL_SUFFIXES = {".safetensors", ".json", ".txt"}

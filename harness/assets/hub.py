@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.assets.memory import StoredTensor
 
 _PATTERNS = ["*.json", "*.txt", "*.safetensors"]

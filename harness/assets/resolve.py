@@ -11,20 +11,9 @@ from pathlib import Path
 
 from harness.assets.archives import WEIGHTS
 from harness.assets.encoders import EMBEDDED, embedded_model
-from harness.assets.fetch import AssetError, RefusedAssetError, file_sha256
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.fetch import file_sha256
 from harness.assets.hub import hub_snapshot
-from harness.text.texts import TextAsset, list_texts, resolve_text
-
-__all__ = [
-    "AssetError",
-    "ModelAsset",
-    "RefusedAssetError",
-    "TextAsset",
-    "list_models",
-    "list_texts",
-    "resolve_model",
-    "resolve_text",
-]
 
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 

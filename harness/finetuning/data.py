@@ -12,9 +12,10 @@ from torch import Tensor
 
 from harness.assets.fetch import file_sha256
 from harness.assets.resolve import ModelAsset
-from harness.finetuning.settings import STOCK, FinetuneError, Plan, Settings
+from harness.finetuning.settings import FinetuneError, FinetuneSettings, RunSpec
 from harness.language_models.load import LanguageModel
 from harness.replacement.calibration import Calibration
+from harness.replacement.moe_blocks import STOCK
 from harness.text.passages import Passages, encode_lines, encode_windows
 from routers import get_router_class
 
@@ -22,7 +23,7 @@ CALIBRATION_LENGTH = 64
 
 
 @dataclass(frozen=True)
-class Material:
+class FinetuneData:
     """What all runs share.
 
     Attributes:
@@ -33,7 +34,7 @@ class Material:
 
     asset: ModelAsset
     passages: Passages
-    settings: Settings
+    settings: FinetuneSettings
     _calibration: list[Calibration] = field(default_factory=list, repr=False, compare=False)
 
     def train(self, language_model: LanguageModel) -> list[Tensor]:
@@ -69,11 +70,11 @@ class Material:
         except ValueError as error:
             raise FinetuneError(f"{name}: {error}") from None
 
-    def identity(self, plan: Plan) -> Mapping[str, Any]:
+    def identity(self, spec: RunSpec) -> Mapping[str, Any]:
         """What has to be the same where a run goes on."""
         return {
-            "plan": asdict(plan),
-            "code": router_code(plan.router),
+            "plan": asdict(spec),
+            "code": router_code(spec.router),
             "settings": asdict(self.settings),
             "model": self.asset.sha256,
             "text": self.passages.sha256,

@@ -10,8 +10,7 @@ from itertools import product
 
 import torch
 
-STOCK = "stock"
-"""Stands for the model's own gates where a router is named."""
+from harness.replacement.moe_blocks import STOCK
 
 TRAINED, FROZEN, UNTRAINED = "trained", "frozen", "untrained"
 """Whether the routers learn. Frozen is the control: what LoRA does without them. Untrained: the start is evaluated, and
@@ -27,7 +26,7 @@ class DivergedError(Exception):
 
 
 @dataclass(frozen=True)
-class Settings:
+class FinetuneSettings:
     """What holds for all runs of a fine-tuning.
 
     The paper's own values, where it gives them (III-G, III-H): LoRA of rank 8 on q, k, v and o with 5 % dropout, 100
@@ -103,7 +102,7 @@ def _expect(name: str, value: object, expected: str, holds: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """One run.
 
     Attributes:
@@ -125,16 +124,16 @@ class Plan:
         return f"{self.router}-{self.initialise}-{self.seed}-{self.router_training}"
 
 
-def make_plans(
+def make_run_specs(
     routers: Sequence[str], initialise: Sequence[str], seeds: Sequence[int], trainings: Sequence[str]
-) -> list[Plan]:
+) -> list[RunSpec]:
     """Every run: seed by seed, so that a stopped fine-tuning has compared all routers on the seeds it came to."""
     combinations = product(seeds, trainings, initialise, routers)
-    plans = (
-        Plan(router, "original" if router == STOCK else start, seed, training)
+    specs = (
+        RunSpec(router, "original" if router == STOCK else start, seed, training)
         for seed, training, start, router in combinations
     )
-    return list(dict.fromkeys(plans))  # the model's own gates begin in one way only
+    return list(dict.fromkeys(specs))  # the model's own gates begin in one way only
 
 
 def training_precision(device: str) -> str:

@@ -29,7 +29,7 @@ from harness.finetuning.processes import (
     process_count,
     wait_for_everyone,
 )
-from harness.finetuning.settings import DivergedError, FinetuneError, Settings, training_precision
+from harness.finetuning.settings import DivergedError, FinetuneError, FinetuneSettings, training_precision
 
 WEIGHTS = "trained.safetensors"
 STEPS = "steps.json"
@@ -186,7 +186,7 @@ class RouterTrainer(Trainer):
         return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
 
 
-def training_arguments(settings: Settings, seed: int, folder: Path) -> TrainingArguments:
+def training_arguments(settings: FinetuneSettings, seed: int, folder: Path) -> TrainingArguments:
     """The settings in the Trainer's words."""
     cuda = settings.device == "cuda"
     precision = training_precision(settings.device)

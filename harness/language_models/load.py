@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.assets.hub import hub_snapshot
 from harness.assets.memory import check_memory, stored_tensors
 from harness.assets.resolve import ModelAsset, directory_asset
-from harness.hf_logging import quiet_transformers
+from harness.hf_logging import log_errors_only
 from harness.language_models.builtin.build import UPCYCLED, upcycled_model
 
 if TYPE_CHECKING:  # otherwise imported where a model is loaded: it takes three seconds
@@ -79,7 +79,7 @@ def load_language_model(asset: ModelAsset, *, dtype: torch.dtype = torch.float32
         )
     check_memory(asset.name, stored_tensors(asset.path), dtype)
     load = _loader(asset)
-    with quiet_transformers():
+    with log_errors_only():
         try:
             model = load(asset, dtype)
             tokenizer = _tokenizer(asset)

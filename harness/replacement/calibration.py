@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.progress import progress
+from harness.progress import progress_bar
 from harness.text.passages import pad_batch
 
 LINES_IN_A_BATCH = 32
@@ -83,12 +83,14 @@ def watch_gates(model: nn.Module, gates: Sequence[nn.Module], sequences: Sequenc
     try:
         model.eval()
         by_length = sorted(sequences, key=len)
-        for start in progress(range(0, len(by_length), LINES_IN_A_BATCH), "calibration"):
-            batch = pad_batch(by_length[start : start + LINES_IN_A_BATCH], pad_id=0)
-            device = next(model.parameters()).device
-            kept = batch["attention_mask"].flatten().bool().to(device)
-            del batch["labels"]
-            model(**{name: values.to(device) for name, values in batch.items()}, use_cache=False, logits_to_keep=1)
+        device = next(model.parameters()).device
+        with progress_bar("calibration", len(by_length)) as bar:
+            for start in range(0, len(by_length), LINES_IN_A_BATCH):
+                batch = pad_batch(by_length[start : start + LINES_IN_A_BATCH], pad_id=0)
+                kept = batch["attention_mask"].flatten().bool().to(device)
+                del batch["labels"]
+                model(**{name: values.to(device) for name, values in batch.items()}, use_cache=False, logits_to_keep=1)
+                bar.update(len(batch["input_ids"]))
     finally:
         model.train(training)
         for handle in handles:

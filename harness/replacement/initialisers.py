@@ -16,7 +16,7 @@ from harness.replacement.router_gate import RouterGate, copy_linear
 
 
 @dataclass(frozen=True, eq=False)
-class Succession:
+class GateSwap:
     """A gate of the model, still in its place, and the one that will follow it."""
 
     path: str
@@ -24,32 +24,32 @@ class Succession:
     gate: RouterGate
 
 
-Initialiser = Callable[[nn.Module, Sequence[Succession], Calibration | None], list[Fit]]
-"""(model, successions, calibration) -> the fits, where something was fitted."""
+Initialiser = Callable[[nn.Module, Sequence[GateSwap], Calibration | None], list[Fit]]
+"""(model, swaps, calibration) -> the fits, where something was fitted."""
 
 
-def leave_random(_model: nn.Module, _successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
+def leave_random(_model: nn.Module, _swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
     """As it was drawn."""
     _refuse_calibration(calibration)
     return []
 
 
-def copy_originals(_model: nn.Module, successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
+def copy_originals(_model: nn.Module, swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
     """With the original's own weights, which a linear router alone can take."""
     _refuse_calibration(calibration)
-    for each in successions:
+    for each in swaps:
         copy_linear(each.gate, each.original)
     return []
 
 
-def distil_originals(model: nn.Module, successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
+def distil_originals(model: nn.Module, swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
     """Fitted, layer by layer, to what the originals do while the model reads the calibration text."""
     if calibration is None:
         raise ValueError("a distilled start needs calibration=, the token ids of some lines of text")
-    lessons = calibration.lessons(model, {each.path: each.original for each in successions})
+    lessons = calibration.lessons(model, {each.path: each.original for each in swaps})
     return [
         distil_router(each.gate.router, lesson.hidden_states, lesson.logits, lesson.experts)
-        for each, lesson in zip(successions, lessons, strict=True)
+        for each, lesson in zip(swaps, lessons, strict=True)
     ]
 
 

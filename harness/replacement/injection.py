@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from harness.replacement.calibration import Calibration
 from harness.replacement.distillation import Fit
-from harness.replacement.initialisers import INITIALISERS, Succession
+from harness.replacement.initialisers import INITIALISERS, GateSwap
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.recording import record_logits, record_original
-from harness.replacement.router_config import Recipe
+from harness.replacement.router_config import RouterConfig
 from harness.replacement.router_gate import RouterGate
-from harness.replacement.unwrap import bare_model, inside, is_adapted
+from harness.replacement.unwrap import bare_model, is_adapted, unwrap_module
 from routers import Router
+from routers.parameters import count_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ class Replacement:
         lines = []
         for each in self.replaced:
             block, router = each.block, each.router
-            before, after = (sum(p.numel() for p in module.parameters()) for module in (each.original, router))
+            before, after = count_parameters(each.original), count_parameters(router)
             lines.append(
                 f"{block.name}.{block.gate_name}: {type(each.original).__name__} ({before:,} parameters) -> "
                 f"{type(router).__name__} ({after:,}), D={block.hidden_size} E={block.num_experts} K={router.top_k}"
@@ -130,18 +131,18 @@ def replace_routers(
     if initialise not in INITIALISERS:
         raise ValueError(f"unknown initialisation {initialise!r}; there are: {', '.join(INITIALISERS)}")
     blocks = _chosen(find_moe_blocks(model), layers)
-    successions: dict[int, Succession] = {}
+    swaps: dict[int, GateSwap] = {}
     for block in blocks:
         refuse_replaced(block)
-        if id(block.gate) not in successions:
-            successions[id(block.gate)] = Succession(block.name, block.gate, _make_gate(block, router, top_k, options))
+        if id(block.gate) not in swaps:
+            swaps[id(block.gate)] = GateSwap(block.name, block.gate, _make_gate(block, router, top_k, options))
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = Calibration(calibration)
-    fits = INITIALISERS[initialise](model, list(successions.values()), calibration)
-    by_gate = dict(zip(successions, fits, strict=False))  # no initialiser but one fits anything
+    fits = INITIALISERS[initialise](model, list(swaps.values()), calibration)
+    by_gate = dict(zip(swaps, fits, strict=False))  # no initialiser but one fits anything
     return Replacement(
         model,
-        [Replaced(block, block.gate, successions[id(block.gate)].gate) for block in blocks],
+        [Replaced(block, block.gate, swaps[id(block.gate)].gate) for block in blocks],
         {block.name: by_gate[id(block.gate)] for block in blocks if id(block.gate) in by_gate},
     )
 
@@ -159,7 +160,7 @@ def _chosen(blocks: list[MoEBlock], layers: Collection[int] | None) -> list[MoEB
 def refuse_replaced(block: MoEBlock) -> None:
     """Raise a ValueError where a block's gate is not the model's own, or is an adapter's business."""
     gate = block.gate
-    if isinstance(inside(gate, trained=True), RouterGate):
+    if isinstance(unwrap_module(gate, trained=True), RouterGate):
         raise ValueError(f"{block.name}: its router was replaced already; restore that first")
     if is_adapted(gate):
         raise ValueError(
@@ -169,7 +170,7 @@ def refuse_replaced(block: MoEBlock) -> None:
 
 
 def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str, Any]) -> RouterGate:
-    recipe = Recipe(
+    router_config = RouterConfig(
         name,
         block.hidden_size,
         block.num_experts,
@@ -177,8 +178,8 @@ def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str,
         {"norm_topk_prob": block.norm_topk_prob} | options,
     )
     with torch.device(gate_device(block)):
-        router = recipe.make()
-    return RouterGate(router, recipe, block.scaling).train(block.module.training)
+        router = router_config.make()
+    return RouterGate(router, router_config, block.scaling).train(block.module.training)
 
 
 def gate_device(block: MoEBlock) -> torch.device:

@@ -15,6 +15,8 @@ from torch import nn
 from harness.replacement.sizes import read_sizes
 from harness.replacement.unwrap import bare_model
 
+STOCK = "stock"
+"""Stands for the model's own gates wherever a router is named."""
 EXPERTS = "experts"
 GATES = ("gate", "router")
 """What families call the module that decides; gpt-oss says `router`."""

@@ -14,7 +14,7 @@ from routers import Router, create_router, get_router_class
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RouterConfig:
     """A router's name, sizes and options.
 
     Attributes:
@@ -88,8 +88,8 @@ class Recipe:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
-        """The recipe that was written; sequences in its options come back as tuples.
+    def from_json(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RouterConfig:
+        """The router_config that was written; sequences in its options come back as tuples.
 
         Raises:
             KeyError: something is missing.

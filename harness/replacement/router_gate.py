@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.replacement.router_config import Recipe
+from harness.replacement.router_config import RouterConfig
 from routers import Router, TokenChoice
 
 
@@ -21,14 +21,14 @@ class RouterGate(nn.Module):
 
     Args:
         router: chooses experts for tokens.
-        recipe: what the router was made of, which is saved with it.
+        router_config: what the router was made of, which is saved with it.
         scaling: multiplies all weights (DeepSeek-V3's `routed_scaling_factor`).
     """
 
-    def __init__(self, router: Router, recipe: Recipe, scaling: float = 1.0) -> None:
+    def __init__(self, router: Router, router_config: RouterConfig, scaling: float = 1.0) -> None:
         super().__init__()
         self.router = router
-        self.recipe = recipe
+        self.router_config = router_config
         self.scaling = scaling
         # What transformers and others read off a gate.
         self.top_k = router.top_k

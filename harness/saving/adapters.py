@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-LEAVES_THE_BODY: dict[str, tuple[Any, ...]] = {
+KEEPS_BASE_MODEL: dict[str, tuple[Any, ...]] = {
     "init_lora_weights": (True, False, "gaussian"),
     "layer_replication": (None, []),
     "kasa_config": (None,),
 }
 """Fields of an adapter's configuration -> the values with which PEFT changes nothing in the model itself.
 
-PiSSA, OLoRA and their like begin with the body's weights, most of them by taking something away from those: their
-adapters fit a body that is saved nowhere.
+PiSSA, OLoRA and their like begin with the base model's weights, most of them by taking something away from those: their
+adapters fit a base model that is saved nowhere.
 """
 
 
@@ -70,7 +70,7 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="adapter-", dir=directory) as beside:
-        # Whether embeddings were resized PEFT would ask the hub; the body is not saved here.
+        # Whether embeddings were resized PEFT would ask the hub; the base model is not saved here.
         adapted.save_pretrained(beside, selected_adapters=[name], save_embedding_layers=False)
         written = Path(beside) if name == "default" else Path(beside) / name
         files = {file: (written / file).read_bytes() for file in (ADAPTER_WEIGHTS, ADAPTER_CONFIG)}
@@ -131,7 +131,7 @@ def _refusals(settings: Mapping[str, Any]) -> list[str]:
     return [
         f"{field} is {settings[field]!r}, which changes the model's own layers; expected "
         + " or ".join(map(repr, allowed))
-        for field, allowed in LEAVES_THE_BODY.items()
+        for field, allowed in KEEPS_BASE_MODEL.items()
         if field in settings and settings[field] not in allowed
     ]
 

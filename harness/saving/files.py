@@ -44,14 +44,14 @@ def write_router_files(directory: Path, content: Mapping[str, Any], tensors: Map
     weights = safetensors.torch.save(copies, metadata={"kind": _KIND})
     in_use = _weights_in_use(directory)
     free, other = (WEIGHTS[1], WEIGHTS[0]) if in_use == WEIGHTS[0] else WEIGHTS
-    body: dict[str, Any] = {
+    complete: dict[str, Any] = {
         "kind": _KIND,
         "schema": SCHEMA,
         **content,
         "weights": {"file": free, "sha256": hashlib.sha256(weights).hexdigest()},
         "tensors": {key: [_dtype(tensor), list(tensor.shape)] for key, tensor in copies.items()},
     }
-    data = _written(body | {"checksum": _checksum(body)})
+    data = _written(complete | {"checksum": _checksum(complete)})
     replace_file(directory / free, weights)
     replace_file(directory / CONFIG, data)
     (directory / other).unlink(missing_ok=True)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from harness.replacement.injection import Replaced, Replacement, gate_device, refuse_replaced
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
-from harness.replacement.router_config import Recipe
+from harness.replacement.router_config import RouterConfig
 from harness.replacement.router_gate import RouterGate
-from harness.replacement.unwrap import bare_state, inside
-from harness.saving.base_model import fingerprint, fingerprint_differences
+from harness.replacement.unwrap import bare_state, unwrap_module
+from harness.saving.base_model import base_model_differences, base_model_digest
 from harness.saving.files import SavedRoutersError, read_router_files, write_router_files
 from harness.saving.router_form import SHARED
 
@@ -48,7 +48,7 @@ def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], 
 
     Raises:
         ValueError: no router was replaced, one cannot be written (an option that is not JSON, no values), an adapter is
-            merged into the model, or its body has no values to be known by.
+            merged into the model, or its base model has no values to be known by.
     """
     model = routers.model if isinstance(routers, Replacement) else routers
     gates = router_gates(model)
@@ -60,16 +60,16 @@ def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], 
     for path, gate in gates.items():
         first = path_of.setdefault(id(gate), path)
         layers[path] = {SHARED: first} if first != path else _describe(path, gate, tensors)
-    body = fingerprint(model)
-    if empty := [place for place, sample in body["sample"].items() if sample["values"] is None]:
+    base_model = base_model_digest(model)
+    if empty := [place for place, sample in base_model["sample"].items() if sample["values"] is None]:
         raise ValueError(f"{empty[0]}: has no values (meta device), so the model could not be known again")
-    return {"model": body, "layers": layers, "companions": {}}, tensors
+    return {"model": base_model, "layers": layers, "companions": {}}, tensors
 
 
 def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
     """Put saved routers into a model, as they were: every output is the same, bit for bit.
 
-    Keys, shapes, dtypes, the routers' classes and the model's fingerprint are checked before anything is changed.
+    Keys, shapes, dtypes, the routers' classes and the digest of the base model are checked before anything is changed.
 
     Args:
         model: the one that they were saved from, or that model loaded anew; in another dtype too.
@@ -83,7 +83,7 @@ def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
     for block in blocks.values():
         refuse_replaced(block)
     content, tensors = read_router_files(Path(directory))
-    differences = fingerprint_differences(content["model"], fingerprint(model))
+    differences = base_model_differences(content["model"], base_model_digest(model))
     gates: dict[str, RouterGate] = {}
     for path, layer in content["layers"].items():
         owner = _owner(content, path)
@@ -132,7 +132,7 @@ def saved_differences(
         tensors: see `read_router_files`.
         values: whether the tensors' values have to be equal, beside their shapes and dtypes.
     """
-    differences = fingerprint_differences(content["model"], fingerprint(model))
+    differences = base_model_differences(content["model"], base_model_digest(model))
     gates = router_gates(model)
     for path in sorted(gates.keys() ^ content["layers"].keys()):
         differences.append(f"{path}: {'not saved' if path in gates else 'not replaced in the model'}")
@@ -140,7 +140,7 @@ def saved_differences(
         if path in content["layers"]:
             owner = _owner(content, path)
             layer = content["layers"][owner]
-            described = json.loads(json.dumps(gate.recipe.to_json() | {"scaling": gate.scaling}))
+            described = json.loads(json.dumps(gate.router_config.to_json() | {"scaling": gate.scaling}))
             differences += [
                 f"{path}: {key} is {described[key]}, saved with {layer[key]}"
                 for key in described
@@ -149,7 +149,7 @@ def saved_differences(
             state, options = _apart(_of_layer(tensors, owner))
             differences += _compare(path, bare_state(gate), state, values=values)
             # Options are what makes a router what it is, those that are tensors too.
-            differences += _compare(f"{path}.{_OPTIONS}", gate.recipe.tensors(), options, values=True)
+            differences += _compare(f"{path}.{_OPTIONS}", gate.router_config.tensors(), options, values=True)
     return differences
 
 
@@ -157,23 +157,23 @@ def router_gates(model: nn.Module) -> dict[str, RouterGate]:
     """Path -> our gate there, the trained one where an adapter keeps a copy; of a model that PEFT wrapped or not."""
     found = {}
     for block in find_moe_blocks(model):
-        gate = inside(block.gate, trained=True)
+        gate = unwrap_module(block.gate, trained=True)
         if isinstance(gate, RouterGate):
             found[f"{block.name}.{block.gate_name}"] = gate
     return found
 
 
 def _describe(path: str, gate: RouterGate, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    state, expected = bare_state(gate), gate.recipe.make_aside().state_dict()
+    state, expected = bare_state(gate), gate.router_config.make_aside().state_dict()
     if unknown := state.keys() ^ {f"router.{name}" for name in expected}:
         raise ValueError(f"{path}: cannot be saved, its state is not that of its class: {', '.join(sorted(unknown))}")
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{path}: cannot be saved, {empty[0]} has no values (meta device)")
     for name, tensor in state.items():
         tensors[f"{path}.{name}"] = tensor
-    for name, tensor in gate.recipe.tensors().items():
+    for name, tensor in gate.router_config.tensors().items():
         tensors[f"{path}.{_OPTIONS}.{name}"] = tensor
-    return gate.recipe.to_json() | {"scaling": gate.scaling, "dtype": _dtype_of(gate.router)}
+    return gate.router_config.to_json() | {"scaling": gate.scaling, "dtype": _dtype_of(gate.router)}
 
 
 def _dtype_of(router: nn.Module) -> str | None:
@@ -185,10 +185,10 @@ def _dtype_of(router: nn.Module) -> str | None:
 
 def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping[str, Tensor]) -> RouterGate:
     saved, options = _apart(_of_layer(tensors, path))
-    recipe = Recipe.from_json(layer, options)
+    router_config = RouterConfig.from_json(layer, options)
     try:
-        path_of_class = recipe.class_path()
-        router = recipe.make_aside()
+        path_of_class = router_config.class_path()
+        router = router_config.make_aside()
         if layer["dtype"] is not None:
             router.to(getattr(torch, layer["dtype"]))
     except Exception as error:  # whatever a value of the options makes a class raise, the users' own too
@@ -196,7 +196,7 @@ def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping
     found = (
         [f"{path}: class is {path_of_class}, saved with {layer['class']}"] if path_of_class != layer["class"] else []
     )
-    gate = RouterGate(router, recipe, layer["scaling"])
+    gate = RouterGate(router, router_config, layer["scaling"])
     found += _compare(path, gate.state_dict(), saved)
     if found:
         raise SavedRoutersError("; ".join(found))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.assets.archives import read_sdist_texts
-from harness.assets.fetch import AssetError, PinnedPackage, RefusedAssetError, file_sha256, install, locked
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.fetch import PinnedPackage, file_sha256, install, locked
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.language_models.gptq.load import load_quantised, quantise
 from harness.language_models.load import load_language_model, resolve_language_model
 from harness.text.perplexity import perplexity

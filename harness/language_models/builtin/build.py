@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from harness.assets.archives import WEIGHTS, unpack_file
-from harness.assets.fetch import Download, PinnedPackage, RefusedAssetError, file_sha256, install, locked
-from harness.hf_logging import quiet_transformers
+from harness.assets.errors import RefusedAssetError
+from harness.assets.fetch import Download, PinnedPackage, file_sha256, install, locked
+from harness.hf_logging import log_errors_only
 from harness.language_models.builtin.gguf_llama import read_llama
 from harness.language_models.builtin.sparse_layer import Recipe
 from harness.language_models.builtin.upcycling import upcycle
+from harness.progress import progress_bar
 from harness.text.passages import encode_windows, load_passages
 
 _log = logging.getLogger(__name__)
@@ -115,11 +116,11 @@ def _make(model: UpcycledModel, archives: Sequence[Path], target: Path) -> None:
             f"expected {model.member_sha256}"
         )
     length, count = model.windows
-    with quiet_transformers():
+    with log_errors_only():
         dense, tokenizer = read_llama(gguf)
         token_ids = encode_windows(tokenizer, load_passages().calibration_text, length=length, count=count)
         title = f"making a Mixture-of-Experts model of {model.wheel}"
-        with tqdm(total=len(model.recipe.layers), desc=title, unit="layer") as bar:
+        with progress_bar(title, len(model.recipe.layers), delay=0, unit="layer") as bar:
             sparse = upcycle(dense, token_ids, model.recipe, progress=bar.update)
         sparse.to(_STORED_DTYPE).save_pretrained(target)  # type: ignore[arg-type]  # transformers hides what `to` takes
         tokenizer.save_pretrained(target)

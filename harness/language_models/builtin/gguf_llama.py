@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 
 if TYPE_CHECKING:  # otherwise imported where a model is built: transformers takes three seconds
     from gguf import GGUFReader

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 
 MODEL_TYPE = "qwen2_moe"
 FORMATS = ("gptq", "gptq_v2")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 
 LIBRARIES = ("gptqmodel", "optimum", "defuser")
 """optimum too: without it PEFT refuses every LoRA, of any model, as soon as gptqmodel is installed."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from harness.assets.fetch import AssetError
-from harness.hf_logging import quiet_transformers
+from harness.assets.errors import AssetError
+from harness.hf_logging import log_errors_only
 from harness.language_models.gptq.checkpoint import (
     CONFIG,
     MODEL_TYPE,
@@ -58,7 +58,7 @@ def load_quantised(directory: str | Path, *, dtype: torch.dtype = torch.float32)
     check_implementations(checkpoint.directory / CONFIG, checkpoint.config)
     check_quantised(checkpoint)
     import_libraries(str(directory))
-    with quiet(), quiet_transformers(), defused(MODEL_TYPE):
+    with quiet(), log_errors_only(), defused(MODEL_TYPE):
         model, report = _from_pretrained(checkpoint, dtype)
     _refuse_differences(checkpoint, report)
     for module in model.modules():

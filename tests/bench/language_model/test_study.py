@@ -18,7 +18,7 @@ from bench.presets import get_preset
 from bench.record.journal import Journal
 from bench.timing.context import Rig
 from bench.timing.group import Progress
-from harness.assets.resolve import AssetError
+from harness.assets.errors import AssetError
 from routers import Router, registry
 
 

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel
 from transformers.utils import logging as transformers_logging
 
-from harness.assets.resolve import AssetError, ModelAsset, resolve_model
+from harness.assets.errors import AssetError
+from harness.assets.resolve import ModelAsset, resolve_model
 from harness.encoder.bert import Encoder, contextual_embeddings, feed_forward_inputs, load_encoder, token_batch
 
 TINY = BertConfig(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from harness.assets.resolve import ModelAsset
-from harness.finetuning.data import Material
-from harness.finetuning.settings import Settings
+from harness.finetuning.data import FinetuneData
+from harness.finetuning.settings import FinetuneSettings
 from harness.language_models.load import resolve_language_model
 from harness.text.passages import Passages, load_passages
 
@@ -60,9 +60,9 @@ def asset(tiny_model: Path) -> ModelAsset:
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings() -> FinetuneSettings:
     """Seven steps: five to an epoch, so that an epoch's end and its short last step are met."""
-    return Settings(
+    return FinetuneSettings(
         steps=7,
         batch_size=2,
         gradient_accumulation_steps=2,
@@ -76,5 +76,5 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def material(asset: ModelAsset, passages: Passages, settings: Settings) -> Material:
-    return Material(asset, passages, settings)
+def data(asset: ModelAsset, passages: Passages, settings: FinetuneSettings) -> FinetuneData:
+    return FinetuneData(asset, passages, settings)

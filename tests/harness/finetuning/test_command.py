@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from harness.finetuning import command
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
-from harness.finetuning.settings import DivergedError, Plan
+from harness.finetuning.settings import DivergedError, RunSpec
 from routers import registry
 
 ROOT = Path(__file__).parents[3]
@@ -145,7 +145,7 @@ def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_model: Path
 def test_finished_runs_are_not_repeated(
     tiny_model: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command.Campaign, "carry_out", None)
+    monkeypatch.setattr(command.Sweep, "carry_out", None)
     before = (whole / "finetune.json").read_text()
     assert main(arguments(tiny_model, whole, "--resume")[1:]) == 0
     assert "1/1 linear-random-0-trained: loss" in capsys.readouterr().out
@@ -275,14 +275,14 @@ def test_runs_without_their_settings_are_refused(
 def test_a_run_that_diverges_is_left_out_and_the_others_go_on(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carry_out = command.Campaign.carry_out
+    carry_out = command.Sweep.carry_out
 
-    def diverge(self: command.Campaign, plan: Plan) -> dict[str, Any]:
-        if plan.seed == 0:
+    def diverge(self: command.Sweep, spec: RunSpec) -> dict[str, Any]:
+        if spec.seed == 0:
             raise DivergedError("the loss is nan at step 3")
-        return carry_out(self, plan)
+        return carry_out(self, spec)
 
-    monkeypatch.setattr(command.Campaign, "carry_out", diverge)
+    monkeypatch.setattr(command.Sweep, "carry_out", diverge)
     options = ["--router", "linear", "--untrained", "--seeds", "2", "--model", str(tiny_model), "-o", str(tmp_path)]
     assert main([*options, *SMALL]) == DIVERGED
     line = "finetune: linear-random-0-untrained: the loss is nan at step 3; it is left out"

@@ -19,8 +19,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from transformers.utils import logging as transformers_logging
 
 from harness.assets import hub
+from harness.assets.errors import AssetError
 from harness.assets.fetch import cache_directory
-from harness.assets.resolve import AssetError
 from harness.language_models.builtin.build import UPCYCLED
 from harness.language_models.load import list_language_models, load_language_model, resolve_language_model
 from harness.replacement.moe_blocks import find_moe_blocks
@@ -317,9 +317,9 @@ def test_the_embedded_model_is_named() -> None:
 @pytest.fixture
 def cached_embedded() -> None:
     directory = cache_directory() / "models" / UPCYCLED["embedded"].directory
-    recipe = directory / "RECIPE.json"
-    if not recipe.is_file() or recipe.read_text() != UPCYCLED["embedded"].identity():
-        pytest.skip(f"making the embedded model takes two minutes, and {directory} has none of today's recipe")
+    router_config = directory / "RECIPE.json"
+    if not router_config.is_file() or router_config.read_text() != UPCYCLED["embedded"].identity():
+        pytest.skip(f"making the embedded model takes two minutes, and {directory} has none of today's router_config")
 
 
 @pytest.mark.usefixtures("cached_embedded")

@@ -1,4 +1,4 @@
-"""A body is known again in another dtype and inside LoRA, and another one is not taken for it, in every family."""
+"""A base model is known again in another dtype and inside LoRA, and another one is refused, in every family."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from harness.replacement.moe_blocks import FAMILIES
-from harness.saving.base_model import ATTENTION, fingerprint, fingerprint_differences
+from harness.saving.base_model import ATTENTION, base_model_differences, base_model_digest
 
 SIZES = {
     "vocab_size": 61,
@@ -68,16 +68,16 @@ def model(family: str) -> Any:
 
 
 def differences(saved: Any, present: Any) -> list[str]:
-    return fingerprint_differences(json.loads(json.dumps(fingerprint(saved))), fingerprint(present))
+    return base_model_differences(json.loads(json.dumps(base_model_digest(saved))), base_model_digest(present))
 
 
 def test_attention_of_the_first_and_last_block_is_in_it(family: str, model: Any) -> None:
     first = 1 if family == "deepseek_v3" else 0
-    sampled = [place for place in fingerprint(model)["sample"] if place.endswith(ATTENTION)]
+    sampled = [place for place in base_model_digest(model)["sample"] if place.endswith(ATTENTION)]
     assert sampled == [f"model.layers.{first}.{ATTENTION}", f"model.layers.2.{ATTENTION}"]
 
 
-def test_another_attention_is_another_body(family: str, model: Any) -> None:
+def test_another_attention_is_another_base_model(family: str, model: Any) -> None:
     other = make_model(family)
     with torch.no_grad():
         for parameter in other.model.layers[2].self_attn.parameters():
@@ -100,8 +100,10 @@ def test_lora_on_attention_is_seen_through(family: str, model: Any, lora: dict[s
 def test_a_body_without_values_has_places_and_shapes(family: str, model: Any) -> None:
     with torch.device("meta"):
         bare = make_model(family)
-    found = fingerprint(bare)["sample"]
-    assert [sample["shape"] for sample in found.values()] == [s["shape"] for s in fingerprint(model)["sample"].values()]
+    found = base_model_digest(bare)["sample"]
+    assert [sample["shape"] for sample in found.values()] == [
+        s["shape"] for s in base_model_digest(model)["sample"].values()
+    ]
     assert differences(model, bare) == [f"{place}: on the meta device, without weights" for place in found]
 
 
@@ -113,9 +115,9 @@ def test_of_a_quantised_projection_its_integers_are_taken(model: Any) -> None:
             self.register_buffer("g_idx", torch.zeros(32, dtype=torch.int32))
 
     model.model.layers[2].self_attn = torch.nn.ModuleDict({"q_proj": Packed(8), "o_proj": Packed(4)})
-    saved = fingerprint(model)
+    saved = base_model_digest(model)
     sample = saved["sample"][f"model.layers.2.{ATTENTION}"]
     assert sample["shape"] == [8, 32]
     assert all(type(value) is int for value in sample["values"])
     model.model.layers[2].self_attn["q_proj"].qweight += 1
-    assert fingerprint_differences(saved, fingerprint(model)) == [f"model.layers.2.{ATTENTION}: other weights"]
+    assert base_model_differences(saved, base_model_digest(model)) == [f"model.layers.2.{ATTENTION}: other weights"]

@@ -110,7 +110,7 @@ def test_options_come_back(name: str, options: dict[str, Any], tmp_path: Path) -
     after = load_routers(second, tmp_path)
     assert before.routers.keys() == after.routers.keys()
     assert torch.equal(logits_of(first), logits_of(second))
-    ours, theirs = (each.replaced[0].gate.recipe for each in (after, before))
+    ours, theirs = (each.replaced[0].gate.router_config for each in (after, before))
     assert ours.to_json() == theirs.to_json()
     assert ours.options.keys() == theirs.options.keys()
     assert ours.options.get("boost") == theirs.options.get("boost")
