@@ -115,7 +115,7 @@ def replace_routers(
     logits and the auxiliary loss go on.
 
     Args:
-        model: a transformers model of one of `harness.replacement.moe_blocks.FAMILIES`.
+        model: a transformers model of one of `harness.replacement.families.FAMILIES`.
         router: a registered name.
         top_k: K; as the model had it, unless given.
         initialise: "random"; "original", a linear router with the old gate's weights; or "distilled", fitted to the old

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from harness.replacement.families import FAMILIES, Family
 from harness.replacement.sizes import read_sizes
 from harness.replacement.unwrap import bare_model
 
@@ -20,30 +21,6 @@ STOCK = "stock"
 EXPERTS = "experts"
 GATES = ("gate", "router")
 """What families call the module that decides; gpt-oss says `router`."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """What cannot be read off a block: how its gate makes weights of scores.
-
-    Attributes:
-        norm_topk_prob: whether the K weights are made to sum to one; None where an attribute of the gate says it.
-        scaling: the attribute of the gate that all weights are multiplied by, or None.
-    """
-
-    norm_topk_prob: bool | None = None
-    scaling: str | None = None
-
-
-FAMILIES: dict[str, Family] = {
-    "qwen2_moe": Family(),
-    "qwen3_moe": Family(),
-    "olmoe": Family(),
-    "mixtral": Family(norm_topk_prob=True),
-    "gpt_oss": Family(norm_topk_prob=True),
-    "deepseek_v3": Family(scaling="routed_scaling_factor"),
-}
-"""By `config.model_type`. Another family is one more line."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,6 +98,17 @@ class RouterConfig:
         return cls(content["router"], content["hidden_size"], content["num_experts"], content["top_k"], options)
 
 
+def is_same_class(present: str, saved: str) -> bool:
+    """Whether two class paths name one router: this suite's own routers may have moved to another module since.
+
+    Args:
+        present: module and name of the class that is registered now.
+        saved: module and name of the class when the router was saved.
+    """
+    own = all(path.startswith("routers.") for path in (present, saved))
+    return present == saved or (own and present.rpartition(".")[2] == saved.rpartition(".")[2])
+
+
 def _as_tuples(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(_as_tuples(item) for item in value)

@@ -21,6 +21,7 @@ from harness.saving.files import (
     parse_safetensors,
     read_file,
     read_router_files,
+    refuse_other_content,
     write_router_files,
 )
 from harness.saving.routers import describe_routers, router_gates, saved_differences
@@ -159,19 +160,21 @@ def _check_routers(model: nn.Module, directory: Path, tensors: Mapping[str, Tens
     order = f"load the routers first: load_routers(model, {str(directory)!r}), then load_adapter(model, DIR)"
     present = router_gates(model)
     if (directory / CONFIG).is_file():
-        content, routers = read_router_files(directory)
+        content, _ = read_router_files(directory)
+        with refuse_other_content(directory / CONFIG):
+            companions = dict(content["companions"])
         for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            if file not in content["companions"]:
+            if file not in companions:
                 raise SavedRoutersError(
                     f"{directory / file}: {CONFIG} beside it does not name it, so the routers may be others than the "
                     "adapter's; save_adapter writes both, and save_routers belongs into another directory"
                 )
-        for file, digest in content["companions"].items():
+        for file, digest in companions.items():
             if hashlib.sha256(read_file(directory / file)).hexdigest() != digest:
                 raise SavedRoutersError(f"{directory / file}: was not written together with {CONFIG}")
         if not present:
             raise SavedRoutersError(f"{directory}: the model has its own routers still; {order}")
-        if differences := saved_differences(model, content, routers, values=True):
+        if differences := saved_differences(model, directory):
             raise SavedRoutersError(
                 f"{directory}: the model's routers are not the adapter's: {'; '.join(differences)}; {order}"
             )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from harness.assets.files import replace_file
-from harness.saving.router_form import misfits
 
 CONFIG = "routers.json"
 WEIGHTS = ("routers.safetensors", "routers.2.safetensors")
@@ -57,6 +57,22 @@ def write_router_files(directory: Path, content: Mapping[str, Any], tensors: Map
     (directory / other).unlink(missing_ok=True)
 
 
+@contextmanager
+def refuse_other_content(path: Path) -> Iterator[None]:
+    """Turn what JSON of another form makes its reader raise into one line: a right checksum does not make it right.
+
+    Raises:
+        SavedRoutersError: something is missing in the content, or is of another type than `save_routers` writes.
+    """
+    try:
+        yield
+    except SavedRoutersError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        kind = type(error).__name__
+        raise SavedRoutersError(f"{path}: does not hold what save_routers writes ({kind}: {error})") from error
+
+
 def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What `write_router_files` wrote: content and tensors, on the CPU.
 
@@ -66,13 +82,14 @@ def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor
     content = _read_config(directory / CONFIG)
     weights = directory / content["weights"]["file"]
     data = read_file(weights)
-    if (digest := hashlib.sha256(data).hexdigest()) != content["weights"]["sha256"]:
-        raise SavedRoutersError(f"{weights}: its SHA-256 is {digest}, {CONFIG} says {content['weights']['sha256']}")
-    tensors = parse_safetensors(weights, data)
-    forms = {key: [_dtype(tensor), list(tensor.shape)] for key, tensor in tensors.items()}
-    if forms != content["tensors"]:
-        other = sorted(key for key in forms | content["tensors"] if forms.get(key) != content["tensors"].get(key))
-        raise SavedRoutersError(f"{weights}: not the tensors that {CONFIG} lists (different: {', '.join(other)})")
+    with refuse_other_content(directory / CONFIG):
+        if (digest := hashlib.sha256(data).hexdigest()) != content["weights"]["sha256"]:
+            raise SavedRoutersError(f"{weights}: its SHA-256 is {digest}, {CONFIG} says {content['weights']['sha256']}")
+        tensors = parse_safetensors(weights, data)
+        forms = {key: [_dtype(tensor), list(tensor.shape)] for key, tensor in tensors.items()}
+        if forms != (listed := content["tensors"]):
+            other = sorted(key for key in forms | listed if forms.get(key) != listed.get(key))
+            raise SavedRoutersError(f"{weights}: not the tensors that {CONFIG} lists (different: {', '.join(other)})")
     return content, tensors
 
 
@@ -131,10 +148,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     # Digits may change that no number shows, so the text is compared too.
     if _written(content) != data or content.pop("checksum", None) != _checksum(content):
         raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
-    if found := misfits(content):
-        raise SavedRoutersError(f"{path}: {'; '.join(found)}")
-    if content["weights"]["file"] not in WEIGHTS:
-        raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
+    with refuse_other_content(path):
+        if content["weights"]["file"] not in WEIGHTS:
+            raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
     return content
 
 

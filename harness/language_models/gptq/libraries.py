@@ -45,7 +45,7 @@ def import_libraries(wanted_for: str) -> dict[str, Any]:
     try:
         # One of them moves the hub's cache below /tmp where no variable says where it is.
         os.environ.setdefault("HF_HOME", HF_HOME)
-        with quiet():
+        with suppress_output():
             return {name: importlib.import_module(name) for name in LIBRARIES}
     finally:
         os.environ.clear()
@@ -55,7 +55,7 @@ def import_libraries(wanted_for: str) -> dict[str, Any]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Progress goes to stderr; banners, tables and what the libraries warn of in one another are not shown."""
     disabled = logging.root.manager.disable
     logging.disable(logging.INFO)
