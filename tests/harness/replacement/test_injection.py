@@ -161,6 +161,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(qwen: Any) -> None:
         plain = gradients()
         qwen.activation_checkpointing_enable()
         again = gradients()
+    # Exactly: a checkpointed layer is computed a second time by the same operations.
     assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
 
 
@@ -198,6 +199,7 @@ def test_a_compiled_model_stays_one_graph(qwen: Any, name: str, recording: bool,
     with replace_routers(qwen, name), torch.no_grad():
         expected = qwen(IDS, **options)
         compiled = torch.compile(qwen, backend="eager", dynamic=False)(IDS, **options)
+    # Exactly: the backend "eager" calls the same kernels in the same order.
     assert torch.equal(compiled.logits, expected.logits)
     assert compiler["graph_break"] == {}
     assert compiler["stats"]["unique_graphs"] == 1
@@ -232,7 +234,10 @@ def test_restored_it_is_saved_and_loaded_as_ever(qwen: Any, tmp_path: Path) -> N
     before = logits_of(qwen)
     replace_routers(qwen, "mlp").restore()
     qwen.save_pretrained(tmp_path)
-    assert torch.equal(logits_of(transformers.AutoModelForCausalLM.from_pretrained(tmp_path)), before)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert all(torch.equal(value, qwen.state_dict()[name]) for name, value in loaded.state_dict().items())
+    # Weights that lie elsewhere in memory may be multiplied by another kernel.
+    torch.testing.assert_close(logits_of(loaded), before)
 
 
 def test_replaced_it_is_saved_and_loaded_with_its_routers_beside(qwen: Any, tmp_path: Path) -> None:
@@ -243,7 +248,8 @@ def test_replaced_it_is_saved_and_loaded_with_its_routers_beside(qwen: Any, tmp_
     loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert not torch.equal(logits_of(loaded), logits_of(qwen))
     load_routers(loaded, tmp_path)
-    assert torch.equal(logits_of(loaded), logits_of(qwen))
+    assert all(torch.equal(value, qwen.state_dict()[name]) for name, value in loaded.state_dict().items())
+    torch.testing.assert_close(logits_of(loaded), logits_of(qwen))
 
 
 def test_a_float32_router_in_a_bfloat16_model(model: Any) -> None:

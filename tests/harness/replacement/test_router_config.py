@@ -1,4 +1,4 @@
-"""A router's router_config goes through JSON and makes the same router again."""
+"""A router's configuration goes through JSON and makes the same router again."""
 
 from __future__ import annotations
 
