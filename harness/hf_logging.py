@@ -1,4 +1,4 @@
-"""transformers without its progress bars and reports: what is wrong is raised, and the rest is nobody's concern."""
+"""The logging of transformers, turned down to errors: whatever is wrong with a model is raised by the harness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken out of downloaded archives: files of known kinds, written flat; nothing is executed or imported."""
+"""The files that are taken out of downloaded archives: known kinds, written flat; nothing is executed or imported."""
 
 from __future__ import annotations
 

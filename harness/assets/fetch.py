@@ -40,7 +40,7 @@ class PinnedPackage:
 
     @property
     def file_prefix(self) -> str:
-        """How the file's name begins, once `_` stands for `-`: builders spell a project's name either way."""
+        """The beginning of the file's name, once `_` stands for `-`: builders spell a project's name either way."""
         return f"{self.name}_{self.version}".replace("-", "_").lower()
 
     def __str__(self) -> str:

@@ -31,7 +31,7 @@ class StoredTensor:
 
 
 def stored_tensors(directory: Path) -> list[StoredTensor]:
-    """What the headers of the directory's safetensors files list.
+    """The tensors that the headers of the directory's safetensors files list.
 
     Raises:
         AssetError: a file is no safetensors file or not as long as its header says.

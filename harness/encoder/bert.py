@@ -101,7 +101,7 @@ _EXPERT_KINDS: dict[str, Callable[[FeedForward, int, torch.Generator, float], Ex
 
 
 def list_expert_kinds() -> list[str]:
-    """How experts can be made, sorted."""
+    """The names of the ways to make experts, sorted."""
     return sorted(_EXPERT_KINDS)
 
 

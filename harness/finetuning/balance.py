@@ -44,7 +44,7 @@ class LoadBalance:
             yield
 
     def loss(self) -> Tensor:
-        """Of what was heard last: a scalar whose mean over the processes, in value and gradient, is the global loss."""
+        """A scalar whose mean over the processes, in value and gradient, is the load-balancing loss of the last pass."""
         if not self._heard:
             raise ValueError("no gate was heard: `listening` must go around the forward pass")
         all_probs = [expert_softmax(without_padding(logits, self._mask)) for logits, _ in self._heard]
@@ -69,7 +69,7 @@ class LoadBalance:
         self._counts = [before + count for before, count in zip(earlier, counts, strict=True)]
 
     def take_statistics(self) -> dict[str, float]:
-        """Of all tokens since the last call, the mean over gates: `max_violation` and `load_cv`."""
+        """The statistics `max_violation` and `load_cv` of all tokens since the last call, each the mean over gates."""
         counts, self._counts = self._counts, []
         return {
             name: float(torch.stack([measure(count) for count in counts]).mean())

@@ -1,4 +1,4 @@
-"""What all runs of a fine-tuning share: the model, the text, the settings. Axes: S sequence."""
+"""The model, the text and the settings that all runs of a fine-tuning share. Axes: S sequence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALIBRATION_LENGTH = 64
 
 @dataclass(frozen=True)
 class FinetuneData:
-    """What all runs share.
+    """The data and settings that all runs of a fine-tuning share.
 
     Attributes:
         asset: the model.
@@ -57,7 +57,7 @@ class FinetuneData:
         return self._windows("held_out_windows", language_model, text, self.settings.max_length, count)
 
     def calibration(self, language_model: LanguageModel) -> Calibration:
-        """What the model's own gates do, found out once for all runs."""
+        """The calibration of the model's own gates, computed once for all runs."""
         if not self._calibration:
             text, count = self.passages.calibration_text, self.settings.calibration_windows
             windows = self._windows("calibration_windows", language_model, text, CALIBRATION_LENGTH, count)
@@ -71,7 +71,7 @@ class FinetuneData:
             raise FinetuneError(f"{name}: {error}") from None
 
     def identity(self, spec: RunSpec) -> Mapping[str, Any]:
-        """What has to be the same where a run goes on."""
+        """The identity of a run, which has to be the same where it goes on from a checkpoint."""
         return {
             "plan": asdict(spec),
             "code": router_code(spec.router),

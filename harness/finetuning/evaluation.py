@@ -1,4 +1,4 @@
-"""How well a model with other routers predicts text that it was not trained on, and how far they choose alike.
+"""Held-out perplexity of a model with other routers, and how many experts they choose as its own gates would.
 
 Axes: B batch, S sequence, T = B·S tokens, D hidden size, K experts per token.
 """
@@ -21,7 +21,7 @@ from harness.text.perplexity import perplexity
 
 @dataclass(frozen=True)
 class Evaluation:
-    """On held-out text.
+    """The quality of a model with other routers on held-out text.
 
     Attributes:
         perplexity: exp of the mean loss of the next token.
@@ -39,7 +39,7 @@ def evaluate(
     gates: Mapping[str, nn.Module],
     originals: Mapping[str, nn.Module],
 ) -> Evaluation:
-    """Both figures from one pass over the sequences.
+    """Evaluate perplexity and agreement in one pass over the sequences.
 
     Args:
         model: the causal language model, in peft's wrapper or not.

@@ -169,7 +169,7 @@ def _replace(spec: RunSpec, data: FinetuneData, language_model: LanguageModel) -
 
 
 def _weights(gates: Mapping[str, nn.Module]) -> list[nn.Parameter]:
-    """Each once, where blocks share a gate."""
+    """The gates' weights, each once where blocks share a gate."""
     return list({id(weight): weight for gate in gates.values() for weight in gate.parameters()}.values())
 
 

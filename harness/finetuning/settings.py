@@ -1,4 +1,4 @@
-"""What is fine-tuned, how, and how much."""
+"""The settings of a fine-tuning, its runs, and its errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DivergedError(Exception):
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What holds for all runs of a fine-tuning.
+    """The settings that hold for all runs of a fine-tuning.
 
     The paper's own values, where it gives them (III-G, III-H): LoRA of rank 8 on q, k, v and o with 5 % dropout, 100
     lines of Shakespeare of at most 256 tokens, batches of 2 accumulated 4 times, 50 steps, logged every 10. Its
@@ -108,7 +108,7 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """Of the run's folder."""
+        """The name of the run's folder."""
         return f"{self.router}-{self.initialise}-{self.seed}-{self.router_training}"
 
 
@@ -125,7 +125,7 @@ def make_run_specs(
 
 
 def training_precision(device: str) -> str:
-    """What products are trained in: "bf16" or "fp16" on a GPU; on a CPU "no" lower one unless accelerate is told so."""
+    """The precision of products in training: "bf16" or "fp16" on a GPU; on a CPU "no", unless accelerate is told."""
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")

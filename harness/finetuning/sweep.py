@@ -27,7 +27,7 @@ from routers.parameters import count_parameters
 KIND, SCHEMA = "fine-tuning", 1
 RESULT, HEAD, RUN = "finetune.json", "head.json", "run.json"
 _COMPARED = ("kind", "schema", "model", "text", "settings", "versions")
-"""What has to be the same in all runs of a folder; the machine may change, and with it a perplexity's last digit."""
+"""The fields that are the same in all runs of a folder; the machine, and a perplexity's last digit, may change."""
 _HOW_IT_WAS_NAMED = ("model.requested", "model.source", "model.name", "model.note")
 
 

@@ -37,7 +37,7 @@ STEPS = "steps.json"
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the optimiser was about, over all processes.
+    """The losses and the load of one optimiser step, over all processes.
 
     Attributes:
         loss: of the next token, the mean over all tokens of the step; in nats, without the load-balancing loss.
@@ -237,6 +237,6 @@ class _Bar(ProgressCallback):
 
 
 def mean_of(steps: list[Step]) -> dict[str, float]:
-    """The mean of each figure."""
+    """The mean over the steps of each of their values, by name."""
     records = [asdict(step) for step in steps]
     return {name: sum(record[name] for record in records) / len(records) for name in records[0]}

@@ -1,4 +1,4 @@
-"""What a model's config.json may ask for: nothing that downloads or runs code that is not installed."""
+"""Checks of a model's config.json: it may not ask for code that is downloaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEYS = ("attn_implementation", "experts_implementation")  # transformers reads 
 
 
 def check_implementations(path: Path, config: object) -> None:
-    """See that a configuration asks for implementations of attention and experts that torch has.
+    """Refuse a configuration that asks for implementations of attention or experts other than torch's.
 
     transformers takes "owner/name" for a kernel of the hub, downloads it and runs its code, and so it does with some
     other names where a package is not installed.

@@ -1,4 +1,4 @@
-"""What a model's gates decide while it reads some text: what new routers are fitted to.
+"""The decisions of a model's gates while it reads some text, to which new routers are fitted.
 
 Axes: T tokens, D hidden size, E experts, K experts per token.
 """
@@ -20,7 +20,7 @@ LINES_IN_A_BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What a gate was given and what it made of it.
+    """The hidden states that a gate was given, and its decisions.
 
     Attributes:
         hidden_states: (T, D).
@@ -45,7 +45,7 @@ class Calibration:
         self._lessons: dict[str, Lesson] = {}
 
     def lessons(self, model: nn.Module, gates: Mapping[str, nn.Module]) -> list[Lesson]:
-        """What each gate did when it was asked for first.
+        """The lesson of each gate, recorded when it is asked for first.
 
         Args:
             model: has its own gates in place.
@@ -64,7 +64,7 @@ class Calibration:
 
 @torch.no_grad()
 def watch_gates(model: nn.Module, gates: Mapping[str, nn.Module], sequences: Sequence[Tensor]) -> dict[str, Lesson]:
-    """What each gate does while the model reads the sequences, without their padding.
+    """Record each gate's decisions while the model reads the sequences, without their padding.
 
     All are heard in one pass and kept: T · D · 4 bytes for each gate.
     """

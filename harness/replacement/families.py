@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Family:
-    """What cannot be read off a block: how its gate makes weights of scores.
+    """The facts of a family that cannot be read off a block: how its gate makes weights of scores.
 
     Attributes:
         norm_topk_prob: whether the K weights are made to sum to one; None where an attribute of the gate says it.
@@ -23,7 +23,7 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {}
-"""By `config.model_type`."""
+"""`config.model_type` -> the family."""
 
 FAMILIES["qwen2_moe"] = Family()
 FAMILIES["qwen3_moe"] = Family()

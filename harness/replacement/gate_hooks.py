@@ -1,4 +1,4 @@
-"""What gates decide while their model runs, heard through hooks.
+"""Hooks that hear what gates decide while their model runs.
 
 Axes: B batch, S sequence, T = B·S tokens, E experts, K experts per token.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 Decision = tuple[Tensor, Tensor, Tensor]
-"""What a gate gives: logits (T, E), weights (T, K) and experts (T, K)."""
+"""A gate's output: logits (T, E), weights (T, K) and experts (T, K)."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How a new router begins, by name.
+"""The ways in which a new router begins, by name.
 
 Axes: T tokens, D hidden size, E experts, K experts per token.
 """
@@ -29,13 +29,13 @@ Initialiser = Callable[[nn.Module, Sequence[GateSwap], Calibration | None], list
 
 
 def leave_random(_model: nn.Module, _swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
-    """As it was drawn."""
+    """Leave every router as it was drawn."""
     _refuse_calibration(calibration)
     return []
 
 
 def copy_originals(_model: nn.Module, swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
-    """With the original's own weights, which a linear router alone can take."""
+    """Copy the original gates' weights, which a linear router alone can take."""
     _refuse_calibration(calibration)
     for each in swaps:
         copy_linear(each.gate, each.original)
@@ -43,7 +43,7 @@ def copy_originals(_model: nn.Module, swaps: Sequence[GateSwap], calibration: Ca
 
 
 def distil_originals(model: nn.Module, swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
-    """Fitted, layer by layer, to what the originals do while the model reads the calibration text."""
+    """Fit routers, layer by layer, to what the original gates decide while the model reads the calibration text."""
     if calibration is None:
         raise ValueError("a distilled start needs calibration=, the token ids of some lines of text")
     lessons = calibration.lessons(model, {each.path: each.original for each in swaps})

@@ -68,7 +68,7 @@ class Replacement(AbstractContextManager["Replacement"]):
         return {each.block.name: each.router for each in self.replaced}
 
     def report(self) -> str:
-        """What was replaced, a line for each block."""
+        """A line of text for each block: its gate before and after, parameters and sizes."""
         lines = []
         for each in self.replaced:
             block, router = each.block, each.router
@@ -178,7 +178,7 @@ def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str,
 
 
 def gate_device(block: MoEBlock) -> torch.device:
-    """That of the gate; a quantised one has buffers alone."""
+    """The device of a block's gate; a quantised gate has buffers alone."""
     for tensors in (block.gate.parameters(), block.gate.buffers(), block.module.parameters()):
         for tensor in tensors:
             return tensor.device

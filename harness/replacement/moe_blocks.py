@@ -20,7 +20,7 @@ STOCK = "stock"
 """Stands for the model's own gates wherever a router is named."""
 EXPERTS = "experts"
 GATES = ("gate", "router")
-"""What families call the module that decides; gpt-oss says `router`."""
+"""The names of the gate module in the families; gpt-oss says `router`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class MoEBlock:
 
     @property
     def gate(self) -> nn.Module:
-        """What decides in this block now."""
+        """The gate that decides in this block now."""
         return self.module.get_submodule(self.gate_name)
 
 

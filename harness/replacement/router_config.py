@@ -61,11 +61,11 @@ class RouterConfig:
         return f"{router_class.__module__}.{router_class.__qualname__}"
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those options that are tensors."""
+        """The options that are tensors."""
         return {name: value for name, value in self.options.items() if isinstance(value, Tensor)}
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON; of a tensor its place alone, null.
+        """The configuration as JSON; null stands in the place of a tensor.
 
         Raises:
             ValueError: an option that JSON cannot carry.

@@ -13,7 +13,7 @@ from routers import Router, TokenChoice
 
 
 class RouterGate(nn.Module):
-    """In a block, in place of its gate: (T, D) or (B, S, D) -> logits (T, E), weights (T, K), experts (T, K).
+    """A router as a block's gate: (T, D) or (B, S, D) -> logits (T, E), weights (T, K), experts (T, K).
 
     The logits are the router's, or log p where it has probabilities alone: transformers' load-balancing loss takes
     their softmax, which is p either way. The router computes in its own dtype; the weights come back in that of the

@@ -1,4 +1,4 @@
-"""What PEFT, accelerate and torch.compile put around a model and its modules, and what lies inside."""
+"""Models and modules without the wrappers of PEFT, accelerate and torch.compile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_adapted(module: nn.Module) -> bool:
 
 
 def unwrap_module(module: nn.Module, *, trained: bool) -> nn.Module:
-    """What PEFT stands around.
+    """The module inside PEFT's wrappers.
 
     Args:
         module: wrapped or not.

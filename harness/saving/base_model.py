@@ -14,11 +14,11 @@ from harness.replacement.moe_blocks import EXPERTS, find_moe_blocks
 from harness.replacement.unwrap import bare_model, bare_state, unwrap_module
 
 ATTENTION = "self_attn"
-"""What all families call the module beside a block."""
+"""The name of the attention module beside a block, the same in all families."""
 SAMPLES = 32
-"""Elements read of each tensor."""
+"""The number of elements that are sampled from a tensor."""
 RELATIVE, ABSOLUTE = 2.0**-7, 2.0**-20
-"""How far an element may move: a float32 base model may be loaded in bfloat16 or float16, which round differently."""
+"""The tolerances of a sampled element: a float32 model may be loaded in bfloat16 or float16, which round it."""
 
 
 def base_model_digest(model: nn.Module) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def refuse_other_content(path: Path) -> Iterator[None]:
 
 
 def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `write_router_files` wrote: content and tensors, on the CPU.
+    """Read the content and the tensors that `write_router_files` wrote; tensors on the CPU.
 
     Raises:
         SavedRoutersError: a file is missing, damaged, foreign or a pickle, or does not hold what it has to hold.
@@ -162,7 +162,7 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def _weights_in_use(directory: Path) -> str | None:
-    """What the JSON that is there names; a damaged one names nothing that could still be read."""
+    """The weights file that the present JSON names; a damaged JSON names none that could still be read."""
     try:
         named: str = _read_config(directory / CONFIG)["weights"]["file"]
     except SavedRoutersError:

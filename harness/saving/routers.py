@@ -26,7 +26,7 @@ from harness.saving.files import (
 
 _OPTIONS = "options"
 _SHARED = "same_as"
-"""In place of a router's own description: the path of the block whose router this one shares."""
+"""The key under which a block that shares a router has the path of the block that describes it."""
 
 
 def save_routers(routers: Replacement | nn.Module, directory: str | Path) -> None:
@@ -49,7 +49,7 @@ def save_routers(routers: Replacement | nn.Module, directory: str | Path) -> Non
 
 
 def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `write_router_files` is to write of a model's replaced routers: content and tensors.
+    """The description of a model's replaced routers that `write_router_files` takes: content and tensors.
 
     `companions` of the content is for files beside: name -> SHA-256.
 

@@ -1,4 +1,4 @@
-"""Where text for the embeddings comes from: Shakespeare, and this project's own documentation as a second domain."""
+"""The texts for embeddings: Shakespeare, and this project's own documentation as a second domain."""
 
 from __future__ import annotations
 

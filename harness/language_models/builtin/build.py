@@ -55,7 +55,7 @@ class UpcycledModel:
     note: str
 
     def identity(self) -> str:
-        """What tells a cached model from one that was made otherwise."""
+        """The text that tells a cached model from one that was made otherwise."""
         made_of: dict[str, Any] = {"version": self.version, "made_of": self.member, "sha256": self.member_sha256}
         made_of |= {"window_length": self.windows[0], "windows": self.windows[1], **asdict(self.recipe)}
         return json.dumps(made_of, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What lies in the directory of a Qwen2-MoE checkpoint, float or GPTQ, looked through before anything is loaded."""
+"""The files of a Qwen2-MoE checkpoint, float or GPTQ, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.assets.files import pickles_in
 
 MODEL_TYPE = "qwen2_moe"
 FORMATS = ("gptq", "gptq_v2")
-"""How zero points are stored: less one, or as they are."""
+"""The formats of stored zero points: less one, or as they are."""
 
 CONFIG = "config.json"
 QUANTIZATION = "quantization_config"
@@ -62,7 +62,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
 
 
 def check_quantised(checkpoint: Checkpoint) -> None:
-    """See that a model is GPTQ's.
+    """Refuse a model that is not GPTQ's.
 
     Raises:
         AssetError: it is not, or in a format that is not known.

@@ -23,7 +23,7 @@ ENVIRONMENT = {
     # It would compile an extension first, which takes longer than to pack a small model.
     "GPTQMODEL_DISABLE_PACK_EXT": "1",
 }
-"""What gptqmodel reads from the environment. What the user has set goes first."""
+"""The variables that gptqmodel reads from the environment. Those that the user has set go first."""
 
 
 def import_libraries(wanted_for: str) -> dict[str, Any]:
