@@ -44,7 +44,7 @@ class LoadBalance:
             yield
 
     def loss(self) -> Tensor:
-        """A scalar whose mean over the processes, in value and gradient, is the load-balancing loss of the last pass."""
+        """A scalar whose mean over the processes, in value and gradient, is the balancing loss of the last pass."""
         if not self._heard:
             raise ValueError("no gate was heard: `listening` must go around the forward pass")
         all_probs = [expert_softmax(without_padding(logits, self._mask)) for logits, _ in self._heard]

@@ -6,23 +6,12 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
 from harness.replacement.calibration import Calibration
 from harness.replacement.distillation import Fit, distil_router
-from harness.replacement.router_gate import RouterGate, copy_linear
-
-
-@dataclass(frozen=True, eq=False)
-class GateSwap:
-    """A gate of the model, still in its place, and the one that will follow it."""
-
-    path: str
-    original: nn.Module
-    gate: RouterGate
-
+from harness.replacement.router_gate import GateSwap, copy_linear
 
 Initialiser = Callable[[nn.Module, Sequence[GateSwap], Calibration | None], list[Fit]]
 """(model, swaps, calibration) -> the fits, where something was fitted."""
@@ -46,7 +35,7 @@ def distil_originals(model: nn.Module, swaps: Sequence[GateSwap], calibration: C
     """Fit routers, layer by layer, to what the original gates decide while the model reads the calibration text."""
     if calibration is None:
         raise ValueError("a distilled start needs calibration=, the token ids of some lines of text")
-    lessons = calibration.lessons(model, {each.path: each.original for each in swaps})
+    lessons = calibration.lessons(model, {each.block.name: each.original for each in swaps})
     return [
         distil_router(each.gate.router, lesson.hidden_states, lesson.logits, lesson.experts)
         for each, lesson in zip(swaps, lessons, strict=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,34 +14,14 @@ from torch import Tensor, nn
 
 from harness.replacement.calibration import Calibration
 from harness.replacement.distillation import Fit
-from harness.replacement.initialisers import INITIALISERS, GateSwap
+from harness.replacement.initialisers import INITIALISERS
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.recording import record_logits, record_original
 from harness.replacement.router_config import RouterConfig
-from harness.replacement.router_gate import RouterGate
+from harness.replacement.router_gate import GateSwap, RouterGate
 from harness.replacement.unwrap import bare_model, is_adapted, unwrap_module
 from routers import Router
 from routers.parameters import count_parameters
-
-
-@dataclass(frozen=True, eq=False)
-class Replaced:
-    """One gate that was replaced.
-
-    Attributes:
-        block: where.
-        original: the gate that was there.
-        gate: what is there now.
-    """
-
-    block: MoEBlock
-    original: nn.Module
-    gate: RouterGate
-
-    @property
-    def router(self) -> Router:
-        """The new router."""
-        return self.gate.router
 
 
 class Replacement(AbstractContextManager["Replacement"]):
@@ -54,7 +33,7 @@ class Replacement(AbstractContextManager["Replacement"]):
         fits: path of the block -> what its router's fitting came to, where it was distilled.
     """
 
-    def __init__(self, model: nn.Module, replaced: list[Replaced], fits: Mapping[str, Fit] | None = None) -> None:
+    def __init__(self, model: nn.Module, replaced: list[GateSwap], fits: Mapping[str, Fit] | None = None) -> None:
         self.model = bare_model(model)
         self.replaced = tuple(replaced)
         self.fits = dict(fits or {})
@@ -130,14 +109,14 @@ def replace_routers(
     for block in blocks:
         refuse_replaced(block)
         if id(block.gate) not in swaps:
-            swaps[id(block.gate)] = GateSwap(block.name, block.gate, _make_gate(block, router, top_k, options))
+            swaps[id(block.gate)] = GateSwap(block, block.gate, _make_gate(block, router, top_k, options))
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = Calibration(calibration)
     fits = INITIALISERS[initialise](model, list(swaps.values()), calibration)
     by_gate = dict(zip(swaps, fits, strict=False))  # no initialiser but one fits anything
     return Replacement(
         model,
-        [Replaced(block, block.gate, swaps[id(block.gate)].gate) for block in blocks],
+        [GateSwap(block, block.gate, swaps[id(block.gate)].gate) for block in blocks],
         {block.name: by_gate[id(block.gate)] for block in blocks if id(block.gate) in by_gate},
     )
 

@@ -5,9 +5,12 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from harness.replacement.moe_blocks import MoEBlock
 from harness.replacement.router_config import RouterConfig
 from routers import Router, TokenChoice
 
@@ -58,6 +61,26 @@ class RouterGate(nn.Module):
     def extra_repr(self) -> str:
         """The scaling, where there is one."""
         return "" if self.scaling == 1.0 else f"scaling={self.scaling}"
+
+
+@dataclass(frozen=True, eq=False)
+class GateSwap:
+    """A gate of a model and its replacement.
+
+    Attributes:
+        block: the block whose gate it is.
+        original: the model's own gate.
+        gate: the gate that takes its place.
+    """
+
+    block: MoEBlock
+    original: nn.Module
+    gate: RouterGate
+
+    @property
+    def router(self) -> Router:
+        """The new router."""
+        return self.gate.router
 
 
 @torch.no_grad()

@@ -17,11 +17,11 @@ from harness.replacement.unwrap import is_adapted
 from harness.saving.files import (
     CONFIG,
     SavedRoutersError,
+    as_one_line,
     parse_json,
     parse_safetensors,
     read_file,
     read_router_files,
-    refuse_other_content,
     write_router_files,
 )
 from harness.saving.routers import describe_routers, router_gates, saved_differences
@@ -104,7 +104,7 @@ def load_adapter(model: nn.Module, directory: str | Path, *, trainable: bool = F
     if any(map(is_adapted, model.modules())):
         raise SavedRoutersError(f"{directory}: the model has an adapter already; unload that first")
     _check_routers(model, directory, tensors)
-    with _as_one_line(directory / ADAPTER_CONFIG), _undone_on_error(model):
+    with as_one_line(directory / ADAPTER_CONFIG, "does not fit the model"), _undone_on_error(model):
         config = _read_config(directory, tensors)
         config.inference_mode = not trainable
         adapted: PeftModel = get_peft_model(model, config)
@@ -161,7 +161,7 @@ def _check_routers(model: nn.Module, directory: Path, tensors: Mapping[str, Tens
     present = router_gates(model)
     if (directory / CONFIG).is_file():
         content, _ = read_router_files(directory)
-        with refuse_other_content(directory / CONFIG):
+        with as_one_line(directory / CONFIG):
             companions = dict(content["companions"])
         for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
             if file not in companions:
@@ -192,17 +192,6 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         if here != there:
             differences.append(f"{key}: shape {here}, saved as {there}")
     return differences
-
-
-@contextmanager
-def _as_one_line(config: Path) -> Iterator[None]:
-    try:
-        yield
-    except SavedRoutersError:
-        raise
-    except Exception as error:  # whatever a value of the configuration makes PEFT, `re` or torch raise
-        kind = type(error).__name__
-        raise SavedRoutersError(f"{config}: does not fit the model: {error} ({kind})") from error
 
 
 @contextmanager

@@ -57,19 +57,18 @@ def write_router_files(directory: Path, content: Mapping[str, Any], tensors: Map
 
 
 @contextmanager
-def refuse_other_content(path: Path) -> Iterator[None]:
-    """Turn what JSON of another form makes its reader raise into one line: a right checksum does not make it right.
+def as_one_line(path: Path, reason: str = "does not hold what save_routers writes") -> Iterator[None]:
+    """Turn whatever a value in a file makes its reader raise into one line: a right checksum does not make it right.
 
     Raises:
-        SavedRoutersError: something is missing in the content, or is of another type than `save_routers` writes.
+        SavedRoutersError: with the path, the reason and the first error.
     """
     try:
         yield
     except SavedRoutersError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        kind = type(error).__name__
-        raise SavedRoutersError(f"{path}: does not hold what save_routers writes ({kind}: {error})") from error
+    except Exception as error:  # of PEFT, `re`, torch or the reader itself
+        raise SavedRoutersError(f"{path}: {reason}: {error} ({type(error).__name__})") from error
 
 
 def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -81,7 +80,7 @@ def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor
     content = _read_config(directory / CONFIG)
     weights = directory / content["weights"]["file"]
     data = read_file(weights)
-    with refuse_other_content(directory / CONFIG):
+    with as_one_line(directory / CONFIG):
         if (digest := hashlib.sha256(data).hexdigest()) != content["weights"]["sha256"]:
             raise SavedRoutersError(f"{weights}: its SHA-256 is {digest}, {CONFIG} says {content['weights']['sha256']}")
         tensors = parse_safetensors(weights, data)
@@ -147,7 +146,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     # Digits may change that no number shows, so the text is compared too.
     if _written(content) != data or content.pop("checksum", None) != _checksum(content):
         raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
-    with refuse_other_content(path):
+    with as_one_line(path):
         if content["weights"]["file"] not in WEIGHTS:
             raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
     return content

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.replacement.injection import Replaced, Replacement, gate_device, refuse_replaced
+from harness.replacement.injection import Replacement, gate_device, refuse_replaced
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.router_config import RouterConfig, is_same_class
-from harness.replacement.router_gate import RouterGate
+from harness.replacement.router_gate import GateSwap, RouterGate
 from harness.replacement.unwrap import bare_state, unwrap_module
 from harness.saving.base_model import base_model_differences, base_model_digest
 from harness.saving.files import (
     CONFIG,
     SavedRoutersError,
+    as_one_line,
     read_router_files,
-    refuse_other_content,
     write_router_files,
 )
 
@@ -91,7 +91,7 @@ def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
         refuse_replaced(block)
     content, tensors = read_router_files(Path(directory))
     base_model = base_model_digest(model)
-    with refuse_other_content(Path(directory) / CONFIG):
+    with as_one_line(Path(directory) / CONFIG):
         differences = base_model_differences(content["model"], base_model)
         gates: dict[str, RouterGate] = {}
         for path, layer in content["layers"].items():
@@ -108,7 +108,7 @@ def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
         if differences:
             raise SavedRoutersError(f"{directory}: does not fit the model: {'; '.join(differences)}")
         owners = {path: gates[_owner(content, path)] for path in content["layers"]}
-    return Replacement(model, [Replaced(blocks[path], blocks[path].gate, gate) for path, gate in owners.items()])
+    return Replacement(model, [GateSwap(blocks[path], blocks[path].gate, gate) for path, gate in owners.items()])
 
 
 def saved_differences(model: nn.Module, directory: Path) -> list[str]:
@@ -123,7 +123,7 @@ def saved_differences(model: nn.Module, directory: Path) -> list[str]:
     """
     content, tensors = read_router_files(directory)
     base_model, gates = base_model_digest(model), router_gates(model)
-    with refuse_other_content(directory / CONFIG):
+    with as_one_line(directory / CONFIG):
         differences = base_model_differences(content["model"], base_model)
         for path in sorted(gates.keys() ^ content["layers"].keys()):
             differences.append(f"{path}: {'not saved' if path in gates else 'not replaced in the model'}")
