@@ -14,7 +14,7 @@ from bench.record.output import WholeFile
 from bench.run import Run
 from bench.session import case_of, make_run, scenario_of, uncaptured
 from bench.timing.clocks import ReplayClock
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 
 
 class BenchmarkPlugin:

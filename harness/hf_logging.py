@@ -1,4 +1,4 @@
-"""transformers without its progress bars and reports: what is wrong is raised, and the rest is nobody's concern."""
+"""The logging of transformers, turned down to errors: whatever is wrong with a model is raised by the harness."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
+def log_errors_only() -> Iterator[None]:
     """Errors alone are logged and no bars are drawn, until the block ends."""
     from transformers.utils import logging as transformers_logging
 

@@ -149,11 +149,6 @@ class LogitRouter(Router):
         return self.select(logits=at_least_float32(self.compute_router_logits(self.flatten(hidden_states))))
 
 
-def count_parameters(module: nn.Module, *, trainable: bool = True) -> int:
-    """How many numbers a module's parameters hold; those that are trainable, or all."""
-    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad or not trainable)
-
-
 def softmax_of_sorted(logits: Tensor) -> Tensor:
     """Softmax over a last axis whose largest value comes first: (T, K) -> (T, K).
 

@@ -27,9 +27,9 @@ def finetune_step(model: PreTrainedModel, install: Install, read: Read, shape: t
     """
     from harness.finetuning.balance import LoadBalance
     from harness.finetuning.run import add_lora
-    from harness.finetuning.settings import Settings
+    from harness.finetuning.settings import FinetuneSettings
 
-    settings = Settings()
+    settings = FinetuneSettings()
     install(model)
     gates = {block.name: block.gate for block in find_moe_blocks(model)}
     adapted = add_lora(model, settings)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.router.seeds import derive_seed
-from harness.assets.resolve import AssetError, ModelAsset, RefusedAssetError
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.resolve import ModelAsset
 from harness.language_models.load import list_language_models, load_language_model, resolve_language_model
 from harness.replacement.moe_blocks import find_moe_blocks
 from harness.text.passages import load_passages

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from bench.language_model.models import LoadedModel
 from bench.language_model.scenarios import LanguageModelScenario, Read
-from bench.language_model.shared_weights import STOCK, TWIN, install_routers, make_shared_copy
+from bench.language_model.shared_weights import TWIN, install_routers, make_shared_copy
 from bench.presets import Preset
 from bench.router.prepared import backend
 from bench.router.seeds import derive_seed
 from bench.timing.group import TimedCall
 from bench.timing.memory import peak_memory
-from harness.assets.resolve import AssetError
-from harness.replacement.moe_blocks import find_moe_blocks
-from routers.base import count_parameters
+from harness.assets.errors import AssetError
+from harness.replacement.moe_blocks import STOCK, find_moe_blocks
+from routers.parameters import count_parameters
 from routers.registry import class_path
 
 CHECKED_TOKENS = 16
@@ -139,7 +139,7 @@ def _describe(routers: list[nn.Module], layers: int) -> InstalledRouters:
     return InstalledRouters(
         class_path=class_path(type(first)),
         layers=layers,
-        parameters=sum(map(count_parameters, routers)),
+        parameters=sum(count_parameters(router, trainable=True) for router in routers),
         experts_per_token=int(first.top_k),  # type: ignore[arg-type]  # an attribute of every gate, typed as any module's
         backend=backend(first),
     )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
-from bench.language_model.shared_weights import STOCK, Install
+from bench.language_model.shared_weights import Install
 from bench.presets import Preset
 from bench.scenario import Scenario, list_scenarios
 from bench.timing.interleave import Call
+from harness.replacement.moe_blocks import STOCK
 from routers import list_routers
 
 if TYPE_CHECKING:  # for its type alone; it takes three seconds to import

@@ -13,10 +13,8 @@ from typing import Protocol, TypeVar
 from torch import nn
 
 from harness.replacement.injection import replace_routers
-from harness.replacement.moe_blocks import find_moe_blocks
+from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 
-STOCK = "stock"
-"""The model's own routers: what the others are compared with."""
 TWIN = "stock@again"
 """Those a second time, in a copy of the model of their own."""
 

@@ -14,16 +14,16 @@ from bench.case import Case
 from bench.language_model.models import LoadedModel, TextReader, load_first
 from bench.language_model.prepared import InstalledRouters, PreparedModel, check_in_model, prepare_model
 from bench.language_model.scenarios import get_language_model_scenario
-from bench.language_model.shared_weights import STOCK, TWIN
+from bench.language_model.shared_weights import TWIN
 from bench.presets import Preset
 from bench.router.inputs import SHAKESPEARE
 from bench.scenario import list_scenarios
 from bench.timing.context import MeasurementContext
 from bench.timing.group import Group, GroupSpec
-from harness.assets.resolve import AssetError
-from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
+from harness.assets.errors import AssetError
+from harness.replacement.moe_blocks import STOCK, MoEBlock, find_moe_blocks
 from harness.text.texts import resolve_text
-from routers.base import count_parameters
+from routers.parameters import count_parameters
 
 WARMUP = 1
 """Rounds before the first block: each subject's call has been made twice by then."""
@@ -144,7 +144,7 @@ class LanguageModelSuite:
         asset, model, block = self.loaded.asset, self.loaded.model, self.blocks[0]
         about_model = asdict(asset) | {
             "model_type": model.config.model_type,
-            "parameters": count_parameters(model, trainable=False),
+            "parameters": count_parameters(model),
             "layers": len(self.blocks),
             "hidden_size": block.hidden_size,
             "num_experts": block.num_experts,

@@ -13,7 +13,7 @@ from bench.router.scenarios import RouterScenario, count_flops
 from bench.router.seeds import derive_seed
 from bench.timing.group import TimedCall
 from bench.timing.memory import peak_memory
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from routers import Router, create_router
 from routers.reference import check_router
 

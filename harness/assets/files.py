@@ -6,6 +6,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+
+
+def pickles_in(folder: Path) -> str:
+    """The end of a message about files that are missing: "; x.bin: pickle is refused", or nothing."""
+    try:
+        names = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    except OSError:
+        return ""
+    return f"; {', '.join(names)}: pickle is refused" if names else ""
+
 
 def replace_file(path: Path, data: bytes) -> None:
     """Put a file in place, whole and on the disk, or leave what was there.

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.assets.memory import StoredTensor
 
 _PATTERNS = ["*.json", "*.txt", "*.safetensors"]
@@ -27,7 +27,7 @@ _ANSWER_SECONDS = 5.0
 
 @dataclass
 class _Answer:
-    """What the hub says of a name: its newest commit and file names, or why there is none."""
+    """The hub's answer about a model: its newest commit and file names, or the error."""
 
     commit: str | None = None
     files: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 _INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # all others have one byte
@@ -31,7 +31,7 @@ class StoredTensor:
 
 
 def stored_tensors(directory: Path) -> list[StoredTensor]:
-    """What the headers of the directory's safetensors files list.
+    """The tensors that the headers of the directory's safetensors files list.
 
     Raises:
         AssetError: a file is no safetensors file or not as long as its header says.

@@ -11,22 +11,10 @@ from pathlib import Path
 
 from harness.assets.archives import WEIGHTS
 from harness.assets.encoders import EMBEDDED, embedded_model
-from harness.assets.fetch import AssetError, RefusedAssetError, file_sha256
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.fetch import file_sha256
+from harness.assets.files import pickles_in
 from harness.assets.hub import hub_snapshot
-from harness.text.texts import TextAsset, list_texts, resolve_text
-
-__all__ = [
-    "AssetError",
-    "ModelAsset",
-    "RefusedAssetError",
-    "TextAsset",
-    "list_models",
-    "list_texts",
-    "resolve_model",
-    "resolve_text",
-]
-
-_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 
 
 @dataclass(frozen=True)
@@ -107,10 +95,7 @@ def directory_asset(name: str, path: Path, source: str) -> ModelAsset:
         raise AssetError(f"{name}: expected a directory with config.json and *.safetensors, there is no config.json")
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
-        pickles = ", ".join(sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES))
-        raise AssetError(
-            f"{name}: expected *.safetensors, there is none" + (f"; {pickles}: pickle is refused" if pickles else "")
-        )
+        raise AssetError(f"{name}: expected *.safetensors, there is none{pickles_in(path)}")
     return ModelAsset(name, name, path, source, _weights_sha256(weights), None)
 
 

@@ -6,39 +6,18 @@ Axes: E experts, D hidden size, I intermediate size (neurons) of the original ne
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from harness.encoder.embeddings import (
-    Encoder,
-    contextual_embeddings,
-    encoder_layer,
-    feed_forward_inputs,
-    load_encoder,
-    token_batch,
-)
+from harness.encoder.embeddings import encoder_layer
 from routers import MoELayer
 from routers.experts import FeedForwardExperts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-__all__ = [
-    "Encoder",
-    "FeedForward",
-    "Injection",
-    "contextual_embeddings",
-    "experts_from_feed_forward",
-    "feed_forward",
-    "feed_forward_inputs",
-    "inject_moe_layer",
-    "list_expert_kinds",
-    "load_encoder",
-    "token_batch",
-]
 
 
 class FeedForward(nn.Module):
@@ -71,10 +50,10 @@ def feed_forward(model: PreTrainedModel, layer: int = 0) -> FeedForward:
 
 # What one kind makes of (network, E, generator, noise): up_weight (E, J, D), up_bias (E, J), down_weight (E, D, J),
 # down_bias (E, D).
-Bank = tuple[Tensor, Tensor, Tensor, Tensor]
+ExpertParameters = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _copied(network: FeedForward, num_experts: int, _generator: torch.Generator, _noise: float) -> Bank:
+def _copied(network: FeedForward, num_experts: int, _generator: torch.Generator, _noise: float) -> ExpertParameters:
     """Every expert is the network (the paper's way)."""
     up, down = network.up, network.down
     return (
@@ -85,19 +64,19 @@ def _copied(network: FeedForward, num_experts: int, _generator: torch.Generator,
     )
 
 
-def _noisy(network: FeedForward, num_experts: int, generator: torch.Generator, noise: float) -> Bank:
+def _noisy(network: FeedForward, num_experts: int, generator: torch.Generator, noise: float) -> ExpertParameters:
     """Copies, each parameter tensor with Gaussian noise of `noise` times its own standard deviation."""
 
-    def disturbed(bank: Tensor) -> Tensor:
+    def disturbed(values: Tensor) -> Tensor:
         # Drawn on the CPU, so that a seed means the same on every device.
-        draw = torch.randn(bank.shape, generator=generator).to(bank)
-        return bank + noise * bank.std() * draw
+        draw = torch.randn(values.shape, generator=generator).to(values)
+        return values + noise * values.std() * draw
 
     up_weight, up_bias, down_weight, down_bias = _copied(network, num_experts, generator, noise)
     return disturbed(up_weight), disturbed(up_bias), disturbed(down_weight), disturbed(down_bias)
 
 
-def _partitioned(network: FeedForward, num_experts: int, generator: torch.Generator, _noise: float) -> Bank:
+def _partitioned(network: FeedForward, num_experts: int, generator: torch.Generator, _noise: float) -> ExpertParameters:
     """Every neuron in one expert, at random; W_down times E, so that equal weights over all experts give the network.
 
     The output bias is whole in every expert, because routing weights sum to one.
@@ -114,7 +93,7 @@ def _partitioned(network: FeedForward, num_experts: int, generator: torch.Genera
     )
 
 
-_EXPERT_KINDS: dict[str, Callable[[FeedForward, int, torch.Generator, float], Bank]] = {
+_EXPERT_KINDS: dict[str, Callable[[FeedForward, int, torch.Generator, float], ExpertParameters]] = {
     "copied": _copied,
     "noisy": _noisy,
     "partitioned": _partitioned,
@@ -122,7 +101,7 @@ _EXPERT_KINDS: dict[str, Callable[[FeedForward, int, torch.Generator, float], Ba
 
 
 def list_expert_kinds() -> list[str]:
-    """How experts can be made, sorted."""
+    """The names of the ways to make experts, sorted."""
     return sorted(_EXPERT_KINDS)
 
 
@@ -154,16 +133,16 @@ def experts_from_feed_forward(
     if num_experts < 1 or noise < 0:
         raise ValueError(f"num_experts must be at least 1 and noise not negative, got {num_experts} and {noise}")
     network = feed_forward(model, layer)
-    bank = _EXPERT_KINDS[kind](network, num_experts, torch.Generator().manual_seed(seed), noise)
+    values = _EXPERT_KINDS[kind](network, num_experts, torch.Generator().manual_seed(seed), noise)
     with torch.random.fork_rng(devices=[]):  # the draws that are overwritten below are not the caller's
-        experts = FeedForwardExperts(num_experts, network.up.in_features, bank[0].shape[1], network.activation)
+        experts = FeedForwardExperts(num_experts, network.up.in_features, values[0].shape[1], network.activation)
     parameters = (experts.up_weight, experts.up_bias, experts.down_weight, experts.down_bias)
-    for parameter, values in zip(parameters, bank, strict=True):
-        parameter.data = values.contiguous()
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.data = value.contiguous()
     return experts
 
 
-class Injection:
+class Injection(AbstractContextManager["Injection"]):
     """An MoE layer in place of a feed-forward network, until `restore` or the end of the `with` block."""
 
     def __init__(self, model: PreTrainedModel, moe_layer: MoELayer, layer: int) -> None:
@@ -181,12 +160,7 @@ class Injection:
             self._block.intermediate = self._intermediate
             self._block.output.dense = self._down
 
-    def __enter__(self) -> Injection:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.restore()
 
 

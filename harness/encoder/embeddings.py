@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.assets.resolve import ModelAsset
-from harness.hf_logging import quiet_transformers
+from harness.hf_logging import log_errors_only
 
 if TYPE_CHECKING:  # otherwise imported where a model is loaded: it takes three seconds, and random input needs none
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -67,7 +67,7 @@ def load_encoder(asset: ModelAsset) -> Encoder:
     from transformers import AutoModel, AutoTokenizer
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with quiet_transformers():
+    with log_errors_only():
         try:
             tokenizer = AutoTokenizer.from_pretrained(asset.path, **options)
             model, loading = AutoModel.from_pretrained(
@@ -103,12 +103,12 @@ def token_batch(encoder: Encoder, text: str, *, batch_size: int, sequence_length
             f"got {batch_size} and {sequence_length}"
         )
     ids = encoder.text_ids(text)
-    body = sequence_length - 2
-    if len(ids) < body:
-        raise ValueError(f"the text has {len(ids)} tokens, a window of {sequence_length} needs {body}")
+    inner = sequence_length - 2
+    if len(ids) < inner:
+        raise ValueError(f"the text has {len(ids)} tokens, a window of {sequence_length} needs {inner}")
     generator = torch.Generator().manual_seed(seed)
-    offsets = torch.randint(len(ids) - body + 1, (batch_size, 1), generator=generator)
-    windows = ids[offsets + torch.arange(body)]  # (B, S - 2)
+    offsets = torch.randint(len(ids) - inner + 1, (batch_size, 1), generator=generator)
+    windows = ids[offsets + torch.arange(inner)]  # (B, S - 2)
     return torch.cat(
         [windows.new_full((batch_size, 1), first), windows, windows.new_full((batch_size, 1), last)], dim=1
     )

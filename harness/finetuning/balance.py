@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.finetuning.processes import all_reduce_sum, process_count
+from harness.replacement.gate_hooks import hear_gates, without_padding
 from routers.metrics import coefficient_of_variation, max_violation, tokens_per_expert
 from routers.routing import expert_softmax
 
@@ -32,34 +32,25 @@ class LoadBalance:
     def __init__(self, gates: Mapping[str, nn.Module]) -> None:
         self._gates = gates
         self._heard: list[tuple[Tensor, Tensor]] = []  # logits and selected experts
-        self._kept: Tensor | None = None
+        self._mask: Tensor | None = None
         self._counts: list[Tensor] = []
 
     @contextmanager
     def listening(self, attention_mask: Tensor | None) -> Iterator[None]:
         """Hear the gates inside; (B, S) mask, 0 on padding. What is recomputed in the backward pass is not heard."""
-
-        def hear(_gate: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
-            # Nothing is computed here: a checkpointed layer must do the same when it is recomputed, unheard.
-            self._heard.append((output[0], output[2]))
-
-        self._heard = []
-        self._kept = None if attention_mask is None else attention_mask.flatten().bool()
-        handles = [gate.register_forward_hook(hear) for gate in self._gates.values()]
-        try:
+        self._heard, self._mask = [], attention_mask
+        # Nothing is computed here: a checkpointed layer must do the same when it is recomputed, unheard.
+        with hear_gates(self._gates, lambda _name, _inputs, decision: self._heard.append((decision[0], decision[2]))):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def loss(self) -> Tensor:
-        """Of what was heard last: a scalar whose mean over the processes, in value and gradient, is the global loss."""
+        """A scalar whose mean over the processes, in value and gradient, is the balancing loss of the last pass."""
         if not self._heard:
             raise ValueError("no gate was heard: `listening` must go around the forward pass")
-        all_probs = [expert_softmax(self._tokens(logits)) for logits, _ in self._heard]
+        all_probs = [expert_softmax(without_padding(logits, self._mask)) for logits, _ in self._heard]
         sizes = [probs.shape[-1] for probs in all_probs]
         local = [
-            tokens_per_expert(self._tokens(selected), size)
+            tokens_per_expert(without_padding(selected, self._mask), size)
             for (_, selected), size in zip(self._heard, sizes, strict=True)
         ]
         tokens = torch.tensor([len(all_probs[0])], device=local[0].device)
@@ -73,17 +64,12 @@ class LoadBalance:
         ]
         return torch.stack(losses).mean()
 
-    def _tokens(self, values: Tensor) -> Tensor:
-        """(…, N) -> (T, N), without padding."""
-        values = values.flatten(0, -2)
-        return values if self._kept is None else values[self._kept]
-
     def _add(self, counts: list[Tensor]) -> None:
         earlier = self._counts or [torch.zeros_like(count) for count in counts]
         self._counts = [before + count for before, count in zip(earlier, counts, strict=True)]
 
     def take_statistics(self) -> dict[str, float]:
-        """Of all tokens since the last call, the mean over gates: `max_violation` and `load_cv`."""
+        """The statistics `max_violation` and `load_cv` of all tokens since the last call, each the mean over gates."""
         counts, self._counts = self._counts, []
         return {
             name: float(torch.stack([measure(count) for count in counts]).mean())

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole: one that was being written when the process was killed is not taken for one."""
+"""Checkpoints with a seal: a folder that was being written when the process was killed has none, and is not used."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def checkpoint_step(path: Path) -> int:
-    """After how many steps a checkpoint was taken: its folder's name says it."""
+    """The number of steps after which a checkpoint was taken, from its folder's name."""
     match = _FOLDER.fullmatch(path.name)
     return int(match[1]) if match else -1
 

@@ -14,23 +14,23 @@ from typing import Any, TextIO
 
 import torch
 
-from harness.assets.resolve import AssetError
-from harness.finetuning.data import Material
+from harness.assets.errors import AssetError
+from harness.finetuning.data import FinetuneData
 from harness.finetuning.processes import is_main_process, launched_processes
 from harness.finetuning.settings import (
     FROZEN,
-    STOCK,
     TRAINED,
     UNTRAINED,
     DivergedError,
     FinetuneError,
-    Plan,
-    Settings,
-    make_plans,
+    FinetuneSettings,
+    RunSpec,
+    make_run_specs,
 )
-from harness.finetuning.sweep import Campaign
+from harness.finetuning.sweep import Sweep
 from harness.language_models.load import list_language_models, resolve_language_model
 from harness.replacement.initialisers import INITIALISERS
+from harness.replacement.moe_blocks import STOCK
 from harness.text.passages import load_passages
 from routers import get_router_class, list_routers, register_from_path
 
@@ -38,7 +38,7 @@ DIVERGED = 1
 MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 ALL = "all"
-QUICK = Settings(
+QUICK = FinetuneSettings(
     steps=10, log_every=2, train_lines=40, held_out_windows=2, calibration_windows=16, max_length=64, quick=True
 )
 
@@ -60,28 +60,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _finetune(options: argparse.Namespace) -> int:
     settings = _settings(options)
     starts = options.initialise or ["random"]  # an appending option cannot have it as its default
-    plans = make_plans(_routers(options.router), starts, range(options.seeds), _trainings(options))
+    specs = make_run_specs(_routers(options.router), starts, range(options.seeds), _trainings(options))
     _use_this_processs_share(options, settings)
     asset = resolve_language_model(options.model)
-    campaign = Campaign(Material(asset, load_passages(), settings), options.output, resume=options.resume)
+    sweep = Sweep(FinetuneData(asset, load_passages(), settings), options.output, resume=options.resume)
     diverged = 0
-    for number, plan in enumerate(plans, 1):
-        entry = campaign.done(plan)
+    for number, spec in enumerate(specs, 1):
+        entry = sweep.done(spec)
         if entry is None:
-            _say(f"{number}/{len(plans)} {plan.name}")
+            _say(f"{number}/{len(specs)} {spec.name}")
             try:
-                entry = campaign.carry_out(plan)
+                entry = sweep.carry_out(spec)
             except DivergedError as error:
                 diverged += 1
-                _say(f"finetune: {plan.name}: {error}; it is left out", sys.stderr)
+                _say(f"finetune: {spec.name}: {error}; it is left out", sys.stderr)
                 continue
-            campaign.write()
-        _say(f"{number}/{len(plans)} {_summary(plan, entry)}")
-    _say(f"wrote {campaign.write()}; python -m reports {options.output / 'finetune.json'} shows it")
+            sweep.write()
+        _say(f"{number}/{len(specs)} {_summary(spec, entry)}")
+    _say(f"wrote {sweep.write()}; python -m reports {options.output / 'finetune.json'} shows it")
     return DIVERGED if diverged else 0
 
 
-def _use_this_processs_share(options: argparse.Namespace, settings: Settings) -> None:
+def _use_this_processs_share(options: argparse.Namespace, settings: FinetuneSettings) -> None:
     """Threads, and on a GPU machine the one of this process."""
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -96,7 +96,7 @@ def _say(line: str, file: TextIO | None = None) -> None:
         print(line, file=file, flush=True)
 
 
-def _summary(plan: Plan, entry: dict[str, Any]) -> str:
+def _summary(spec: RunSpec, entry: dict[str, Any]) -> str:
     perplexity, losses = entry["perplexity"], entry["losses"]
     figures = [f"held-out perplexity {perplexity['before']:.2f}"]
     if losses:
@@ -104,13 +104,13 @@ def _summary(plan: Plan, entry: dict[str, Any]) -> str:
             f"loss {losses[0]['loss']:.4f} -> {losses[-1]['loss']:.4f}",
             f"held-out perplexity {perplexity['before']:.2f} -> {perplexity['after']:.2f}",
         ]
-    return f"{plan.name}: {', '.join(figures)}, {entry['seconds']:.0f} s"
+    return f"{spec.name}: {', '.join(figures)}, {entry['seconds']:.0f} s"
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
+def _settings(options: argparse.Namespace) -> FinetuneSettings:
+    given = {field.name: getattr(options, field.name, None) for field in fields(FinetuneSettings)}
     chosen = {name: value for name, value in given.items() if value is not None and name != "quick"}
-    settings = replace(QUICK if options.quick else Settings(), **chosen)
+    settings = replace(QUICK if options.quick else FinetuneSettings(), **chosen)
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise FinetuneError("device is cuda, and this machine has none")
     if options.seeds < 1:
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, default=Path("build/finetune"), metavar="DIR", help="where")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in that folder")
     parser.add_argument("--threads", type=int, help="torch's threads; 1 where several processes are launched")
-    for field in fields(Settings):
+    for field in fields(FinetuneSettings):
         if field.name != "quick":
             parser.add_argument(
                 f"--{field.name.replace('_', '-')}",

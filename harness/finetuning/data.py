@@ -1,4 +1,4 @@
-"""What all runs of a fine-tuning share: the model, the text, the settings. Axes: S sequence."""
+"""The model, the text and the settings that all runs of a fine-tuning share. Axes: S sequence."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from harness.assets.fetch import file_sha256
 from harness.assets.resolve import ModelAsset
-from harness.finetuning.settings import STOCK, FinetuneError, Plan, Settings
+from harness.finetuning.settings import FinetuneError, FinetuneSettings, RunSpec
 from harness.language_models.load import LanguageModel
 from harness.replacement.calibration import Calibration
+from harness.replacement.moe_blocks import STOCK
 from harness.text.passages import Passages, encode_lines, encode_windows
 from routers import get_router_class
 
@@ -22,8 +23,8 @@ CALIBRATION_LENGTH = 64
 
 
 @dataclass(frozen=True)
-class Material:
-    """What all runs share.
+class FinetuneData:
+    """The data and settings that all runs of a fine-tuning share.
 
     Attributes:
         asset: the model.
@@ -33,7 +34,7 @@ class Material:
 
     asset: ModelAsset
     passages: Passages
-    settings: Settings
+    settings: FinetuneSettings
     _calibration: list[Calibration] = field(default_factory=list, repr=False, compare=False)
 
     def train(self, language_model: LanguageModel) -> list[Tensor]:
@@ -56,7 +57,7 @@ class Material:
         return self._windows("held_out_windows", language_model, text, self.settings.max_length, count)
 
     def calibration(self, language_model: LanguageModel) -> Calibration:
-        """What the model's own gates do, found out once for all runs."""
+        """The calibration of the model's own gates, computed once for all runs."""
         if not self._calibration:
             text, count = self.passages.calibration_text, self.settings.calibration_windows
             windows = self._windows("calibration_windows", language_model, text, CALIBRATION_LENGTH, count)
@@ -69,11 +70,11 @@ class Material:
         except ValueError as error:
             raise FinetuneError(f"{name}: {error}") from None
 
-    def identity(self, plan: Plan) -> Mapping[str, Any]:
-        """What has to be the same where a run goes on."""
+    def identity(self, spec: RunSpec) -> Mapping[str, Any]:
+        """The identity of a run, which has to be the same where it goes on from a checkpoint."""
         return {
-            "plan": asdict(plan),
-            "code": router_code(plan.router),
+            "plan": asdict(spec),
+            "code": router_code(spec.router),
             "settings": asdict(self.settings),
             "model": self.asset.sha256,
             "text": self.passages.sha256,

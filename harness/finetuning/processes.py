@@ -8,17 +8,17 @@ from torch import Tensor, distributed
 
 
 def process_count() -> int:
-    """How many train together, once they have met; 1 before."""
+    """The number of processes that train together, once they have met; 1 before."""
     return distributed.get_world_size() if _met() else 1
 
 
 def launched_processes() -> int:
-    """How many were started, also before they have met."""
+    """The number of processes that were started, also before they have met."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:
-    """This one writes and speaks for all."""
+    """Whether this process is the one that writes files and prints for all."""
     return distributed.get_rank() == 0 if _met() else os.environ.get("RANK", "0") == "0"
 
 

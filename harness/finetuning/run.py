@@ -16,22 +16,23 @@ from torch import nn
 
 from harness.assets.resolve import ModelAsset
 from harness.finetuning.balance import LoadBalance
-from harness.finetuning.data import Material, router_code
+from harness.finetuning.data import FinetuneData, router_code
 from harness.finetuning.evaluation import evaluate
 from harness.finetuning.processes import is_main_process
-from harness.finetuning.settings import STOCK, TRAINED, UNTRAINED, FinetuneError, Plan, Settings
+from harness.finetuning.settings import TRAINED, UNTRAINED, FinetuneError, FinetuneSettings, RunSpec
 from harness.language_models.load import LanguageModel, load_language_model
 from harness.replacement.injection import replace_routers
-from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
+from harness.replacement.moe_blocks import STOCK, MoEBlock, find_moe_blocks
 from harness.saving.adapters import save_adapter
 from harness.text.passages import pad_batch
 from routers import get_router_class
+from routers.parameters import count_parameters
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
-def run(plan: Plan, material: Material, folder: Path) -> dict[str, Any]:
-    """Carry a plan out; continues from the newest checkpoint in the folder, if there is one.
+def run(spec: RunSpec, data: FinetuneData, folder: Path) -> dict[str, Any]:
+    """Carry a spec out; continues from the newest checkpoint in the folder, if there is one.
 
     The folder receives checkpoints and TensorBoard's logs meanwhile, and at the end `adapter/` with LoRA and routers (a
     model with its own gates is a reference only and leaves none).
@@ -43,38 +44,38 @@ def run(plan: Plan, material: Material, folder: Path) -> dict[str, Any]:
         FinetuneError: no MoE model, no projections for LoRA, routers that cannot be put into it or do not choose
             experts for tokens, or a corrupt checkpoint.
     """
-    settings = material.settings
-    language_model = load_language_model(material.asset)
+    settings = data.settings
+    language_model = load_language_model(data.asset)
     model: Any = language_model.model
     model.config.output_router_logits = False  # or the model would add a balancing loss of its own to what it returns
     model.to(settings.device)
-    originals = {block.name: copy.deepcopy(block.gate) for block in moe_blocks(material.asset, model)}
-    held_out = material.held_out(language_model)
-    _seed(plan.seed)
-    _replace(plan, material, language_model)
+    originals = {block.name: copy.deepcopy(block.gate) for block in moe_blocks(data.asset, model)}
+    held_out = data.held_out(language_model)
+    _seed(spec.seed)
+    _replace(spec, data, language_model)
     gates = {block.name: block.gate for block in find_moe_blocks(model)}
     began = time.perf_counter()
     try:
         before = evaluate(model, held_out, gates, originals)
     except TypeError as error:  # it does not choose experts for tokens
-        raise FinetuneError(f"{plan.router}: {error}") from None
+        raise FinetuneError(f"{spec.router}: {error}") from None
     after, trained_parameters, earlier = None, 0, 0.0
     log: list[dict[str, float]] = []
-    if plan.router_training != UNTRAINED:
-        _seed(plan.seed)  # so that a router that draws more numbers does not change LoRA's weights and the lines' order
+    if spec.router_training != UNTRAINED:
+        _seed(spec.seed)  # so that a router that draws more numbers does not change LoRA's weights and the lines' order
         peft_model = add_lora(model, settings)
         for gate in gates.values():
-            gate.requires_grad_(plan.router_training == TRAINED)
-        trained_parameters = sum(weight.numel() for weight in peft_model.parameters() if weight.requires_grad)
-        log, earlier = train(peft_model, gates, language_model, plan, material, folder)
+            gate.requires_grad_(spec.router_training == TRAINED)
+        trained_parameters = count_parameters(peft_model, trainable=True)
+        log, earlier = train(peft_model, gates, language_model, spec, data, folder)
         after = evaluate(peft_model, held_out, gates, originals)
-        if is_main_process() and plan.router != STOCK:
+        if is_main_process() and spec.router != STOCK:
             save_adapter(peft_model, folder / "adapter")
     return {
-        **asdict(plan),
-        "class": _class_name(plan.router, gates),
-        "code": router_code(plan.router),
-        "router_parameters": sum(weight.numel() for weight in _weights(gates)),
+        **asdict(spec),
+        "class": _class_name(spec.router, gates),
+        "code": router_code(spec.router),
+        "router_parameters": count_parameters(nn.ModuleList(gates.values())),
         "trained_parameters": trained_parameters,
         "losses": log,
         "perplexity": {"before": before.perplexity, "after": after and after.perplexity},
@@ -95,7 +96,7 @@ def moe_blocks(asset: ModelAsset, model: nn.Module) -> list[MoEBlock]:
         raise FinetuneError(f"{asset.name}: {error}") from None
 
 
-def add_lora(model: Any, settings: Settings) -> Any:
+def add_lora(model: Any, settings: FinetuneSettings) -> Any:
     """The model in peft's wrapper, with LoRA on its attention's projections and everything else frozen.
 
     Raises:
@@ -123,8 +124,8 @@ def train(
     peft_model: Any,
     gates: Mapping[str, nn.Module],
     language_model: LanguageModel,
-    plan: Plan,
-    material: Material,
+    spec: RunSpec,
+    data: FinetuneData,
     folder: Path,
 ) -> tuple[list[dict[str, float]], float]:
     """Train, with a checkpoint at each entry of the log.
@@ -134,15 +135,15 @@ def train(
     """
     from harness.finetuning.trainer import RouterTrainer, mean_of, training_arguments
 
-    settings = material.settings
+    settings = data.settings
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     trainer = RouterTrainer(
         balance=LoadBalance(gates),
         coefficient=settings.load_balancing_coefficient,
-        identity=material.identity(plan),
+        identity=data.identity(spec),
         model=peft_model,
-        args=training_arguments(settings, plan.seed, folder),
-        train_dataset=material.train(language_model),
+        args=training_arguments(settings, spec.seed, folder),
+        train_dataset=data.train(language_model),
         data_collator=lambda batch: pad_batch(batch, _padding(peft_model)),
         optimizers=(_optimiser(peft_model, gates, settings), None),
     )
@@ -155,24 +156,24 @@ def train(
     return log, trainer.earlier_seconds
 
 
-def _replace(plan: Plan, material: Material, language_model: LanguageModel) -> None:
-    if plan.router == STOCK:
+def _replace(spec: RunSpec, data: FinetuneData, language_model: LanguageModel) -> None:
+    if spec.router == STOCK:
         return
     options: dict[str, Any] = {}
-    if plan.initialise == "distilled":
-        options["calibration"] = material.calibration(language_model)
+    if spec.initialise == "distilled":
+        options["calibration"] = data.calibration(language_model)
     try:
-        replace_routers(language_model.model, plan.router, initialise=plan.initialise, **options)
+        replace_routers(language_model.model, spec.router, initialise=spec.initialise, **options)
     except (ValueError, TypeError) as error:
-        raise FinetuneError(f"{plan.router}: {error}") from None
+        raise FinetuneError(f"{spec.router}: {error}") from None
 
 
 def _weights(gates: Mapping[str, nn.Module]) -> list[nn.Parameter]:
-    """Each once, where blocks share a gate."""
+    """The gates' weights, each once where blocks share a gate."""
     return list({id(weight): weight for gate in gates.values() for weight in gate.parameters()}.values())
 
 
-def _optimiser(model: nn.Module, gates: Mapping[str, nn.Module], settings: Settings) -> torch.optim.Optimizer:
+def _optimiser(model: nn.Module, gates: Mapping[str, nn.Module], settings: FinetuneSettings) -> torch.optim.Optimizer:
     routers = {id(weight) for weight in _weights(gates)}
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [

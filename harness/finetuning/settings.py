@@ -1,17 +1,16 @@
-"""What is fine-tuned, how, and how much."""
+"""The settings of a fine-tuning, its runs, and its errors."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 
 import torch
 
-STOCK = "stock"
-"""Stands for the model's own gates where a router is named."""
+from harness.replacement.moe_blocks import STOCK
 
 TRAINED, FROZEN, UNTRAINED = "trained", "frozen", "untrained"
 """Whether the routers learn. Frozen is the control: what LoRA does without them. Untrained: the start is evaluated, and
@@ -27,8 +26,8 @@ class DivergedError(Exception):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What holds for all runs of a fine-tuning.
+class FinetuneSettings:
+    """The settings that hold for all runs of a fine-tuning.
 
     The paper's own values, where it gives them (III-G, III-H): LoRA of rank 8 on q, k, v and o with 5 % dropout, 100
     lines of Shakespeare of at most 256 tokens, batches of 2 accumulated 4 times, 50 steps, logged every 10. Its
@@ -73,9 +72,10 @@ class Settings:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            _expect(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
         _expect("max_length", self.max_length, "at least 2, a token and the next", self.max_length >= 2)
+        for field in fields(self):
+            if type(field.default) is int:
+                _expect(field.name, getattr(self, field.name), "at least 1", getattr(self, field.name) >= 1)
         for name in ("learning_rate", "router_learning_rate"):
             _expect(name, getattr(self, name), "above 0 and finite", 0 < getattr(self, name) < math.inf)
         _expect("lora_dropout", self.lora_dropout, "from 0 up to, not including, 1", 0 <= self.lora_dropout < 1)
@@ -84,26 +84,13 @@ class Settings:
         _expect("device", self.device, "cpu or cuda", self.device in ("cpu", "cuda"))
 
 
-_COUNTS = (
-    "steps",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "lora_rank",
-    "lora_alpha",
-    "log_every",
-    "train_lines",
-    "held_out_windows",
-    "calibration_windows",
-)
-
-
 def _expect(name: str, value: object, expected: str, holds: bool) -> None:
     if not holds:
         raise FinetuneError(f"{name} is {value}, expected {expected}")
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """One run.
 
     Attributes:
@@ -121,24 +108,24 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Of the run's folder."""
+        """The name of the run's folder."""
         return f"{self.router}-{self.initialise}-{self.seed}-{self.router_training}"
 
 
-def make_plans(
+def make_run_specs(
     routers: Sequence[str], initialise: Sequence[str], seeds: Sequence[int], trainings: Sequence[str]
-) -> list[Plan]:
+) -> list[RunSpec]:
     """Every run: seed by seed, so that a stopped fine-tuning has compared all routers on the seeds it came to."""
     combinations = product(seeds, trainings, initialise, routers)
-    plans = (
-        Plan(router, "original" if router == STOCK else start, seed, training)
+    specs = (
+        RunSpec(router, "original" if router == STOCK else start, seed, training)
         for seed, training, start, router in combinations
     )
-    return list(dict.fromkeys(plans))  # the model's own gates begin in one way only
+    return list(dict.fromkeys(specs))  # the model's own gates begin in one way only
 
 
 def training_precision(device: str) -> str:
-    """What products are trained in: "bf16" or "fp16" on a GPU; on a CPU "no" lower one unless accelerate is told so."""
+    """The precision of products in training: "bf16" or "fp16" on a GPU; on a CPU "no", unless accelerate is told."""
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")

@@ -16,27 +16,28 @@ from typing import Any
 import torch
 
 from harness.finetuning.checkpoints import write_json
-from harness.finetuning.data import Material, router_code
+from harness.finetuning.data import FinetuneData, router_code
 from harness.finetuning.processes import is_main_process, launched_processes
 from harness.finetuning.run import moe_blocks, run
-from harness.finetuning.settings import FinetuneError, Plan, training_precision
+from harness.finetuning.settings import FinetuneError, RunSpec, training_precision
 from harness.language_models.load import load_language_model
 from harness.text.perplexity import perplexity
+from routers.parameters import count_parameters
 
 KIND, SCHEMA = "fine-tuning", 1
 RESULT, HEAD, RUN = "finetune.json", "head.json", "run.json"
 _COMPARED = ("kind", "schema", "model", "text", "settings", "versions")
-"""What has to be the same in all runs of a folder; the machine may change, and with it a perplexity's last digit."""
+"""The fields that are the same in all runs of a folder; the machine, and a perplexity's last digit, may change."""
 _HOW_IT_WAS_NAMED = ("model.requested", "model.source", "model.name", "model.note")
 
 
-class Campaign:
+class Sweep:
     """Runs in a folder: `runs/<name>/` each, `finetune.json` all that are finished.
 
     Of several processes the main one looks after the folder; where it refuses, their launcher stops the others.
 
     Args:
-        material: what all runs share.
+        data: what all runs share.
         folder: where.
         resume: keep finished runs and go on with unfinished ones.
 
@@ -44,8 +45,8 @@ class Campaign:
         FinetuneError: the folder has runs and `resume` is False, or it has runs of other settings.
     """
 
-    def __init__(self, material: Material, folder: Path, *, resume: bool) -> None:
-        self.material = material
+    def __init__(self, data: FinetuneData, folder: Path, *, resume: bool) -> None:
+        self.data = data
         self.folder = folder
         self.head = self._head()
         if not is_main_process():
@@ -56,25 +57,25 @@ class Campaign:
             self._expect_same(_read(folder / HEAD, "not written by a fine-tuning"))
         write_json(folder / HEAD, self.head)
 
-    def done(self, plan: Plan) -> dict[str, Any] | None:
+    def done(self, spec: RunSpec) -> dict[str, Any] | None:
         """The finished run, or None.
 
         Raises:
             FinetuneError: its file cannot be read, or is that of another router of the same name.
         """
-        path = self._folder(plan) / RUN
+        path = self._folder(spec) / RUN
         if not path.is_file():
             return None
         entry = _read(path, "not the file of this run")
-        expected = asdict(plan) | {"code": router_code(plan.router)}
+        expected = asdict(spec) | {"code": router_code(spec.router)}
         if differing := sorted(name for name in expected if entry.get(name) != expected[name]):
             raise FinetuneError(f"{path}: another run's (different: {', '.join(differing)}); remove it to run again")
         return entry
 
-    def carry_out(self, plan: Plan) -> dict[str, Any]:
-        """Run, or go on with, a plan; its checkpoints are removed when its result is on the disk."""
-        folder = self._folder(plan)
-        entry = run(plan, self.material, folder)
+    def carry_out(self, spec: RunSpec) -> dict[str, Any]:
+        """Run, or go on with, a spec; its checkpoints are removed when its result is on the disk."""
+        folder = self._folder(spec)
+        entry = run(spec, self.data, folder)
         if is_main_process():
             write_json(folder / RUN, entry)
             for checkpoint in folder.glob("checkpoint-*"):
@@ -95,17 +96,17 @@ class Campaign:
         if differing := [name for name in names if name not in _HOW_IT_WAS_NAMED]:
             raise FinetuneError(f"{self.folder}: its runs were made otherwise (different: {', '.join(differing)})")
 
-    def _folder(self, plan: Plan) -> Path:
-        return self.folder / "runs" / plan.name
+    def _folder(self, spec: RunSpec) -> Path:
+        return self.folder / "runs" / spec.name
 
     def _head(self) -> dict[str, Any]:
-        language_model = load_language_model(self.material.asset)
-        passages, settings = self.material.passages, self.material.settings
+        language_model = load_language_model(self.data.asset)
+        passages, settings = self.data.passages, self.data.settings
         model: Any = language_model.model
         model.to(settings.device)
-        blocks = moe_blocks(self.material.asset, model)
-        held_out = self.material.held_out(language_model)
-        asset = self.material.asset
+        blocks = moe_blocks(self.data.asset, model)
+        held_out = self.data.held_out(language_model)
+        asset = self.data.asset
         return {
             "kind": KIND,
             "schema": SCHEMA,
@@ -113,7 +114,7 @@ class Campaign:
             "model": {
                 **{name: getattr(asset, name) for name in ("name", "requested", "source", "sha256", "note")},
                 "model_type": model.config.model_type,
-                "parameters": sum(weight.numel() for weight in model.parameters()),
+                "parameters": count_parameters(model),
                 "layers": [block.layer for block in blocks],
                 "hidden_size": blocks[0].hidden_size,
                 "num_experts": blocks[0].num_experts,

@@ -29,7 +29,7 @@ from harness.finetuning.processes import (
     process_count,
     wait_for_everyone,
 )
-from harness.finetuning.settings import DivergedError, FinetuneError, Settings, training_precision
+from harness.finetuning.settings import DivergedError, FinetuneError, FinetuneSettings, training_precision
 
 WEIGHTS = "trained.safetensors"
 STEPS = "steps.json"
@@ -37,7 +37,7 @@ STEPS = "steps.json"
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the optimiser was about, over all processes.
+    """The losses and the load of one optimiser step, over all processes.
 
     Attributes:
         loss: of the next token, the mean over all tokens of the step; in nats, without the load-balancing loss.
@@ -186,7 +186,7 @@ class RouterTrainer(Trainer):
         return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
 
 
-def training_arguments(settings: Settings, seed: int, folder: Path) -> TrainingArguments:
+def training_arguments(settings: FinetuneSettings, seed: int, folder: Path) -> TrainingArguments:
     """The settings in the Trainer's words."""
     cuda = settings.device == "cuda"
     precision = training_precision(settings.device)
@@ -237,6 +237,6 @@ class _Bar(ProgressCallback):
 
 
 def mean_of(steps: list[Step]) -> dict[str, float]:
-    """The mean of each figure."""
+    """The mean over the steps of each of their values, by name."""
     records = [asdict(step) for step in steps]
     return {name: sum(record[name] for record in records) / len(records) for name in records[0]}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.assets.hub import hub_snapshot
 from harness.assets.memory import check_memory, stored_tensors
 from harness.assets.resolve import ModelAsset, directory_asset
-from harness.hf_logging import quiet_transformers
+from harness.hf_logging import log_errors_only
 from harness.language_models.builtin.build import UPCYCLED, upcycled_model
+from harness.language_models.config_checks import LOCAL_ONLY, check_implementations
 
 if TYPE_CHECKING:  # otherwise imported where a model is loaded: it takes three seconds
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -79,7 +80,7 @@ def load_language_model(asset: ModelAsset, *, dtype: torch.dtype = torch.float32
         )
     check_memory(asset.name, stored_tensors(asset.path), dtype)
     load = _loader(asset)
-    with quiet_transformers():
+    with log_errors_only():
         try:
             model = load(asset, dtype)
             tokenizer = _tokenizer(asset)
@@ -90,36 +91,6 @@ def load_language_model(asset: ModelAsset, *, dtype: torch.dtype = torch.float32
             raise AssetError(f"{asset.name}: {asset.path} cannot be loaded as a language model: {reason}") from error
     model.train(False).requires_grad_(False)
     return LanguageModel(asset, model, tokenizer)
-
-
-def check_implementations(path: Path, config: object) -> None:
-    """See that a configuration asks for implementations of attention and experts that torch has.
-
-    transformers takes "owner/name" for a kernel of the hub, downloads it and runs its code, and so it does with some
-    other names where a package is not installed.
-
-    Args:
-        path: of the configuration, for the message.
-        config: what stands in it.
-
-    Raises:
-        AssetError: it asks for another.
-    """
-    for key, value in _entries(config):
-        if key.endswith(_IMPLEMENTATION) and value is not None and value not in _IMPLEMENTATIONS:
-            raise AssetError(f"{path}: its {key} is {value!r}, expected one of {', '.join(_IMPLEMENTATIONS)}")
-
-
-def _entries(config: object) -> Iterator[tuple[str, Any]]:
-    """Key and value of all objects in it."""
-    waiting = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            yield from value.items()
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
 
 
 def _loader(asset: ModelAsset) -> Callable[[ModelAsset, torch.dtype], PreTrainedModel]:
@@ -151,7 +122,7 @@ def _load_floats(asset: ModelAsset, dtype: torch.dtype) -> PreTrainedModel:
         dtype=dtype,
         ignore_mismatched_sizes=True,  # they are named below; transformers would only point at a report
         output_loading_info=True,
-        **_LOCAL,
+        **LOCAL_ONLY,
     )
     model: PreTrainedModel = loaded[0]
     loading: dict[str, Any] = loaded[1]
@@ -187,14 +158,11 @@ def _tokenizer(asset: ModelAsset) -> PreTrainedTokenizerBase:
     if not any((asset.path / name).is_file() for name in _VOCABULARIES):
         # transformers would make a tokenizer that knows no words.
         raise AssetError(f"{asset.name}: expected one of {', '.join(_VOCABULARIES)} beside its weights")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(asset.path, **_LOCAL)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(asset.path, **LOCAL_ONLY)
     return tokenizer
 
 
 _EXPERT = re.compile(r"(?P<layer>.*\.experts)\.(?P<expert>\d+)\.(?P<part>.+)")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
-_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-_IMPLEMENTATION = ("attn_implementation", "experts_implementation")  # transformers reads them with `_` before them too
-_IMPLEMENTATIONS = ("batched_mm", "eager", "grouped_mm", "sdpa")
 _ADAPTER = "adapter_config.json"
 _LONGEST = 300

@@ -1,4 +1,4 @@
-"""What a model's gates decide while it reads some text: what new routers are fitted to.
+"""The decisions of a model's gates while it reads some text, to which new routers are fitted.
 
 Axes: T tokens, D hidden size, E experts, K experts per token.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.progress import progress
+from harness.progress import progress_bar
+from harness.replacement.gate_hooks import Decision, hear_gates, without_padding
 from harness.text.passages import pad_batch
 
 LINES_IN_A_BATCH = 32
@@ -20,7 +20,7 @@ LINES_IN_A_BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What a gate was given and what it made of it.
+    """The hidden states that a gate was given, and its decisions.
 
     Attributes:
         hidden_states: (T, D).
@@ -45,7 +45,7 @@ class Calibration:
         self._lessons: dict[str, Lesson] = {}
 
     def lessons(self, model: nn.Module, gates: Mapping[str, nn.Module]) -> list[Lesson]:
-        """What each gate did when it was asked for first.
+        """The lesson of each gate, recorded when it is asked for first.
 
         Args:
             model: has its own gates in place.
@@ -58,39 +58,33 @@ class Calibration:
             raise ValueError("calibration= is empty, expected the token ids of some lines of text")
         new = {path: gate for path, gate in gates.items() if path not in self._lessons}
         if new:
-            self._lessons |= zip(new, watch_gates(model, list(new.values()), self._sequences), strict=True)
+            self._lessons |= watch_gates(model, new, self._sequences)
         return [self._lessons[path] for path in gates]
 
 
 @torch.no_grad()
-def watch_gates(model: nn.Module, gates: Sequence[nn.Module], sequences: Sequence[Tensor]) -> list[Lesson]:
-    """What each gate does while the model reads the sequences, without their padding.
+def watch_gates(model: nn.Module, gates: Mapping[str, nn.Module], sequences: Sequence[Tensor]) -> dict[str, Lesson]:
+    """Record each gate's decisions while the model reads the sequences, without their padding.
 
     All are heard in one pass and kept: T · D · 4 bytes for each gate.
     """
-    heard: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in gates]
-    kept = torch.empty(0, dtype=torch.bool)
+    heard: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in gates}
+    mask: Tensor | None = None
 
-    def listen(index: int) -> Any:
-        def hear(_gate: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-            logits, _, experts = output
-            heard[index].append(tuple(part.flatten(0, -2)[kept] for part in (inputs[0], logits, experts)))  # type: ignore[arg-type]  # three parts
+    def hear(name: str, inputs: tuple[Tensor, ...], decision: Decision) -> None:
+        logits, _, experts = decision
+        heard[name].append(tuple(without_padding(part, mask) for part in (inputs[0], logits, experts)))
 
-        return hear
-
-    handles = [gate.register_forward_hook(listen(index)) for index, gate in enumerate(gates)]
-    training = model.training
+    training, device = model.training, next(model.parameters()).device
+    by_length = sorted(sequences, key=len)
+    model.eval()
     try:
-        model.eval()
-        by_length = sorted(sequences, key=len)
-        for start in progress(range(0, len(by_length), LINES_IN_A_BATCH), "calibration"):
-            batch = pad_batch(by_length[start : start + LINES_IN_A_BATCH], pad_id=0)
-            device = next(model.parameters()).device
-            kept = batch["attention_mask"].flatten().bool().to(device)
-            del batch["labels"]
-            model(**{name: values.to(device) for name, values in batch.items()}, use_cache=False, logits_to_keep=1)
+        with hear_gates(gates, hear), progress_bar("calibration", len(by_length)) as bar:
+            for start in range(0, len(by_length), LINES_IN_A_BATCH):
+                batch = pad_batch(by_length[start : start + LINES_IN_A_BATCH], pad_id=0)
+                ids, mask = (batch[name].to(device) for name in ("input_ids", "attention_mask"))
+                model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+                bar.update(len(ids))
     finally:
         model.train(training)
-        for handle in handles:
-            handle.remove()
-    return [Lesson(*(torch.cat(parts) for parts in zip(*calls, strict=True))) for calls in heard]
+    return {name: Lesson(*(torch.cat(parts) for parts in zip(*calls, strict=True))) for name, calls in heard.items()}

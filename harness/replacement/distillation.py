@@ -20,7 +20,7 @@ from routers.metrics import flip_rate
 
 @dataclass(frozen=True)
 class Fit:
-    """What a distillation came to, on the tokens that it was fitted on.
+    """The result of a distillation, on the tokens that it was fitted on.
 
     Attributes:
         agreement: share of the teacher's experts that the student selects too, (before, after).
@@ -33,7 +33,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Amount:
-    """How long a student learns: steps of Adam, tokens in each, the learning rate at first (it falls to zero)."""
+    """The length of a distillation: steps of Adam, tokens in each, the learning rate at first (it falls to zero)."""
 
     steps: int = 400
     batch_size: int = 512
@@ -98,12 +98,12 @@ def _compare(student: Router, hidden_states: Tensor, log_teacher: Tensor, expert
 
 
 def _divergence(log_teacher: Tensor, log_student: Tensor) -> Tensor:
-    """KL(teacher ‖ student) of each token, (T, E), (T, E) -> (T,)."""
+    """KL(teacher ‖ student), token by token: (T, E), (T, E) -> (T,)."""
     return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1)
 
 
 def _correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Over the experts, of each token: (T, E), (T, E) -> (T,)."""
+    """The correlation over the experts, token by token: (T, E), (T, E) -> (T,)."""
     first, second = (values - values.mean(dim=-1, keepdim=True) for values in (first, second))
     return F.cosine_similarity(first, second, dim=-1, eps=1e-6)
 

@@ -1,4 +1,4 @@
-"""How a new router begins, by name.
+"""The ways in which a new router begins, by name.
 
 Axes: T tokens, D hidden size, E experts, K experts per token.
 """
@@ -6,50 +6,39 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
 from harness.replacement.calibration import Calibration
 from harness.replacement.distillation import Fit, distil_router
-from harness.replacement.router_gate import RouterGate, copy_linear
+from harness.replacement.router_gate import GateSwap, copy_linear
+
+Initialiser = Callable[[nn.Module, Sequence[GateSwap], Calibration | None], list[Fit]]
+"""(model, swaps, calibration) -> the fits, where something was fitted."""
 
 
-@dataclass(frozen=True, eq=False)
-class Succession:
-    """A gate of the model, still in its place, and the one that will follow it."""
-
-    path: str
-    original: nn.Module
-    gate: RouterGate
-
-
-Initialiser = Callable[[nn.Module, Sequence[Succession], Calibration | None], list[Fit]]
-"""(model, successions, calibration) -> the fits, where something was fitted."""
-
-
-def leave_random(_model: nn.Module, _successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
-    """As it was drawn."""
+def leave_random(_model: nn.Module, _swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
+    """Leave every router as it was drawn."""
     _refuse_calibration(calibration)
     return []
 
 
-def copy_originals(_model: nn.Module, successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
-    """With the original's own weights, which a linear router alone can take."""
+def copy_originals(_model: nn.Module, swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
+    """Copy the original gates' weights, which a linear router alone can take."""
     _refuse_calibration(calibration)
-    for each in successions:
+    for each in swaps:
         copy_linear(each.gate, each.original)
     return []
 
 
-def distil_originals(model: nn.Module, successions: Sequence[Succession], calibration: Calibration | None) -> list[Fit]:
-    """Fitted, layer by layer, to what the originals do while the model reads the calibration text."""
+def distil_originals(model: nn.Module, swaps: Sequence[GateSwap], calibration: Calibration | None) -> list[Fit]:
+    """Fit routers, layer by layer, to what the original gates decide while the model reads the calibration text."""
     if calibration is None:
         raise ValueError("a distilled start needs calibration=, the token ids of some lines of text")
-    lessons = calibration.lessons(model, {each.path: each.original for each in successions})
+    lessons = calibration.lessons(model, {each.block.name: each.original for each in swaps})
     return [
         distil_router(each.gate.router, lesson.hidden_states, lesson.logits, lesson.experts)
-        for each, lesson in zip(successions, lessons, strict=True)
+        for each, lesson in zip(swaps, lessons, strict=True)
     ]
 
 

@@ -6,8 +6,7 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -15,36 +14,17 @@ from torch import Tensor, nn
 
 from harness.replacement.calibration import Calibration
 from harness.replacement.distillation import Fit
-from harness.replacement.initialisers import INITIALISERS, Succession
+from harness.replacement.initialisers import INITIALISERS
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.recording import record_logits, record_original
-from harness.replacement.router_config import Recipe
-from harness.replacement.router_gate import RouterGate
-from harness.replacement.unwrap import bare_model, inside, is_adapted
+from harness.replacement.router_config import RouterConfig
+from harness.replacement.router_gate import GateSwap, RouterGate
+from harness.replacement.unwrap import bare_model, is_adapted, unwrap_module
 from routers import Router
+from routers.parameters import count_parameters
 
 
-@dataclass(frozen=True, eq=False)
-class Replaced:
-    """One gate that was replaced.
-
-    Attributes:
-        block: where.
-        original: the gate that was there.
-        gate: what is there now.
-    """
-
-    block: MoEBlock
-    original: nn.Module
-    gate: RouterGate
-
-    @property
-    def router(self) -> Router:
-        """The new router."""
-        return self.gate.router
-
-
-class Replacement:
+class Replacement(AbstractContextManager["Replacement"]):
     """Routers in place of a model's own, until `restore` or the end of the `with` block.
 
     Attributes:
@@ -53,7 +33,7 @@ class Replacement:
         fits: path of the block -> what its router's fitting came to, where it was distilled.
     """
 
-    def __init__(self, model: nn.Module, replaced: list[Replaced], fits: Mapping[str, Fit] | None = None) -> None:
+    def __init__(self, model: nn.Module, replaced: list[GateSwap], fits: Mapping[str, Fit] | None = None) -> None:
         self.model = bare_model(model)
         self.replaced = tuple(replaced)
         self.fits = dict(fits or {})
@@ -67,11 +47,11 @@ class Replacement:
         return {each.block.name: each.router for each in self.replaced}
 
     def report(self) -> str:
-        """What was replaced, a line for each block."""
+        """A line of text for each block: its gate before and after, parameters and sizes."""
         lines = []
         for each in self.replaced:
             block, router = each.block, each.router
-            before, after = (sum(p.numel() for p in module.parameters()) for module in (each.original, router))
+            before, after = count_parameters(each.original), count_parameters(router)
             lines.append(
                 f"{block.name}.{block.gate_name}: {type(each.original).__name__} ({before:,} parameters) -> "
                 f"{type(router).__name__} ({after:,}), D={block.hidden_size} E={block.num_experts} K={router.top_k}"
@@ -88,12 +68,7 @@ class Replacement:
                     # The model has looked for its gates, which it does once, while this one was away.
                     record_original(each.original)
 
-    def __enter__(self) -> Replacement:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.restore()
 
 
@@ -114,7 +89,7 @@ def replace_routers(
     logits and the auxiliary loss go on.
 
     Args:
-        model: a transformers model of one of `harness.replacement.moe_blocks.FAMILIES`.
+        model: a transformers model of one of `harness.replacement.families.FAMILIES`.
         router: a registered name.
         top_k: K; as the model had it, unless given.
         initialise: "random"; "original", a linear router with the old gate's weights; or "distilled", fitted to the old
@@ -130,18 +105,18 @@ def replace_routers(
     if initialise not in INITIALISERS:
         raise ValueError(f"unknown initialisation {initialise!r}; there are: {', '.join(INITIALISERS)}")
     blocks = _chosen(find_moe_blocks(model), layers)
-    successions: dict[int, Succession] = {}
+    swaps: dict[int, GateSwap] = {}
     for block in blocks:
         refuse_replaced(block)
-        if id(block.gate) not in successions:
-            successions[id(block.gate)] = Succession(block.name, block.gate, _make_gate(block, router, top_k, options))
+        if id(block.gate) not in swaps:
+            swaps[id(block.gate)] = GateSwap(block, block.gate, _make_gate(block, router, top_k, options))
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = Calibration(calibration)
-    fits = INITIALISERS[initialise](model, list(successions.values()), calibration)
-    by_gate = dict(zip(successions, fits, strict=False))  # no initialiser but one fits anything
+    fits = INITIALISERS[initialise](model, list(swaps.values()), calibration)
+    by_gate = dict(zip(swaps, fits, strict=False))  # no initialiser but one fits anything
     return Replacement(
         model,
-        [Replaced(block, block.gate, successions[id(block.gate)].gate) for block in blocks],
+        [GateSwap(block, block.gate, swaps[id(block.gate)].gate) for block in blocks],
         {block.name: by_gate[id(block.gate)] for block in blocks if id(block.gate) in by_gate},
     )
 
@@ -159,7 +134,7 @@ def _chosen(blocks: list[MoEBlock], layers: Collection[int] | None) -> list[MoEB
 def refuse_replaced(block: MoEBlock) -> None:
     """Raise a ValueError where a block's gate is not the model's own, or is an adapter's business."""
     gate = block.gate
-    if isinstance(inside(gate, trained=True), RouterGate):
+    if isinstance(unwrap_module(gate, trained=True), RouterGate):
         raise ValueError(f"{block.name}: its router was replaced already; restore that first")
     if is_adapted(gate):
         raise ValueError(
@@ -169,7 +144,7 @@ def refuse_replaced(block: MoEBlock) -> None:
 
 
 def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str, Any]) -> RouterGate:
-    recipe = Recipe(
+    router_config = RouterConfig(
         name,
         block.hidden_size,
         block.num_experts,
@@ -177,12 +152,12 @@ def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str,
         {"norm_topk_prob": block.norm_topk_prob} | options,
     )
     with torch.device(gate_device(block)):
-        router = recipe.make()
-    return RouterGate(router, recipe, block.scaling).train(block.module.training)
+        router = router_config.make()
+    return RouterGate(router, router_config, block.scaling).train(block.module.training)
 
 
 def gate_device(block: MoEBlock) -> torch.device:
-    """That of the gate; a quantised one has buffers alone."""
+    """The device of a block's gate; a quantised gate has buffers alone."""
     for tensors in (block.gate.parameters(), block.gate.buffers(), block.module.parameters()):
         for tensor in tensors:
             return tensor.device

@@ -12,36 +12,15 @@ from typing import Any
 
 from torch import nn
 
+from harness.replacement.families import FAMILIES, Family
 from harness.replacement.sizes import read_sizes
 from harness.replacement.unwrap import bare_model
 
+STOCK = "stock"
+"""Stands for the model's own gates wherever a router is named."""
 EXPERTS = "experts"
 GATES = ("gate", "router")
-"""What families call the module that decides; gpt-oss says `router`."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """What cannot be read off a block: how its gate makes weights of scores.
-
-    Attributes:
-        norm_topk_prob: whether the K weights are made to sum to one; None where an attribute of the gate says it.
-        scaling: the attribute of the gate that all weights are multiplied by, or None.
-    """
-
-    norm_topk_prob: bool | None = None
-    scaling: str | None = None
-
-
-FAMILIES: dict[str, Family] = {
-    "qwen2_moe": Family(),
-    "qwen3_moe": Family(),
-    "olmoe": Family(),
-    "mixtral": Family(norm_topk_prob=True),
-    "gpt_oss": Family(norm_topk_prob=True),
-    "deepseek_v3": Family(scaling="routed_scaling_factor"),
-}
-"""By `config.model_type`. Another family is one more line."""
+"""The names of the gate module in the families; gpt-oss says `router`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +51,7 @@ class MoEBlock:
 
     @property
     def gate(self) -> nn.Module:
-        """What decides in this block now."""
+        """The gate that decides in this block now."""
         return self.module.get_submodule(self.gate_name)
 
 

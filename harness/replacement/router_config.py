@@ -1,4 +1,4 @@
-"""What a router was made of, enough to make it again. Axes: D hidden size, E experts, K experts per token."""
+"""The configuration of a router, enough to make it again. Axes: D hidden size, E experts, K experts per token."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from routers import Router, create_router, get_router_class
+from routers.registry import class_path
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RouterConfig:
     """A router's name, sizes and options.
 
     Attributes:
@@ -57,15 +58,14 @@ class Recipe:
         Raises:
             ValueError: an unknown name.
         """
-        router_class = get_router_class(self.name)
-        return f"{router_class.__module__}.{router_class.__qualname__}"
+        return class_path(get_router_class(self.name))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those options that are tensors."""
+        """The options that are tensors."""
         return {name: value for name, value in self.options.items() if isinstance(value, Tensor)}
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON; of a tensor its place alone, null.
+        """The configuration as JSON; null stands in the place of a tensor.
 
         Raises:
             ValueError: an option that JSON cannot carry.
@@ -88,14 +88,25 @@ class Recipe:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recipe:
-        """The recipe that was written; sequences in its options come back as tuples.
+    def from_json(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RouterConfig:
+        """The configuration that was written; sequences in its options come back as tuples.
 
         Raises:
             KeyError: something is missing.
         """
         options = {name: _as_tuples(value) for name, value in content["options"].items()} | dict(tensors)
         return cls(content["router"], content["hidden_size"], content["num_experts"], content["top_k"], options)
+
+
+def is_same_class(present: str, saved: str) -> bool:
+    """Whether two class paths name one router: this suite's own routers may have moved to another module since.
+
+    Args:
+        present: module and name of the class that is registered now.
+        saved: module and name of the class when the router was saved.
+    """
+    own = all(path.startswith("routers.") for path in (present, saved))
+    return present == saved or (own and present.rpartition(".")[2] == saved.rpartition(".")[2])
 
 
 def _as_tuples(value: Any) -> Any:

@@ -5,15 +5,18 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from harness.replacement.router_config import Recipe
+from harness.replacement.moe_blocks import MoEBlock
+from harness.replacement.router_config import RouterConfig
 from routers import Router, TokenChoice
 
 
 class RouterGate(nn.Module):
-    """In a block, in place of its gate: (T, D) or (B, S, D) -> logits (T, E), weights (T, K), experts (T, K).
+    """A router as a block's gate: (T, D) or (B, S, D) -> logits (T, E), weights (T, K), experts (T, K).
 
     The logits are the router's, or log p where it has probabilities alone: transformers' load-balancing loss takes
     their softmax, which is p either way. The router computes in its own dtype; the weights come back in that of the
@@ -21,14 +24,14 @@ class RouterGate(nn.Module):
 
     Args:
         router: chooses experts for tokens.
-        recipe: what the router was made of, which is saved with it.
+        router_config: what the router was made of, which is saved with it.
         scaling: multiplies all weights (DeepSeek-V3's `routed_scaling_factor`).
     """
 
-    def __init__(self, router: Router, recipe: Recipe, scaling: float = 1.0) -> None:
+    def __init__(self, router: Router, router_config: RouterConfig, scaling: float = 1.0) -> None:
         super().__init__()
         self.router = router
-        self.recipe = recipe
+        self.router_config = router_config
         self.scaling = scaling
         # What transformers and others read off a gate.
         self.top_k = router.top_k
@@ -58,6 +61,26 @@ class RouterGate(nn.Module):
     def extra_repr(self) -> str:
         """The scaling, where there is one."""
         return "" if self.scaling == 1.0 else f"scaling={self.scaling}"
+
+
+@dataclass(frozen=True, eq=False)
+class GateSwap:
+    """A gate of a model and its replacement.
+
+    Attributes:
+        block: the block whose gate it is.
+        original: the model's own gate.
+        gate: the gate that takes its place.
+    """
+
+    block: MoEBlock
+    original: nn.Module
+    gate: RouterGate
+
+    @property
+    def router(self) -> Router:
+        """The new router."""
+        return self.gate.router
 
 
 @torch.no_grad()

@@ -96,7 +96,7 @@ def _float_matrix(value: Any, step: str) -> Tensor | None:
 
 
 def _numbered_children(value: Any, step: str) -> int | None:
-    """Of experts that are one module each."""
+    """The number of experts, where they are one module each."""
     return sum(child.isdigit() for child in value._modules) or None if isinstance(value, nn.Module) else None
 
 

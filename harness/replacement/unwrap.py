@@ -1,4 +1,4 @@
-"""What PEFT, accelerate and torch.compile put around a model and its modules, and what lies inside."""
+"""Models and modules without the wrappers of PEFT, accelerate and torch.compile."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def is_adapted(module: nn.Module) -> bool:
     return isinstance(module, (_layer_class(), _trained_copy_class()))
 
 
-def inside(module: nn.Module, *, trained: bool) -> nn.Module:
-    """What PEFT stands around.
+def unwrap_module(module: nn.Module, *, trained: bool) -> nn.Module:
+    """The module inside PEFT's wrappers.
 
     Args:
         module: wrapped or not.
@@ -51,12 +51,12 @@ def bare_state(module: nn.Module, *, trained: bool = True) -> dict[str, Tensor]:
 
     Args:
         module: wrapped or not, wherever in it.
-        trained: see `inside`.
+        trained: see `unwrap_module`.
 
     Raises:
         ValueError: an adapter is merged into the weights.
     """
-    module = inside(module, trained=trained)
+    module = unwrap_module(module, trained=trained)
     state: dict[str, Tensor] = {}
     # By hand, because the public iterators leave out what has two names, and a state has both.
     for name, tensor in (module._parameters | module._buffers).items():

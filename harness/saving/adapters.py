@@ -17,6 +17,7 @@ from harness.replacement.unwrap import is_adapted
 from harness.saving.files import (
     CONFIG,
     SavedRoutersError,
+    as_one_line,
     parse_json,
     parse_safetensors,
     read_file,
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-LEAVES_THE_BODY: dict[str, tuple[Any, ...]] = {
+KEEPS_BASE_MODEL: dict[str, tuple[Any, ...]] = {
     "init_lora_weights": (True, False, "gaussian"),
     "layer_replication": (None, []),
     "kasa_config": (None,),
 }
 """Fields of an adapter's configuration -> the values with which PEFT changes nothing in the model itself.
 
-PiSSA, OLoRA and their like begin with the body's weights, most of them by taking something away from those: their
-adapters fit a body that is saved nowhere.
+PiSSA, OLoRA and their like begin with the base model's weights, most of them by taking something away from those: their
+adapters fit a base model that is saved nowhere.
 """
 
 
@@ -70,7 +71,7 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="adapter-", dir=directory) as beside:
-        # Whether embeddings were resized PEFT would ask the hub; the body is not saved here.
+        # Whether embeddings were resized PEFT would ask the hub; the base model is not saved here.
         adapted.save_pretrained(beside, selected_adapters=[name], save_embedding_layers=False)
         written = Path(beside) if name == "default" else Path(beside) / name
         files = {file: (written / file).read_bytes() for file in (ADAPTER_WEIGHTS, ADAPTER_CONFIG)}
@@ -103,7 +104,7 @@ def load_adapter(model: nn.Module, directory: str | Path, *, trainable: bool = F
     if any(map(is_adapted, model.modules())):
         raise SavedRoutersError(f"{directory}: the model has an adapter already; unload that first")
     _check_routers(model, directory, tensors)
-    with _as_one_line(directory / ADAPTER_CONFIG), _undone_on_error(model):
+    with as_one_line(directory / ADAPTER_CONFIG, "does not fit the model"), _undone_on_error(model):
         config = _read_config(directory, tensors)
         config.inference_mode = not trainable
         adapted: PeftModel = get_peft_model(model, config)
@@ -131,7 +132,7 @@ def _refusals(settings: Mapping[str, Any]) -> list[str]:
     return [
         f"{field} is {settings[field]!r}, which changes the model's own layers; expected "
         + " or ".join(map(repr, allowed))
-        for field, allowed in LEAVES_THE_BODY.items()
+        for field, allowed in KEEPS_BASE_MODEL.items()
         if field in settings and settings[field] not in allowed
     ]
 
@@ -159,19 +160,21 @@ def _check_routers(model: nn.Module, directory: Path, tensors: Mapping[str, Tens
     order = f"load the routers first: load_routers(model, {str(directory)!r}), then load_adapter(model, DIR)"
     present = router_gates(model)
     if (directory / CONFIG).is_file():
-        content, routers = read_router_files(directory)
+        content, _ = read_router_files(directory)
+        with as_one_line(directory / CONFIG):
+            companions = dict(content["companions"])
         for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            if file not in content["companions"]:
+            if file not in companions:
                 raise SavedRoutersError(
                     f"{directory / file}: {CONFIG} beside it does not name it, so the routers may be others than the "
                     "adapter's; save_adapter writes both, and save_routers belongs into another directory"
                 )
-        for file, digest in content["companions"].items():
+        for file, digest in companions.items():
             if hashlib.sha256(read_file(directory / file)).hexdigest() != digest:
                 raise SavedRoutersError(f"{directory / file}: was not written together with {CONFIG}")
         if not present:
             raise SavedRoutersError(f"{directory}: the model has its own routers still; {order}")
-        if differences := saved_differences(model, content, routers, values=True):
+        if differences := saved_differences(model, directory):
             raise SavedRoutersError(
                 f"{directory}: the model's routers are not the adapter's: {'; '.join(differences)}; {order}"
             )
@@ -189,17 +192,6 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         if here != there:
             differences.append(f"{key}: shape {here}, saved as {there}")
     return differences
-
-
-@contextmanager
-def _as_one_line(config: Path) -> Iterator[None]:
-    try:
-        yield
-    except SavedRoutersError:
-        raise
-    except Exception as error:  # whatever a value of the configuration makes PEFT, `re` or torch raise
-        kind = type(error).__name__
-        raise SavedRoutersError(f"{config}: does not fit the model: {error} ({kind})") from error
 
 
 @contextmanager

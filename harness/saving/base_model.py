@@ -1,4 +1,4 @@
-"""What identifies the body that routers were trained in, whatever its dtype and whatever LoRA stands around it."""
+"""A sample that identifies the base model of trained routers, whatever its dtype and whatever LoRA is around it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from harness.replacement.moe_blocks import EXPERTS, find_moe_blocks
-from harness.replacement.unwrap import bare_model, bare_state, inside
+from harness.replacement.unwrap import bare_model, bare_state, unwrap_module
 
 ATTENTION = "self_attn"
-"""What all families call the module beside a block."""
+"""The name of the attention module beside a block, the same in all families."""
 SAMPLES = 32
-"""Elements read of each tensor."""
+"""The number of elements that are sampled from a tensor."""
 RELATIVE, ABSOLUTE = 2.0**-7, 2.0**-20
-"""How far an element may move: a float32 body may be loaded in bfloat16 or float16, which round differently."""
+"""The tolerances of a sampled element: a float32 model may be loaded in bfloat16 or float16, which round it."""
 
 
-def fingerprint(model: nn.Module) -> dict[str, Any]:
+def base_model_digest(model: nn.Module) -> dict[str, Any]:
     """Type and sizes of a model and a sample of its weights, as JSON.
 
     The sample is of tensors that neither LoRA nor the training of routers changes: the input embeddings, and, of the
     first and of the last block, the largest tensor of the experts and of the attention beside them, which is the weight
     of a projection, or a quantised one's packed integers. Values are kept rather than a hash of them, so that the same
-    body in another dtype is known again.
+    base model in another dtype is known again.
 
     Args:
         model: with Mixture-of-Experts blocks, wrapped or not.
@@ -53,8 +53,8 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def fingerprint_differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """What one fingerprint says otherwise than another, a phrase for each."""
+def base_model_differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """Where two digests of base models differ, a phrase for each difference."""
     found = [
         f"{name} is {present[name]}, saved with {saved[name]}"
         for name in ("model_type", "hidden_size", "num_hidden_layers")
@@ -80,7 +80,7 @@ def fingerprint_differences(saved: Mapping[str, Any], present: Mapping[str, Any]
 
 
 def _embeddings(model: Any) -> dict[str, Tensor]:
-    return bare_state(inside(model.get_input_embeddings(), trained=False), trained=False)
+    return bare_state(unwrap_module(model.get_input_embeddings(), trained=False), trained=False)
 
 
 def _sample(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,12 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from harness.assets.files import replace_file
-from harness.saving.router_form import misfits
+from harness.assets.files import pickles_in, replace_file
 
 CONFIG = "routers.json"
 WEIGHTS = ("routers.safetensors", "routers.2.safetensors")
 """New weights are written beside those that the JSON names; the JSON, replaced last, then names the new ones."""
 SCHEMA = 1
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _KIND = "routers"
 
 
@@ -44,21 +43,36 @@ def write_router_files(directory: Path, content: Mapping[str, Any], tensors: Map
     weights = safetensors.torch.save(copies, metadata={"kind": _KIND})
     in_use = _weights_in_use(directory)
     free, other = (WEIGHTS[1], WEIGHTS[0]) if in_use == WEIGHTS[0] else WEIGHTS
-    body: dict[str, Any] = {
+    complete: dict[str, Any] = {
         "kind": _KIND,
         "schema": SCHEMA,
         **content,
         "weights": {"file": free, "sha256": hashlib.sha256(weights).hexdigest()},
         "tensors": {key: [_dtype(tensor), list(tensor.shape)] for key, tensor in copies.items()},
     }
-    data = _written(body | {"checksum": _checksum(body)})
+    data = _written(complete | {"checksum": _checksum(complete)})
     replace_file(directory / free, weights)
     replace_file(directory / CONFIG, data)
     (directory / other).unlink(missing_ok=True)
 
 
+@contextmanager
+def as_one_line(path: Path, reason: str = "does not hold what save_routers writes") -> Iterator[None]:
+    """Turn whatever a value in a file makes its reader raise into one line: a right checksum does not make it right.
+
+    Raises:
+        SavedRoutersError: with the path, the reason and the first error.
+    """
+    try:
+        yield
+    except SavedRoutersError:
+        raise
+    except Exception as error:  # of PEFT, `re`, torch or the reader itself
+        raise SavedRoutersError(f"{path}: {reason}: {error} ({type(error).__name__})") from error
+
+
 def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `write_router_files` wrote: content and tensors, on the CPU.
+    """Read the content and the tensors that `write_router_files` wrote; tensors on the CPU.
 
     Raises:
         SavedRoutersError: a file is missing, damaged, foreign or a pickle, or does not hold what it has to hold.
@@ -66,13 +80,14 @@ def read_router_files(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor
     content = _read_config(directory / CONFIG)
     weights = directory / content["weights"]["file"]
     data = read_file(weights)
-    if (digest := hashlib.sha256(data).hexdigest()) != content["weights"]["sha256"]:
-        raise SavedRoutersError(f"{weights}: its SHA-256 is {digest}, {CONFIG} says {content['weights']['sha256']}")
-    tensors = parse_safetensors(weights, data)
-    forms = {key: [_dtype(tensor), list(tensor.shape)] for key, tensor in tensors.items()}
-    if forms != content["tensors"]:
-        other = sorted(key for key in forms | content["tensors"] if forms.get(key) != content["tensors"].get(key))
-        raise SavedRoutersError(f"{weights}: not the tensors that {CONFIG} lists (different: {', '.join(other)})")
+    with as_one_line(directory / CONFIG):
+        if (digest := hashlib.sha256(data).hexdigest()) != content["weights"]["sha256"]:
+            raise SavedRoutersError(f"{weights}: its SHA-256 is {digest}, {CONFIG} says {content['weights']['sha256']}")
+        tensors = parse_safetensors(weights, data)
+        forms = {key: [_dtype(tensor), list(tensor.shape)] for key, tensor in tensors.items()}
+        if forms != (listed := content["tensors"]):
+            other = sorted(key for key in forms | listed if forms.get(key) != listed.get(key))
+            raise SavedRoutersError(f"{weights}: not the tensors that {CONFIG} lists (different: {', '.join(other)})")
     return content, tensors
 
 
@@ -83,7 +98,7 @@ def read_file(path: Path) -> bytes:
         SavedRoutersError: there is none, it cannot be read, or it is a pickle.
     """
     if not path.is_file():
-        raise SavedRoutersError(f"{path}: there is no such file{_pickles_beside(path.parent)}")
+        raise SavedRoutersError(f"{path}: there is no such file{pickles_in(path.parent)}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -131,10 +146,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     # Digits may change that no number shows, so the text is compared too.
     if _written(content) != data or content.pop("checksum", None) != _checksum(content):
         raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
-    if found := misfits(content):
-        raise SavedRoutersError(f"{path}: {'; '.join(found)}")
-    if content["weights"]["file"] not in WEIGHTS:
-        raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
+    with as_one_line(path):
+        if content["weights"]["file"] not in WEIGHTS:
+            raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
     return content
 
 
@@ -147,20 +161,12 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def _weights_in_use(directory: Path) -> str | None:
-    """What the JSON that is there names; a damaged one names nothing that could still be read."""
+    """The weights file that the present JSON names; a damaged JSON names none that could still be read."""
     try:
         named: str = _read_config(directory / CONFIG)["weights"]["file"]
     except SavedRoutersError:
         return None
     return named
-
-
-def _pickles_beside(directory: Path) -> str:
-    try:
-        names = sorted(file.name for file in directory.iterdir() if file.suffix in _PICKLES)
-    except OSError:
-        return ""
-    return f"; {', '.join(names)}: pickle is refused" if names else ""
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.replacement.injection import Replaced, Replacement, gate_device, refuse_replaced
+from harness.replacement.injection import Replacement, gate_device, refuse_replaced
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
-from harness.replacement.router_config import Recipe
-from harness.replacement.router_gate import RouterGate
-from harness.replacement.unwrap import bare_state, inside
-from harness.saving.base_model import fingerprint, fingerprint_differences
-from harness.saving.files import SavedRoutersError, read_router_files, write_router_files
-from harness.saving.router_form import SHARED
+from harness.replacement.router_config import RouterConfig, is_same_class
+from harness.replacement.router_gate import GateSwap, RouterGate
+from harness.replacement.unwrap import bare_state, unwrap_module
+from harness.saving.base_model import base_model_differences, base_model_digest
+from harness.saving.files import (
+    CONFIG,
+    SavedRoutersError,
+    as_one_line,
+    read_router_files,
+    write_router_files,
+)
 
 _OPTIONS = "options"
+_SHARED = "same_as"
+"""The key under which a block that shares a router has the path of the block that describes it."""
 
 
 def save_routers(routers: Replacement | nn.Module, directory: str | Path) -> None:
@@ -42,13 +49,13 @@ def save_routers(routers: Replacement | nn.Module, directory: str | Path) -> Non
 
 
 def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `write_router_files` is to write of a model's replaced routers: content and tensors.
+    """The description of a model's replaced routers that `write_router_files` takes: content and tensors.
 
     `companions` of the content is for files beside: name -> SHA-256.
 
     Raises:
         ValueError: no router was replaced, one cannot be written (an option that is not JSON, no values), an adapter is
-            merged into the model, or its body has no values to be known by.
+            merged into the model, or its base model has no values to be known by.
     """
     model = routers.model if isinstance(routers, Replacement) else routers
     gates = router_gates(model)
@@ -59,17 +66,17 @@ def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], 
     path_of: dict[int, str] = {}
     for path, gate in gates.items():
         first = path_of.setdefault(id(gate), path)
-        layers[path] = {SHARED: first} if first != path else _describe(path, gate, tensors)
-    body = fingerprint(model)
-    if empty := [place for place, sample in body["sample"].items() if sample["values"] is None]:
+        layers[path] = {_SHARED: first} if first != path else _describe(path, gate, tensors)
+    base_model = base_model_digest(model)
+    if empty := [place for place, sample in base_model["sample"].items() if sample["values"] is None]:
         raise ValueError(f"{empty[0]}: has no values (meta device), so the model could not be known again")
-    return {"model": body, "layers": layers, "companions": {}}, tensors
+    return {"model": base_model, "layers": layers, "companions": {}}, tensors
 
 
 def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
     """Put saved routers into a model, as they were: every output is the same, bit for bit.
 
-    Keys, shapes, dtypes, the routers' classes and the model's fingerprint are checked before anything is changed.
+    Keys, shapes, dtypes, the routers' classes and the digest of the base model are checked before anything is changed.
 
     Args:
         model: the one that they were saved from, or that model loaded anew; in another dtype too.
@@ -83,97 +90,85 @@ def load_routers(model: nn.Module, directory: str | Path) -> Replacement:
     for block in blocks.values():
         refuse_replaced(block)
     content, tensors = read_router_files(Path(directory))
-    differences = fingerprint_differences(content["model"], fingerprint(model))
-    gates: dict[str, RouterGate] = {}
-    for path, layer in content["layers"].items():
-        owner = _owner(content, path)
-        if path not in blocks:
-            differences.append(f"{path}: not in the model")
-        elif found := _other_sizes(path, content["layers"][owner], blocks[path]):
-            differences += found  # before a router of whatever size is made
-        elif owner == path:
-            try:
-                gates[path] = _make(path, layer, blocks[path], tensors)
-            except SavedRoutersError as error:
-                differences.append(str(error))
-    _refuse(directory, differences)
-    return Replacement(
-        model,
-        [Replaced(blocks[path], blocks[path].gate, gates[_owner(content, path)]) for path in content["layers"]],
-    )
+    base_model = base_model_digest(model)
+    with as_one_line(Path(directory) / CONFIG):
+        differences = base_model_differences(content["model"], base_model)
+        gates: dict[str, RouterGate] = {}
+        for path, layer in content["layers"].items():
+            owner = _owner(content, path)
+            if path not in blocks:
+                differences.append(f"{path}: not in the model")
+            elif found := _other_sizes(path, content["layers"][owner], blocks[path]):
+                differences += found  # before a router of whatever size is made
+            elif owner == path:
+                try:
+                    gates[path] = _make(path, layer, blocks[path], tensors)
+                except SavedRoutersError as error:
+                    differences.append(str(error))
+        if differences:
+            raise SavedRoutersError(f"{directory}: does not fit the model: {'; '.join(differences)}")
+        owners = {path: gates[_owner(content, path)] for path in content["layers"]}
+    return Replacement(model, [GateSwap(blocks[path], blocks[path].gate, gate) for path, gate in owners.items()])
 
 
-@torch.no_grad()
-def reload_routers(model: nn.Module, directory: str | Path) -> None:
-    """Give the routers that are in a model the values that were saved, in place: optimisers keep their parameters.
-
-    Args:
-        model: with the same routers in the same layers, wrapped by PEFT or not.
-        directory: as `save_routers` wrote it.
-
-    Raises:
-        SavedRoutersError: as `load_routers`; nothing is changed then.
-    """
-    content, tensors = read_router_files(Path(directory))
-    _refuse(directory, saved_differences(model, content, tensors, values=False))
-    for path, gate in router_gates(model).items():
-        for name, tensor in bare_state(gate).items():
-            tensor.copy_(tensors[f"{_owner(content, path)}.{name}"])
-
-
-def saved_differences(
-    model: nn.Module, content: Mapping[str, Any], tensors: Mapping[str, Tensor], *, values: bool
-) -> list[str]:
-    """Where the routers that are in a model are not those that were saved, a phrase for each.
+def saved_differences(model: nn.Module, directory: Path) -> list[str]:
+    """Where the routers that are in a model are not those that were saved, a phrase for each difference.
 
     Args:
         model: with routers, wrapped by PEFT or not.
-        content: see `read_router_files`.
-        tensors: see `read_router_files`.
-        values: whether the tensors' values have to be equal, beside their shapes and dtypes.
+        directory: as `save_routers` wrote it.
+
+    Raises:
+        SavedRoutersError: the files are damaged, foreign or pickled.
     """
-    differences = fingerprint_differences(content["model"], fingerprint(model))
-    gates = router_gates(model)
-    for path in sorted(gates.keys() ^ content["layers"].keys()):
-        differences.append(f"{path}: {'not saved' if path in gates else 'not replaced in the model'}")
-    for path, gate in gates.items():
-        if path in content["layers"]:
-            owner = _owner(content, path)
-            layer = content["layers"][owner]
-            described = json.loads(json.dumps(gate.recipe.to_json() | {"scaling": gate.scaling}))
-            differences += [
-                f"{path}: {key} is {described[key]}, saved with {layer[key]}"
-                for key in described
-                if described[key] != layer[key]
-            ]
-            state, options = _apart(_of_layer(tensors, owner))
-            differences += _compare(path, bare_state(gate), state, values=values)
-            # Options are what makes a router what it is, those that are tensors too.
-            differences += _compare(f"{path}.{_OPTIONS}", gate.recipe.tensors(), options, values=True)
+    content, tensors = read_router_files(directory)
+    base_model, gates = base_model_digest(model), router_gates(model)
+    with as_one_line(directory / CONFIG):
+        differences = base_model_differences(content["model"], base_model)
+        for path in sorted(gates.keys() ^ content["layers"].keys()):
+            differences.append(f"{path}: {'not saved' if path in gates else 'not replaced in the model'}")
+        for path, gate in gates.items():
+            if path in content["layers"]:
+                differences += _gate_differences(path, gate, _owner(content, path), content, tensors)
     return differences
+
+
+def _gate_differences(
+    path: str, gate: RouterGate, owner: str, content: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> list[str]:
+    layer = content["layers"][owner]
+    described = json.loads(json.dumps(gate.router_config.to_json() | {"scaling": gate.scaling}))
+    differences = [
+        f"{path}: {key} is {described[key]}, saved with {layer[key]}"
+        for key in described
+        if described[key] != layer[key] and not (key == "class" and is_same_class(described[key], layer[key]))
+    ]
+    state, options = _apart(_of_layer(tensors, owner))
+    differences += _compare(path, bare_state(gate), state, values=True)
+    return differences + _compare(f"{path}.{_OPTIONS}", gate.router_config.tensors(), options, values=True)
 
 
 def router_gates(model: nn.Module) -> dict[str, RouterGate]:
     """Path -> our gate there, the trained one where an adapter keeps a copy; of a model that PEFT wrapped or not."""
     found = {}
     for block in find_moe_blocks(model):
-        gate = inside(block.gate, trained=True)
+        gate = unwrap_module(block.gate, trained=True)
         if isinstance(gate, RouterGate):
             found[f"{block.name}.{block.gate_name}"] = gate
     return found
 
 
 def _describe(path: str, gate: RouterGate, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    state, expected = bare_state(gate), gate.recipe.make_aside().state_dict()
+    state, expected = bare_state(gate), gate.router_config.make_aside().state_dict()
     if unknown := state.keys() ^ {f"router.{name}" for name in expected}:
         raise ValueError(f"{path}: cannot be saved, its state is not that of its class: {', '.join(sorted(unknown))}")
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{path}: cannot be saved, {empty[0]} has no values (meta device)")
     for name, tensor in state.items():
         tensors[f"{path}.{name}"] = tensor
-    for name, tensor in gate.recipe.tensors().items():
+    for name, tensor in gate.router_config.tensors().items():
         tensors[f"{path}.{_OPTIONS}.{name}"] = tensor
-    return gate.recipe.to_json() | {"scaling": gate.scaling, "dtype": _dtype_of(gate.router)}
+    return gate.router_config.to_json() | {"scaling": gate.scaling, "dtype": _dtype_of(gate.router)}
 
 
 def _dtype_of(router: nn.Module) -> str | None:
@@ -185,19 +180,18 @@ def _dtype_of(router: nn.Module) -> str | None:
 
 def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping[str, Tensor]) -> RouterGate:
     saved, options = _apart(_of_layer(tensors, path))
-    recipe = Recipe.from_json(layer, options)
+    router_config = RouterConfig.from_json(layer, options)
     try:
-        path_of_class = recipe.class_path()
-        router = recipe.make_aside()
+        path_of_class = router_config.class_path()
+        router = router_config.make_aside()
         if layer["dtype"] is not None:
             router.to(getattr(torch, layer["dtype"]))
+        gate = RouterGate(router, router_config, float(layer["scaling"]))
     except Exception as error:  # whatever a value of the options makes a class raise, the users' own too
         raise SavedRoutersError(f"{path}: {error}") from error
-    found = (
-        [f"{path}: class is {path_of_class}, saved with {layer['class']}"] if path_of_class != layer["class"] else []
-    )
-    gate = RouterGate(router, recipe, layer["scaling"])
-    found += _compare(path, gate.state_dict(), saved)
+    found = _compare(path, gate.state_dict(), saved)
+    if not is_same_class(path_of_class, layer["class"]):
+        found.insert(0, f"{path}: class is {path_of_class}, saved with {layer['class']}")
     if found:
         raise SavedRoutersError("; ".join(found))
     gate.load_state_dict(saved)
@@ -238,14 +232,9 @@ def _apart(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
 
 
 def _owner(content: Mapping[str, Any], path: str) -> str:
-    owner: str = content["layers"][path].get(SHARED, path)
+    owner: str = content["layers"][path].get(_SHARED, path)
     return owner
 
 
 def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _refuse(directory: str | Path, differences: Sequence[str]) -> None:
-    if differences:
-        raise SavedRoutersError(f"{directory}: does not fit the model: {'; '.join(differences)}")

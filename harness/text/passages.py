@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # otherwise imported where a tokenizer is loaded: it takes th
     from transformers import PreTrainedTokenizerBase
 
 IGNORED_LABEL = -100
-"""What cross entropy leaves out: `ignore_index` of torch and of transformers."""
+"""The label that cross entropy leaves out: `ignore_index` of torch and of transformers."""
 
 # The title page that every work of the text begins with.
 _TITLE_PAGE = re.compile(r"^(?P<title>\S[^\n]*)\n+by William Shakespeare$", re.MULTILINE)
@@ -45,7 +45,7 @@ class Passages:
         calibration: what the embedded language model was made with, and routers are distilled on.
         held_out: what perplexity is taken on; nothing is ever fitted to it.
         calibration_text: the works of `calibration` as they run, every line that is not empty, for `encode_windows`.
-        held_out_text: likewise those of `held_out`.
+        held_out_text: the works of `held_out`, in the same form.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""How well a language model predicts a text.
+"""The perplexity of a language model on a text.
 
 Axes: B batch, S sequence, V vocabulary.
 """

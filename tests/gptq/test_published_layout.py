@@ -17,7 +17,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.language_models.gptq.load import load_quantised
 from harness.replacement.injection import replace_routers
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.assets.fetch import PinnedPackage
-from harness.assets.resolve import ModelAsset, resolve_model, resolve_text
-from harness.encoder.bert import Encoder, load_encoder
+from harness.assets.resolve import ModelAsset, resolve_model
+from harness.encoder.embeddings import Encoder, load_encoder
+from harness.text.texts import resolve_text
 
 MakeWheel = Callable[[str, Mapping[str, bytes]], PinnedPackage]
 

@@ -50,8 +50,8 @@ class _Collected:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
-            # Those inside a language model, which have no input, are not offered: each fresh process would load one, and
-            # a router's share in their time is too small for a regression to be found in it.
+            # Those inside a language model, which have no input, are not offered: each fresh process would load one,
+            # and a router's share in their time is too small for a regression to be found in it.
             if (case := case_of(item)) and case.input:
                 self.benchmarks.append(case)
 

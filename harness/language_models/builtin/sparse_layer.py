@@ -1,4 +1,4 @@
-"""One dense feed-forward network as a sparse one: which neurons are shared, which are an expert, and who is asked.
+"""A dense feed-forward network as a sparse one: its shared neurons, its experts, and the router that selects them.
 
 Axes: T tokens, D hidden size, N neurons of the dense network, M of the shared expert, E experts,
 I = (N - M) / E neurons of an expert, K experts per token.
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from harness.language_models.builtin.neuron_groups import group_neurons
 
 SHARED_SCALE = 0.5
-"""What the shared expert's output is multiplied by: the sigmoid of its gate, which is zero."""
+"""The factor of the shared expert's output: the sigmoid of its gate, which is zero."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a dense model becomes a sparse one. Another recipe makes another model.
+    """A recipe by which a dense model becomes a sparse one. Another recipe makes another model.
 
     Attributes:
         layers: those that get experts; the others stay dense.

@@ -39,7 +39,7 @@ _SAME = (
     "pad_token_id",
     "dtype",
 )
-"""What the configurations of Llama and Qwen2-MoE call by one name."""
+"""The fields that the configurations of Llama and Qwen2-MoE call by one name."""
 
 
 def sparse_config(dense: LlamaForCausalLM, recipe: Recipe) -> Qwen2MoeConfig:

@@ -1,4 +1,4 @@
-"""What lies in the directory of a Qwen2-MoE checkpoint, float or GPTQ, looked through before anything is loaded."""
+"""The files of a Qwen2-MoE checkpoint, float or GPTQ, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
+from harness.assets.files import pickles_in
 
 MODEL_TYPE = "qwen2_moe"
 FORMATS = ("gptq", "gptq_v2")
-"""How zero points are stored: less one, or as they are."""
+"""The formats of stored zero points: less one, or as they are."""
 
 CONFIG = "config.json"
 QUANTIZATION = "quantization_config"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_PICKLES = (".bin", ".pt", ".pth", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
 
 
 def check_quantised(checkpoint: Checkpoint) -> None:
-    """See that a model is GPTQ's.
+    """Refuse a model that is not GPTQ's.
 
     Raises:
         AssetError: it is not, or in a format that is not known.
@@ -95,9 +95,7 @@ def _weight_files(directory: Path) -> list[Path]:
     """One, or those that the index names."""
     if not (directory / _INDEX).exists():
         if not (directory / _WEIGHTS).is_file():
-            pickles = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLES)
-            refused = f"; {', '.join(pickles)}: pickle is refused" if pickles else ""
-            raise AssetError(f"{directory / _WEIGHTS}: there is no such file{refused}")
+            raise AssetError(f"{directory / _WEIGHTS}: there is no such file{pickles_in(directory)}")
         return [directory / _WEIGHTS]
     weight_map = _read_json(directory / _INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 
 LIBRARIES = ("gptqmodel", "optimum", "defuser")
 """optimum too: without it PEFT refuses every LoRA, of any model, as soon as gptqmodel is installed."""
@@ -23,7 +23,7 @@ ENVIRONMENT = {
     # It would compile an extension first, which takes longer than to pack a small model.
     "GPTQMODEL_DISABLE_PACK_EXT": "1",
 }
-"""What gptqmodel reads from the environment. What the user has set goes first."""
+"""The variables that gptqmodel reads from the environment. Those that the user has set go first."""
 
 
 def import_libraries(wanted_for: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def import_libraries(wanted_for: str) -> dict[str, Any]:
     try:
         # One of them moves the hub's cache below /tmp where no variable says where it is.
         os.environ.setdefault("HF_HOME", HF_HOME)
-        with quiet():
+        with suppress_output():
             return {name: importlib.import_module(name) for name in LIBRARIES}
     finally:
         os.environ.clear()
@@ -55,7 +55,7 @@ def import_libraries(wanted_for: str) -> dict[str, Any]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Progress goes to stderr; banners, tables and what the libraries warn of in one another are not shown."""
     disabled = logging.root.manager.disable
     logging.disable(logging.INFO)

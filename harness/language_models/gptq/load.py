@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from harness.assets.fetch import AssetError
-from harness.hf_logging import quiet_transformers
+from harness.assets.errors import AssetError
+from harness.hf_logging import log_errors_only
+from harness.language_models.config_checks import LOCAL_ONLY, check_implementations
 from harness.language_models.gptq.checkpoint import (
     CONFIG,
     MODEL_TYPE,
@@ -24,16 +25,13 @@ from harness.language_models.gptq.checkpoint import (
     check_quantised,
     read_checkpoint,
 )
-from harness.language_models.gptq.libraries import defused, import_libraries, quiet
-from harness.language_models.load import check_implementations
+from harness.language_models.gptq.libraries import defused, import_libraries, suppress_output
 
 if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
     from transformers import PreTrainedModel
 
 _SIZES = ("hidden_size", "moe_intermediate_size", "shared_expert_intermediate_size")
 """The input sizes of the layers that become integers."""
-
-_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 SHORTEST = 11
 """Tokens of a calibration text: gptqmodel leaves out shorter ones, whatever it is told. Join short lines."""
@@ -58,7 +56,7 @@ def load_quantised(directory: str | Path, *, dtype: torch.dtype = torch.float32)
     check_implementations(checkpoint.directory / CONFIG, checkpoint.config)
     check_quantised(checkpoint)
     import_libraries(str(directory))
-    with quiet(), quiet_transformers(), defused(MODEL_TYPE):
+    with suppress_output(), log_errors_only(), defused(MODEL_TYPE):
         model, report = _from_pretrained(checkpoint, dtype)
     _refuse_differences(checkpoint, report)
     for module in model.modules():
@@ -101,7 +99,7 @@ def quantise(
     work = target.with_name(f"{target.name}.partial")
     try:
         shutil.rmtree(work, ignore_errors=True)
-        with quiet(), defused(MODEL_TYPE):
+        with suppress_output(), defused(MODEL_TYPE):
             _quantise_into(work, checkpoint, calibration, bits, group_size)
         os.replace(work, target)
     except OSError as error:
@@ -114,7 +112,7 @@ def _from_pretrained(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, d
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config: Any = AutoConfig.from_pretrained(checkpoint.directory, **_LOCAL)
+        config: Any = AutoConfig.from_pretrained(checkpoint.directory, **LOCAL_ONLY)
         config.quantization_config |= {
             # The other kernels repack their integers at the first evaluation, and give no gradients from then on.
             "backend": "gptq_torch",
@@ -129,7 +127,7 @@ def _from_pretrained(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, d
             output_loading_info=True,
             # Or it would only say that some shape is wrong; `_refuse_differences` says which.
             ignore_mismatched_sizes=True,
-            **_LOCAL,
+            **LOCAL_ONLY,
         )
     except Exception as error:  # whatever a value of the configuration makes one of four libraries raise
         kind = type(error).__name__

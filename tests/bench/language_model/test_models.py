@@ -7,7 +7,7 @@ import torch
 
 from bench.language_model import models
 from bench.language_model.models import LoadedModel, TextReader, load_first
-from harness.assets.resolve import AssetError, RefusedAssetError
+from harness.assets.errors import AssetError, RefusedAssetError
 from harness.text.passages import load_passages
 
 

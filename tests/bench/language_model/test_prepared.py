@@ -8,9 +8,10 @@ from bench.language_model import prepared
 from bench.language_model.models import LoadedModel, TextReader
 from bench.language_model.prepared import WrongRouterError, check_in_model, prepare_model
 from bench.language_model.scenarios import get_language_model_scenario
-from bench.language_model.shared_weights import STOCK, TWIN, OwnGates
+from bench.language_model.shared_weights import TWIN, OwnGates
 from bench.presets import PRESETS
 from bench.scenario import list_scenarios
+from harness.replacement.moe_blocks import STOCK
 from routers import Router, Routing, list_routers, temporary_router
 from routers.scorers.linear import LinearRouter
 

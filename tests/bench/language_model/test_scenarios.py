@@ -5,10 +5,10 @@ import torch
 
 from bench.language_model.models import LoadedModel, TextReader
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, get_language_model_scenario
-from bench.language_model.shared_weights import STOCK, install_routers, make_shared_copy
+from bench.language_model.shared_weights import install_routers, make_shared_copy
 from bench.presets import PRESETS
 from bench.scenario import list_scenarios
-from harness.replacement.moe_blocks import find_moe_blocks
+from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 
 
 def prepare(

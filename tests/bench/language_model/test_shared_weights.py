@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bench.language_model.models import LoadedModel, TextReader
-from bench.language_model.shared_weights import STOCK, TWIN, OwnGates, install_routers, make_shared_copy
-from harness.replacement.moe_blocks import find_moe_blocks
+from bench.language_model.shared_weights import TWIN, OwnGates, install_routers, make_shared_copy
+from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 from harness.replacement.router_gate import RouterGate
 from routers import list_routers
 

@@ -12,13 +12,14 @@ import torch
 from bench.case import Case
 from bench.language_model import suite as suite_module
 from bench.language_model.models import LoadedModel
-from bench.language_model.shared_weights import STOCK, TWIN
+from bench.language_model.shared_weights import TWIN
 from bench.language_model.suite import LanguageModelSuite
 from bench.presets import get_preset
 from bench.record.journal import Journal
 from bench.timing.context import MeasurementContext
 from harness.assets.resolve import AssetError
 from harness.progress import Progress
+from harness.replacement.moe_blocks import STOCK
 from routers import Router, temporary_router
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from harness.assets.archives import unpack_parts, unpack_wheel
 from harness.assets.encoders import EMBEDDED, EmbeddedModel, embedded_model
-from harness.assets.fetch import AssetError, Download, PinnedPackage, RefusedAssetError
+from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.fetch import Download, PinnedPackage
 from harness.assets.resolve import resolve_model
 
 MakeWheel = Callable[[str, Mapping[str, bytes]], PinnedPackage]

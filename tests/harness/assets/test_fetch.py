@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.assets import fetch
-from harness.assets.fetch import AssetError, PinnedPackage, cache_directory, locked, pip_download
+from harness.assets.errors import AssetError
+from harness.assets.fetch import PinnedPackage, cache_directory, locked, pip_download
 
 PACKAGE = PinnedPackage("tiny-model", "1.0", "0" * 64, 10)
 

@@ -13,7 +13,8 @@ import pytest
 from huggingface_hub import constants
 
 from harness.assets import hub
-from harness.assets.resolve import AssetError, resolve_model
+from harness.assets.errors import AssetError
+from harness.assets.resolve import resolve_model
 
 COMMIT = "0123456789" * 4
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.assets import memory
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.assets.memory import StoredTensor, available_memory, check_memory, required_memory, stored_tensors
 
 

@@ -8,8 +8,10 @@ import pytest
 from harness.assets import encoders as embedded
 from harness.assets import resolve as assets
 from harness.assets.encoders import EmbeddedModel
+from harness.assets.errors import AssetError, RefusedAssetError
 from harness.assets.fetch import file_sha256
-from harness.assets.resolve import AssetError, ModelAsset, RefusedAssetError, list_models, list_texts, resolve_model
+from harness.assets.resolve import ModelAsset, list_models, resolve_model
+from harness.text.texts import list_texts
 
 
 def test_embedded_is_the_hubs_minilm(embedded: ModelAsset) -> None:

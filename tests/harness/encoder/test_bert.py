@@ -5,16 +5,8 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertModel, MPNetConfig, MPNetModel, PreTrainedModel
 
-from harness.encoder.bert import (
-    Encoder,
-    contextual_embeddings,
-    experts_from_feed_forward,
-    feed_forward,
-    feed_forward_inputs,
-    inject_moe_layer,
-    list_expert_kinds,
-    token_batch,
-)
+from harness.encoder.bert import experts_from_feed_forward, feed_forward, inject_moe_layer, list_expert_kinds
+from harness.encoder.embeddings import Encoder, contextual_embeddings, feed_forward_inputs, token_batch
 from routers import MoELayer, Router, list_routers
 
 D, NEURONS, E = 16, 24, 4

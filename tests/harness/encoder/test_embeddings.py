@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel
 from transformers.utils import logging as transformers_logging
 
-from harness.assets.resolve import AssetError, ModelAsset, resolve_model
-from harness.encoder.bert import Encoder, contextual_embeddings, feed_forward_inputs, load_encoder, token_batch
+from harness.assets.errors import AssetError
+from harness.assets.resolve import ModelAsset, resolve_model
+from harness.encoder.embeddings import Encoder, contextual_embeddings, feed_forward_inputs, load_encoder, token_batch
 
 TINY = BertConfig(
     hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64

@@ -8,18 +8,17 @@ import pytest
 import torch
 
 from harness.assets.resolve import ModelAsset
-from harness.finetuning.data import Material
-from harness.finetuning.settings import Settings
+from harness.finetuning.data import FinetuneData
+from harness.finetuning.settings import FinetuneSettings
 from harness.language_models.load import resolve_language_model
 from harness.text.passages import Passages, load_passages
-
-EXPERTS, TOP_K, LAYERS = 4, 2, 2
+from tests.harness.tiny_models import tiny_config
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory, passages: Passages) -> Path:
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, passages: Passages) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
@@ -28,24 +27,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, passages: Passages) -> 
         passages.train[:300], trainers.WordLevelTrainer(vocab_size=300, special_tokens=["<unk>", "<pad>"])
     )
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>").save_pretrained(folder)
-    config = AutoConfig.for_model(
-        "qwen2_moe",
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=48,
-        moe_intermediate_size=16,
-        shared_expert_intermediate_size=24,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_experts=EXPERTS,
-        num_experts_per_tok=TOP_K,
-        decoder_sparse_step=1,
-        max_position_embeddings=64,
-        pad_token_id=1,
-    )
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(tiny_config(vocab_size=300, pad_token_id=1)).save_pretrained(folder)
     return folder
 
 
@@ -55,14 +38,14 @@ def passages() -> Passages:
 
 
 @pytest.fixture(scope="session")
-def asset(tiny_model: Path) -> ModelAsset:
-    return resolve_language_model(str(tiny_model))
+def asset(tiny_folder: Path) -> ModelAsset:
+    return resolve_language_model(str(tiny_folder))
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings() -> FinetuneSettings:
     """Seven steps: five to an epoch, so that an epoch's end and its short last step are met."""
-    return Settings(
+    return FinetuneSettings(
         steps=7,
         batch_size=2,
         gradient_accumulation_steps=2,
@@ -76,5 +59,5 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def material(asset: ModelAsset, passages: Passages, settings: Settings) -> Material:
-    return Material(asset, passages, settings)
+def data(asset: ModelAsset, passages: Passages, settings: FinetuneSettings) -> FinetuneData:
+    return FinetuneData(asset, passages, settings)

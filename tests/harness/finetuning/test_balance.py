@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from harness.finetuning import balance
 from harness.finetuning.balance import LoadBalance
 from harness.replacement.moe_blocks import find_moe_blocks
 from routers.losses import switch_loss
 from routers.metrics import coefficient_of_variation, max_violation, tokens_per_expert
+from tests.harness.tiny_models import tiny_config
 
 EXPERTS, TOP_K, HIDDEN = 4, 2, 6
 
@@ -55,7 +56,8 @@ def test_padding_does_not_count(gates: dict[str, Gate]) -> None:
     listen(watch, gates, tokens.flatten(0, 1), mask)
     masked = watch.loss()
     listen(watch, gates, torch.cat([tokens[0], tokens[1, :2]]))
-    assert torch.equal(masked, watch.loss())
+    # A product of ten rows may be summed in another order than one of seven.
+    torch.testing.assert_close(masked, watch.loss())
 
 
 def test_it_hears_nothing_outside(gates: dict[str, Gate]) -> None:
@@ -130,20 +132,7 @@ def test_the_mean_over_processes_is_the_loss_of_their_tokens_together(
 
 def test_gradients_are_the_same_with_activation_checkpointing() -> None:
     """What is heard inside a checkpointed layer is computed with outside of it."""
-    config = AutoConfig.for_model(
-        "qwen2_moe",
-        vocab_size=11,
-        hidden_size=16,
-        intermediate_size=16,
-        moe_intermediate_size=8,
-        shared_expert_intermediate_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        num_experts=EXPERTS,
-        num_experts_per_tok=TOP_K,
-    )
-    model = AutoModelForCausalLM.from_config(config).train()
+    model = AutoModelForCausalLM.from_config(tiny_config()).train()
     gates = {block.name: block.gate for block in find_moe_blocks(model)}
     ids = torch.tensor([[5, 9, 3, 7], [4, 4, 6, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from harness.finetuning import command
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
-from harness.finetuning.settings import DivergedError, Plan
+from harness.finetuning.settings import DivergedError, RunSpec
 from routers import registry
 
 ROOT = Path(__file__).parents[3]
@@ -73,9 +73,9 @@ def start(arguments: Sequence[str], launcher: Sequence[str] = ("-m", "harness"))
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    assert main(arguments(tiny_model, folder)[1:]) == 0
+    assert main(arguments(tiny_folder, folder)[1:]) == 0
     return folder
 
 
@@ -92,8 +92,8 @@ def test_the_document_says_what_was_done(whole: Path) -> None:
     assert [loss["step"] for loss in entry["losses"]] == [2, 4, 6]
 
 
-def test_killed_it_goes_on_to_the_same_curve(tiny_model: Path, whole: Path, tmp_path: Path) -> None:
-    process = start(arguments(tiny_model, tmp_path))
+def test_killed_it_goes_on_to_the_same_curve(tiny_folder: Path, whole: Path, tmp_path: Path) -> None:
+    process = start(arguments(tiny_folder, tmp_path))
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/checkpoint-*/seal.json")) and process.poll() is None:
         assert time.monotonic() < deadline
@@ -101,12 +101,12 @@ def test_killed_it_goes_on_to_the_same_curve(tiny_model: Path, whole: Path, tmp_
     process.kill()
     process.communicate()
     assert not list(tmp_path.glob("runs/*/run.json"))
-    assert main(arguments(tiny_model, tmp_path, "--resume", "--threads", "1")[1:]) == 0
+    assert main(arguments(tiny_folder, tmp_path, "--resume", "--threads", "1")[1:]) == 0
     assert curve(tmp_path) == curve(whole)
 
 
-def test_interrupted_it_says_how_to_go_on(tiny_model: Path, tmp_path: Path) -> None:
-    process = start(arguments(tiny_model, tmp_path, "--steps", "10000"))
+def test_interrupted_it_says_how_to_go_on(tiny_folder: Path, tmp_path: Path) -> None:
+    process = start(arguments(tiny_folder, tmp_path, "--steps", "10000"))
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/checkpoint-*")) and process.poll() is None:
         assert time.monotonic() < deadline
@@ -118,17 +118,17 @@ def test_interrupted_it_says_how_to_go_on(tiny_model: Path, tmp_path: Path) -> N
     assert "Traceback" not in output
 
 
-def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_model: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_folder: Path, tmp_path: Path) -> None:
     """The loss, the load-balancing loss and the load of a step are those of all its lines, wherever they are read."""
     # 20 lines are two and a half steps: the short last step of the text is met too.
     same = ["--steps", "4", "--log-every", "1", "--lora-dropout", "0", "--load-balancing-coefficient", "1"]
     same += ["--train-lines", "20"]
     one, two = tmp_path / "one", tmp_path / "two"
-    assert main(arguments(tiny_model, one, *same, "--batch-size", "4")[1:]) == 0
+    assert main(arguments(tiny_folder, one, *same, "--batch-size", "4")[1:]) == 0
     # Without --multi_gpu accelerate starts one process on a CPU, whatever number it is given.
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "harness"]
-    process = start(arguments(tiny_model, two, *same, "--batch-size", "2"), launcher)
+    process = start(arguments(tiny_folder, two, *same, "--batch-size", "2"), launcher)
     output, _ = process.communicate(timeout=170)
     assert process.returncode == 0, output
     assert json.loads((two / "finetune.json").read_text())["settings"]["processes"] == 2
@@ -143,11 +143,11 @@ def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_model: Path
 
 
 def test_finished_runs_are_not_repeated(
-    tiny_model: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command.Campaign, "carry_out", None)
+    monkeypatch.setattr(command.Sweep, "carry_out", None)
     before = (whole / "finetune.json").read_text()
-    assert main(arguments(tiny_model, whole, "--resume")[1:]) == 0
+    assert main(arguments(tiny_folder, whole, "--resume")[1:]) == 0
     assert "1/1 linear-random-0-trained: loss" in capsys.readouterr().out
     assert json.loads((whole / "finetune.json").read_text())["runs"] == json.loads(before)["runs"]
 
@@ -169,9 +169,9 @@ def test_finished_runs_are_not_repeated(
     ],
 )
 def test_a_mistake_is_one_line(
-    more: list[str], line: str, tiny_model: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], line: str, tiny_folder: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(tiny_model, whole, *more)[1:]) == MISTAKE
+    assert main(arguments(tiny_folder, whole, *more)[1:]) == MISTAKE
     error = capsys.readouterr().err
     assert line in error
     assert error.startswith("finetune: ")
@@ -179,9 +179,19 @@ def test_a_mistake_is_one_line(
 
 
 def test_a_start_that_a_router_cannot_have_is_one_line(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--router", "mlp", "--initialise", "original", "--model", str(tiny_model), "-o", str(tmp_path), *SMALL]
+    options = [
+        "--router",
+        "mlp",
+        "--initialise",
+        "original",
+        "--model",
+        str(tiny_folder),
+        "-o",
+        str(tmp_path),
+        *SMALL,
+    ]
     assert main(options) == MISTAKE
     error = capsys.readouterr().err
     assert error.startswith("finetune: mlp: MLPRouter has no weight (E, D)")
@@ -189,16 +199,16 @@ def test_a_start_that_a_router_cannot_have_is_one_line(
 
 
 def test_another_runs_file_is_refused(
-    tiny_model: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run,) = whole.glob("runs/*/run.json")
     kept = run.read_text()
     try:
         run.write_text(kept[: len(kept) // 2])
-        assert main(arguments(tiny_model, whole, "--resume")[1:]) == MISTAKE
+        assert main(arguments(tiny_folder, whole, "--resume")[1:]) == MISTAKE
         assert "run.json: not the file of this run" in capsys.readouterr().err
         run.write_text(kept.replace('"code": "', '"code": "0'))
-        assert main(arguments(tiny_model, whole, "--resume")[1:]) == MISTAKE
+        assert main(arguments(tiny_folder, whole, "--resume")[1:]) == MISTAKE
         assert "run.json: another run's (different: code)" in capsys.readouterr().err
     finally:
         run.write_text(kept)
@@ -212,23 +222,23 @@ def test_quick_takes_less_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_router_that_does_not_choose_for_tokens_is_one_line(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     path = tmp_path / "chooses_tokens.py"
     path.write_text(EXPERT_CHOICE)
-    options = ["--router", f"{path}:ExpertChoice", "--model", str(tiny_model), "-o", str(tmp_path / "out"), *SMALL]
+    options = ["--router", f"{path}:ExpertChoice", "--model", str(tiny_folder), "-o", str(tmp_path / "out"), *SMALL]
     assert main(options) == MISTAKE
     error = capsys.readouterr().err
     assert error.startswith("finetune: expert_choice: ExpertChoice gives a ")
     assert error.count("\n") == 1
 
 
-def test_a_dense_model_is_one_line(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dense_model_is_one_line(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     dense = tmp_path / "dense"
-    shutil.copytree(tiny_model, dense)
+    shutil.copytree(tiny_folder, dense)
     config = LlamaConfig(
         vocab_size=300, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, pad_token_id=1
     )
@@ -240,17 +250,17 @@ def test_a_dense_model_is_one_line(tiny_model: Path, tmp_path: Path, capsys: pyt
     assert error.count("\n") == 1
 
 
-def test_the_document_keeps_the_runs_of_earlier_commands(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_document_keeps_the_runs_of_earlier_commands(tiny_folder: Path, tmp_path: Path) -> None:
     for router in ("linear", "mlp"):
-        options = ["--router", router, "--untrained", "--resume", "--model", str(tiny_model), "-o", str(tmp_path)]
+        options = ["--router", router, "--untrained", "--resume", "--model", str(tiny_folder), "-o", str(tmp_path)]
         assert main([*options, *SMALL]) == 0
     assert [entry["router"] for entry in curve(tmp_path)] == ["linear", "mlp"]
 
 
 def test_a_run_of_another_command_that_is_no_run_is_refused(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--router", "linear", "--untrained", "--model", str(tiny_model), "-o", str(tmp_path), *SMALL]
+    options = ["--router", "linear", "--untrained", "--model", str(tiny_folder), "-o", str(tmp_path), *SMALL]
     assert main(options) == 0
     strange = tmp_path / "runs" / "strange" / "run.json"
     strange.parent.mkdir()
@@ -260,9 +270,9 @@ def test_a_run_of_another_command_that_is_no_run_is_refused(
 
 
 def test_runs_without_their_settings_are_refused(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--router", "linear", "--untrained", "--model", str(tiny_model), "-o", str(tmp_path), *SMALL]
+    options = ["--router", "linear", "--untrained", "--model", str(tiny_folder), "-o", str(tmp_path), *SMALL]
     assert main(options) == 0
     (tmp_path / "head.json").unlink()
     for content in (None, "[1]", "{"):
@@ -273,17 +283,17 @@ def test_runs_without_their_settings_are_refused(
 
 
 def test_a_run_that_diverges_is_left_out_and_the_others_go_on(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carry_out = command.Campaign.carry_out
+    carry_out = command.Sweep.carry_out
 
-    def diverge(self: command.Campaign, plan: Plan) -> dict[str, Any]:
-        if plan.seed == 0:
+    def diverge(self: command.Sweep, spec: RunSpec) -> dict[str, Any]:
+        if spec.seed == 0:
             raise DivergedError("the loss is nan at step 3")
-        return carry_out(self, plan)
+        return carry_out(self, spec)
 
-    monkeypatch.setattr(command.Campaign, "carry_out", diverge)
-    options = ["--router", "linear", "--untrained", "--seeds", "2", "--model", str(tiny_model), "-o", str(tmp_path)]
+    monkeypatch.setattr(command.Sweep, "carry_out", diverge)
+    options = ["--router", "linear", "--untrained", "--seeds", "2", "--model", str(tiny_folder), "-o", str(tmp_path)]
     assert main([*options, *SMALL]) == DIVERGED
     line = "finetune: linear-random-0-untrained: the loss is nan at step 3; it is left out"
     assert line in capsys.readouterr().err

@@ -14,13 +14,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import TrainerCallback, set_seed
 
 from harness.finetuning import trainer as trainer_module
-from harness.finetuning.data import Material
+from harness.finetuning.data import FinetuneData
 from harness.finetuning.run import add_lora, run
-from harness.finetuning.settings import FROZEN, STOCK, TRAINED, UNTRAINED, DivergedError, FinetuneError, Plan, Settings
+from harness.finetuning.settings import (
+    FROZEN,
+    TRAINED,
+    UNTRAINED,
+    DivergedError,
+    FinetuneError,
+    FinetuneSettings,
+    RunSpec,
+)
 from harness.finetuning.trainer import RouterTrainer
 from harness.language_models.load import load_language_model
 from harness.replacement.injection import replace_routers
-from harness.replacement.moe_blocks import find_moe_blocks
+from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 from harness.saving.adapters import load_adapter
 from harness.saving.routers import load_routers
 from harness.text.perplexity import perplexity
@@ -44,9 +52,9 @@ class Interrupt(TrainerCallback):
 
 
 @pytest.fixture
-def whole(material: Material, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def whole(data: FinetuneData, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run that nobody interrupted."""
-    return without_time(run(Plan("mlp", "random", 3, TRAINED), material, tmp_path_factory.mktemp("whole")))
+    return without_time(run(RunSpec("mlp", "random", 3, TRAINED), data, tmp_path_factory.mktemp("whole")))
 
 
 def without_time(entry: dict[str, Any]) -> dict[str, Any]:
@@ -54,10 +62,10 @@ def without_time(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", [STOCK, *filter(token_choice, list_routers())])
-def test_every_router_is_fine_tuned(name: str, material: Material, tmp_path: Path) -> None:
-    short = dataclasses.replace(material, settings=dataclasses.replace(material.settings, steps=3))
+def test_every_router_is_fine_tuned(name: str, data: FinetuneData, tmp_path: Path) -> None:
+    short = dataclasses.replace(data, settings=dataclasses.replace(data.settings, steps=3))
     start = "original" if name == STOCK else "random"
-    entry = run(Plan(name, start, 0, TRAINED), short, tmp_path)
+    entry = run(RunSpec(name, start, 0, TRAINED), short, tmp_path)
     assert [loss["step"] for loss in entry["losses"]] == [2, 3]
     assert 0 < entry["losses"][0]["loss"] < 10
     assert entry["losses"][0]["load_balancing_loss"] > 0
@@ -70,15 +78,15 @@ def test_every_router_is_fine_tuned(name: str, material: Material, tmp_path: Pat
     assert {"train/load_balancing_loss", "train/max_violation", "train/load_cv"} <= set(logs.Tags()["scalars"])
 
 
-def test_frozen_routers_stay_as_they_are_and_lora_does_not(material: Material, tmp_path: Path) -> None:
+def test_frozen_routers_stay_as_they_are_and_lora_does_not(data: FinetuneData, tmp_path: Path) -> None:
     entries = {
-        training: run(Plan("linear", "random", 0, training), material, tmp_path / training)
+        training: run(RunSpec("linear", "random", 0, training), data, tmp_path / training)
         for training in (TRAINED, FROZEN)
     }
     set_seed(0)
-    drawn = replace_routers(load_language_model(material.asset).model, "linear").routers
+    drawn = replace_routers(load_language_model(data.asset).model, "linear").routers
     for training in entries:
-        saved = load_routers(load_language_model(material.asset).model, tmp_path / training / "adapter").routers
+        saved = load_routers(load_language_model(data.asset).model, tmp_path / training / "adapter").routers
         same = [torch.equal(drawn[name].weight, router.weight) for name, router in saved.items()]
         assert all(same) if training == FROZEN else not any(same)
     trained, frozen = entries[TRAINED], entries[FROZEN]
@@ -87,25 +95,26 @@ def test_frozen_routers_stay_as_they_are_and_lora_does_not(material: Material, t
     assert trained["perplexity"]["after"] != frozen["perplexity"]["after"]
 
 
-def test_what_is_saved_is_what_was_trained(material: Material, tmp_path: Path) -> None:
-    entry = run(Plan("attention", "random", 0, TRAINED), material, tmp_path)
-    language_model = load_language_model(material.asset)
+def test_what_is_saved_is_what_was_trained(data: FinetuneData, tmp_path: Path) -> None:
+    entry = run(RunSpec("attention", "random", 0, TRAINED), data, tmp_path)
+    language_model = load_language_model(data.asset)
     load_routers(language_model.model, tmp_path / "adapter")
     adapted = load_adapter(language_model.model, tmp_path / "adapter")
-    assert perplexity(adapted, material.held_out(language_model)) == entry["perplexity"]["after"]
+    # Exactly: the same weights in the same modules, on the same batches.
+    assert perplexity(adapted, data.held_out(language_model)) == entry["perplexity"]["after"]
 
 
-def test_untrained_is_evaluated_alone(material: Material, tmp_path: Path) -> None:
-    entry = run(Plan("linear", "original", 0, UNTRAINED), material, tmp_path)
+def test_untrained_is_evaluated_alone(data: FinetuneData, tmp_path: Path) -> None:
+    entry = run(RunSpec("linear", "original", 0, UNTRAINED), data, tmp_path)
     assert entry["losses"] == []
     assert entry["perplexity"]["after"] is None
     assert entry["agreement"] == {"before": 1.0, "after": None}
     assert not list(tmp_path.iterdir())
 
 
-def test_a_distilled_start_is_closer_to_the_original(material: Material, tmp_path: Path) -> None:
+def test_a_distilled_start_is_closer_to_the_original(data: FinetuneData, tmp_path: Path) -> None:
     starts = {
-        start: run(Plan("linear", start, 0, UNTRAINED), material, tmp_path)["agreement"]["before"]
+        start: run(RunSpec("linear", start, 0, UNTRAINED), data, tmp_path)["agreement"]["before"]
         for start in ("random", "distilled")
     }
     assert starts["distilled"] > max(0.8, starts["random"])
@@ -119,12 +128,12 @@ def test_interrupted_anywhere_it_ends_with_the_same_curve(
     event: str,
     step: int,
     whole: dict[str, Any],
-    material: Material,
+    data: FinetuneData,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Exactly: losses, statistics, held-out perplexity."""
-    plan = Plan("mlp", "random", 3, TRAINED)
+    """Exactly, because the same operations follow in the same order: losses, statistics, held-out perplexity."""
+    spec = RunSpec("mlp", "random", 3, TRAINED)
     with monkeypatch.context() as patch:
         begin = RouterTrainer.__init__
 
@@ -134,72 +143,73 @@ def test_interrupted_anywhere_it_ends_with_the_same_curve(
 
         patch.setattr(trainer_module.RouterTrainer, "__init__", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(plan, material, tmp_path)
-    assert without_time(run(plan, material, tmp_path)) == whole
+            run(spec, data, tmp_path)
+    assert without_time(run(spec, data, tmp_path)) == whole
 
 
 def test_a_corrupt_checkpoint_is_refused_in_one_line(
-    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: FinetuneData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = Plan("linear", "random", 0, TRAINED)
-    run(plan, material, tmp_path)
+    spec = RunSpec("linear", "random", 0, TRAINED)
+    run(spec, data, tmp_path)
     for path in tmp_path.glob("checkpoint-*/optimizer.pt"):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(FinetuneError, match=r"optimizer\.pt: corrupt.*remove") as error:
-        run(plan, material, tmp_path)
+        run(spec, data, tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_lower_precision_is_for_training_alone(
-    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: FinetuneData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing is learned, held-out perplexity is afterwards what it was before."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    idle = dataclasses.replace(material.settings, learning_rate=1e-30, router_learning_rate=1e-30)
-    entry = run(Plan(STOCK, "original", 0, TRAINED), dataclasses.replace(material, settings=idle), tmp_path)
+    idle = dataclasses.replace(data.settings, learning_rate=1e-30, router_learning_rate=1e-30)
+    entry = run(RunSpec(STOCK, "original", 0, TRAINED), dataclasses.replace(data, settings=idle), tmp_path)
+    # LoRA's 1e-30 is below the last digit of whatever it is added to; bf16 would move the third digit.
     assert entry["perplexity"]["after"] == pytest.approx(entry["perplexity"]["before"], rel=1e-12)
     assert entry["agreement"]["after"] == 1
 
 
-def test_another_runs_checkpoint_is_refused_in_one_line(material: Material, tmp_path: Path) -> None:
-    run(Plan("linear", "random", 0, TRAINED), material, tmp_path)
-    for plan in (Plan("linear", "random", 1, TRAINED), Plan("mlp", "random", 0, TRAINED)):
+def test_another_runs_checkpoint_is_refused_in_one_line(data: FinetuneData, tmp_path: Path) -> None:
+    run(RunSpec("linear", "random", 0, TRAINED), data, tmp_path)
+    for spec in (RunSpec("linear", "random", 1, TRAINED), RunSpec("mlp", "random", 0, TRAINED)):
         with pytest.raises(FinetuneError, match=r"another run's checkpoint \(different: .*plan\)"):
-            run(plan, material, tmp_path)
+            run(spec, data, tmp_path)
 
 
-def test_a_run_that_diverges_says_so(material: Material, tmp_path: Path) -> None:
+def test_a_run_that_diverges_says_so(data: FinetuneData, tmp_path: Path) -> None:
     # AdamW's first step moves LoRA's weights by the learning rate itself. Queries and keys of 1e30 have a product that
     # no float32 holds, so that the attention is NaN on every processor, however it rounds.
-    wild = dataclasses.replace(material, settings=dataclasses.replace(material.settings, learning_rate=1e30))
+    wild = dataclasses.replace(data, settings=dataclasses.replace(data.settings, learning_rate=1e30))
     with pytest.raises(DivergedError, match=r"the (loss is \S+ at step \d|held-out perplexity is \S+)$"):
-        run(Plan("linear", "random", 0, TRAINED), wild, tmp_path)
+        run(RunSpec("linear", "random", 0, TRAINED), wild, tmp_path)
 
 
-def test_the_models_own_balancing_loss_is_not_counted(material: Material, tmp_path: Path) -> None:
-    entry = run(Plan("linear", "random", 0, TRAINED), material, tmp_path / "plain")
+def test_the_models_own_balancing_loss_is_not_counted(data: FinetuneData, tmp_path: Path) -> None:
+    entry = run(RunSpec("linear", "random", 0, TRAINED), data, tmp_path / "plain")
     noisy = tmp_path / "noisy"
-    shutil.copytree(material.asset.path, noisy)
+    shutil.copytree(data.asset.path, noisy)
     config = json.loads((noisy / "config.json").read_text())
     (noisy / "config.json").write_text(json.dumps(config | {"output_router_logits": True, "router_aux_loss_coef": 0.5}))
-    other = dataclasses.replace(material, asset=dataclasses.replace(material.asset, path=noisy))
-    assert run(Plan("linear", "random", 0, TRAINED), other, tmp_path / "other")["losses"] == entry["losses"]
+    other = dataclasses.replace(data, asset=dataclasses.replace(data.asset, path=noisy))
+    assert run(RunSpec("linear", "random", 0, TRAINED), other, tmp_path / "other")["losses"] == entry["losses"]
 
 
-def test_a_model_without_projections_is_refused(settings: Settings) -> None:
+def test_a_model_without_projections_is_refused(settings: FinetuneSettings) -> None:
     with pytest.raises(FinetuneError, match="Linear has none of q_proj, k_proj, v_proj, o_proj"):
         add_lora(torch.nn.Linear(2, 2), settings)
 
 
-def test_more_text_than_there_is_is_refused(material: Material, tmp_path: Path) -> None:
-    greedy = dataclasses.replace(material, settings=dataclasses.replace(material.settings, held_out_windows=10**7))
+def test_more_text_than_there_is_is_refused(data: FinetuneData, tmp_path: Path) -> None:
+    greedy = dataclasses.replace(data, settings=dataclasses.replace(data.settings, held_out_windows=10**7))
     with pytest.raises(FinetuneError, match=r"held_out_windows: count is 10000000, the text has \d+"):
-        run(Plan(STOCK, "original", 0, TRAINED), greedy, tmp_path)
+        run(RunSpec(STOCK, "original", 0, TRAINED), greedy, tmp_path)
 
 
-def test_the_models_own_gates_learn_too(material: Material, tmp_path: Path) -> None:
-    entry = run(Plan(STOCK, "original", 0, TRAINED), material, tmp_path)
+def test_the_models_own_gates_learn_too(data: FinetuneData, tmp_path: Path) -> None:
+    entry = run(RunSpec(STOCK, "original", 0, TRAINED), data, tmp_path)
     assert entry["agreement"]["before"] == 1
     assert entry["agreement"]["after"] < 1
-    blocks = find_moe_blocks(load_language_model(material.asset).model)
+    blocks = find_moe_blocks(load_language_model(data.asset).model)
     assert entry["router_parameters"] == sum(block.hidden_size * block.num_experts for block in blocks)

@@ -1,10 +1,11 @@
-"""Settings refuse what cannot be trained with; plans come in an order that can be stopped."""
+"""Settings refuse what cannot be trained with; specs come in an order that can be stopped."""
 
 from __future__ import annotations
 
 import pytest
 
-from harness.finetuning.settings import FROZEN, STOCK, TRAINED, FinetuneError, Plan, Settings, make_plans
+from harness.finetuning.settings import FROZEN, TRAINED, FinetuneError, FinetuneSettings, RunSpec, make_run_specs
+from harness.replacement.moe_blocks import STOCK
 
 
 @pytest.mark.parametrize(
@@ -25,20 +26,20 @@ from harness.finetuning.settings import FROZEN, STOCK, TRAINED, FinetuneError, P
 )
 def test_a_wrong_value_is_named(name: str, value: float) -> None:
     with pytest.raises(FinetuneError, match=f"^{name} is {value}, expected"):
-        Settings(**{name: value})
+        FinetuneSettings(**{name: value})
 
 
 def test_all_routers_come_with_the_first_seed_before_any_with_the_second() -> None:
-    plans = make_plans([STOCK, "mlp"], ["random"], range(2), (TRAINED, FROZEN))
-    assert [plan.seed for plan in plans] == [0] * 4 + [1] * 4
-    assert plans[0] == Plan(STOCK, "original", 0, TRAINED)
-    assert plans[1] == Plan("mlp", "random", 0, TRAINED)
-    assert plans[2].router_training == FROZEN
+    specs = make_run_specs([STOCK, "mlp"], ["random"], range(2), (TRAINED, FROZEN))
+    assert [spec.seed for spec in specs] == [0] * 4 + [1] * 4
+    assert specs[0] == RunSpec(STOCK, "original", 0, TRAINED)
+    assert specs[1] == RunSpec("mlp", "random", 0, TRAINED)
+    assert specs[2].router_training == FROZEN
 
 
 def test_the_models_own_gates_begin_in_one_way_only() -> None:
-    plans = make_plans([STOCK, "mlp"], ["random", "distilled"], [0], (TRAINED,))
-    assert [(plan.router, plan.initialise) for plan in plans] == [
+    specs = make_run_specs([STOCK, "mlp"], ["random", "distilled"], [0], (TRAINED,))
+    assert [(spec.router, spec.initialise) for spec in specs] == [
         (STOCK, "original"),
         ("mlp", "random"),
         ("mlp", "distilled"),
@@ -46,5 +47,5 @@ def test_the_models_own_gates_begin_in_one_way_only() -> None:
 
 
 def test_names_are_those_of_folders() -> None:
-    plans = make_plans(["a", "b"], ["random", "distilled"], range(3), (TRAINED, FROZEN))
-    assert len({plan.name for plan in plans}) == len(plans) == 24
+    specs = make_run_specs(["a", "b"], ["random", "distilled"], range(3), (TRAINED, FROZEN))
+    assert len({spec.name for spec in specs}) == len(specs) == 24

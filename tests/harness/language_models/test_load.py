@@ -15,18 +15,19 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2MoeConfig, Qwen2MoeForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2MoeForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from harness.assets import hub
+from harness.assets.errors import AssetError
 from harness.assets.fetch import cache_directory
-from harness.assets.resolve import AssetError
 from harness.language_models.builtin.build import UPCYCLED
 from harness.language_models.load import list_language_models, load_language_model, resolve_language_model
 from harness.replacement.moe_blocks import find_moe_blocks
 from harness.text.passages import encode_windows, load_passages
 from harness.text.perplexity import perplexity
 from tests.harness.language_models.builtin.gguf_files import tiny_llama, write_gguf
+from tests.harness.tiny_models import tiny_config
 
 COMMIT = "0123456789" * 4
 
@@ -37,20 +38,8 @@ def whole_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from harness.language_models.builtin.gguf_llama import read_llama
 
     directory = tmp_path_factory.mktemp("whole")
-    config = Qwen2MoeConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        moe_intermediate_size=16,
-        shared_expert_intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        num_experts=4,
-        num_experts_per_tok=2,
-    )
     with torch.random.fork_rng():
-        Qwen2MoeForCausalLM(config).save_pretrained(directory)
+        Qwen2MoeForCausalLM(tiny_config(vocab_size=300)).save_pretrained(directory)
     write_gguf(directory / "tokenizer.gguf", tiny_llama(1))
     read_llama(directory / "tokenizer.gguf")[1].save_pretrained(directory)
     (directory / "tokenizer.gguf").unlink()

@@ -35,7 +35,7 @@ LINES = [torch.tensor([3, 1, 4, 1, 5]), torch.tensor([9, 2]), torch.tensor([6, 5
 
 def test_a_gate_is_watched_without_the_padding() -> None:
     model = Model().train()
-    (lesson,) = watch_gates(model, [model.gate], LINES)
+    lesson = watch_gates(model, {"0": model.gate}, LINES)["0"]
     assert model.training
     assert not model.gate._forward_hooks
     by_length = torch.cat([LINES[1], LINES[2], LINES[0]])

@@ -1,4 +1,4 @@
-"""A body is known again in another dtype and inside LoRA, and another one is not taken for it, in every family."""
+"""A base model is known again in another dtype and inside LoRA, and another one is refused, in every family."""
 
 from __future__ import annotations
 
@@ -8,53 +8,16 @@ from typing import Any
 import peft
 import pytest
 import torch
-import transformers
 
-from harness.replacement.moe_blocks import FAMILIES
-from harness.saving.base_model import ATTENTION, fingerprint, fingerprint_differences
-
-SIZES = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "moe_intermediate_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "head_dim": 8,
-    "num_experts_per_tok": 2,
-    "pad_token_id": 0,
-}
-# The sizes of attention are DeepSeek-V3's own; its first layer has no experts.
-OWN: dict[str, dict[str, Any]] = {
-    "qwen2_moe": {"num_experts": 4, "shared_expert_intermediate_size": 24},
-    "qwen3_moe": {"num_experts": 4},
-    "mixtral": {"num_local_experts": 4},
-    "olmoe": {"num_experts": 4},
-    "gpt_oss": {"num_local_experts": 4},
-    "deepseek_v3": {
-        "n_routed_experts": 4,
-        "n_shared_experts": 1,
-        "n_group": 2,
-        "topk_group": 1,
-        "first_k_dense_replace": 1,
-        "q_lora_rank": 16,
-        "kv_lora_rank": 16,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 8,
-        "v_head_dim": 8,
-    },
-}
+from harness.replacement.families import FAMILIES
+from harness.replacement.moe_blocks import find_moe_blocks
+from harness.saving.base_model import ATTENTION, base_model_differences, base_model_digest
+from tests.harness.tiny_models import tiny_model
 
 
 def make_model(family: str) -> Any:
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(family, **(SIZES | OWN[family]))
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.2)
-    return model
+    """Three layers; where a family can begin with dense layers, the first has no experts."""
+    return tiny_model(family, num_hidden_layers=3, first_k_dense_replace=1)
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
@@ -68,16 +31,16 @@ def model(family: str) -> Any:
 
 
 def differences(saved: Any, present: Any) -> list[str]:
-    return fingerprint_differences(json.loads(json.dumps(fingerprint(saved))), fingerprint(present))
+    return base_model_differences(json.loads(json.dumps(base_model_digest(saved))), base_model_digest(present))
 
 
-def test_attention_of_the_first_and_last_block_is_in_it(family: str, model: Any) -> None:
-    first = 1 if family == "deepseek_v3" else 0
-    sampled = [place for place in fingerprint(model)["sample"] if place.endswith(ATTENTION)]
+def test_attention_of_the_first_and_last_block_is_in_it(model: Any) -> None:
+    first = find_moe_blocks(model)[0].layer
+    sampled = [place for place in base_model_digest(model)["sample"] if place.endswith(ATTENTION)]
     assert sampled == [f"model.layers.{first}.{ATTENTION}", f"model.layers.2.{ATTENTION}"]
 
 
-def test_another_attention_is_another_body(family: str, model: Any) -> None:
+def test_another_attention_is_another_base_model(family: str, model: Any) -> None:
     other = make_model(family)
     with torch.no_grad():
         for parameter in other.model.layers[2].self_attn.parameters():
@@ -97,11 +60,13 @@ def test_lora_on_attention_is_seen_through(family: str, model: Any, lora: dict[s
     assert differences(adapted, model) == []
 
 
-def test_a_body_without_values_has_places_and_shapes(family: str, model: Any) -> None:
+def test_a_base_model_without_values_has_places_and_shapes(family: str, model: Any) -> None:
     with torch.device("meta"):
         bare = make_model(family)
-    found = fingerprint(bare)["sample"]
-    assert [sample["shape"] for sample in found.values()] == [s["shape"] for s in fingerprint(model)["sample"].values()]
+    found = base_model_digest(bare)["sample"]
+    assert [sample["shape"] for sample in found.values()] == [
+        s["shape"] for s in base_model_digest(model)["sample"].values()
+    ]
     assert differences(model, bare) == [f"{place}: on the meta device, without weights" for place in found]
 
 
@@ -113,9 +78,9 @@ def test_of_a_quantised_projection_its_integers_are_taken(model: Any) -> None:
             self.register_buffer("g_idx", torch.zeros(32, dtype=torch.int32))
 
     model.model.layers[2].self_attn = torch.nn.ModuleDict({"q_proj": Packed(8), "o_proj": Packed(4)})
-    saved = fingerprint(model)
+    saved = base_model_digest(model)
     sample = saved["sample"][f"model.layers.2.{ATTENTION}"]
     assert sample["shape"] == [8, 32]
     assert all(type(value) is int for value in sample["values"])
     model.model.layers[2].self_attn["q_proj"].qweight += 1
-    assert fingerprint_differences(saved, fingerprint(model)) == [f"model.layers.2.{ATTENTION}: other weights"]
+    assert base_model_differences(saved, base_model_digest(model)) == [f"model.layers.2.{ATTENTION}: other weights"]

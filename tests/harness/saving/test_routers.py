@@ -14,48 +14,18 @@ import peft
 import pytest
 import safetensors.torch
 import torch
-import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.replacement.injection import replace_routers
 from harness.saving import files as router_files
 from harness.saving.files import CONFIG, WEIGHTS, SavedRoutersError
-from harness.saving.routers import load_routers, reload_routers, save_routers
+from harness.saving.routers import load_routers, save_routers, saved_differences
 from routers import LogitRouter, list_routers, registry
+from tests.harness.tiny_models import logits_of, tiny_model
 
-IDS = torch.tensor([[5, 9, 3, 7, 11, 8], [4, 4, 6, 10, 12, 3]])
 GATE = "model.layers.0.mlp.gate"
 QUERIES = f"{GATE}.router.query_proj.weight"
-
-
-def make_model(seed: int = 0, **changes: Any) -> Any:
-    torch.manual_seed(seed)
-    sizes = {
-        "vocab_size": 61,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "moe_intermediate_size": 16,
-        "shared_expert_intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "decoder_sparse_step": 1,
-        "pad_token_id": 0,
-    }
-    config = transformers.AutoConfig.for_model("qwen2_moe", **(sizes | changes))
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.2)
-    return model.eval()
-
-
-@torch.no_grad()
-def logits_of(model: Any) -> torch.Tensor:
-    return model(IDS).logits
 
 
 def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
@@ -66,14 +36,14 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
 
 @pytest.fixture
 def model() -> Any:
-    return make_model()
+    return tiny_model()
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Attention routers of the model that seed 0 makes."""
     directory = tmp_path_factory.mktemp("saved")
-    save_routers(replace_routers(make_model(), "attention", query_size=8), directory)
+    save_routers(replace_routers(tiny_model(), "attention", query_size=8), directory)
     return directory
 
 
@@ -84,13 +54,13 @@ def copy(saved: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", list_routers())
 def test_every_router_comes_back_with_difference_zero(name: str, tmp_path: Path) -> None:
-    first, second = make_model(), make_model()
+    first, second = tiny_model(), tiny_model()
     save_routers(replace_routers(first, name), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG, WEIGHTS[0]]
     replacement = load_routers(second, tmp_path)
     assert torch.equal(logits_of(first), logits_of(second))
     replacement.restore()
-    assert torch.equal(logits_of(second), logits_of(make_model()))
+    assert torch.equal(logits_of(second), logits_of(tiny_model()))
 
 
 @pytest.mark.parametrize(
@@ -104,13 +74,13 @@ def test_every_router_comes_back_with_difference_zero(name: str, tmp_path: Path)
     ],
 )
 def test_options_come_back(name: str, options: dict[str, Any], tmp_path: Path) -> None:
-    first, second = make_model(), make_model()
+    first, second = tiny_model(), tiny_model()
     before = replace_routers(first, name, **options)
     save_routers(first, tmp_path)
     after = load_routers(second, tmp_path)
     assert before.routers.keys() == after.routers.keys()
     assert torch.equal(logits_of(first), logits_of(second))
-    ours, theirs = (each.replaced[0].gate.recipe for each in (after, before))
+    ours, theirs = (each.replaced[0].gate.router_config for each in (after, before))
     assert ours.to_json() == theirs.to_json()
     assert ours.options.keys() == theirs.options.keys()
     assert ours.options.get("boost") == theirs.options.get("boost")
@@ -118,7 +88,7 @@ def test_options_come_back(name: str, options: dict[str, Any], tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["mlp", "hadamard", "hash"])
 def test_routers_in_half_precision_come_back_in_it(name: str, tmp_path: Path) -> None:
-    first, second = make_model(), make_model().to(torch.bfloat16)
+    first, second = tiny_model(), tiny_model().to(torch.bfloat16)
     replace_routers(first, name)
     first.to(torch.bfloat16)
     save_routers(first, tmp_path)
@@ -127,14 +97,14 @@ def test_routers_in_half_precision_come_back_in_it(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_same_body_in_another_dtype_is_known_again(saved: Path, model: Any, dtype: torch.dtype) -> None:
+def test_the_same_base_model_in_another_dtype_is_known_again(saved: Path, model: Any, dtype: torch.dtype) -> None:
     assert len(load_routers(model.to(dtype), saved).replaced) == 2
 
 
 def test_routers_that_blocks_share_are_shared_again(model: Any, tmp_path: Path) -> None:
     model.model.layers[1].mlp.gate = model.model.layers[0].mlp.gate
     save_routers(replace_routers(model, "linear"), tmp_path)
-    first, second = load_routers(make_model(), tmp_path).routers.values()
+    first, second = load_routers(tiny_model(), tmp_path).routers.values()
     assert first is second
 
 
@@ -156,7 +126,7 @@ def test_a_router_of_the_users_own_comes_back_where_it_is_registered(
 
     monkeypatch.setitem(registry._classes, "own", Own)
     save_routers(replace_routers(model, "own", scale=2.0), tmp_path)
-    second = make_model()
+    second = tiny_model()
     monkeypatch.setitem(registry._classes, "own", Other)
     with pytest.raises(SavedRoutersError, match=r"gate: class is .*Other, saved with .*Own; model.layers.1"):
         load_routers(second, tmp_path)
@@ -166,6 +136,20 @@ def test_a_router_of_the_users_own_comes_back_where_it_is_registered(
     monkeypatch.setitem(registry._classes, "own", Own)
     load_routers(second, tmp_path)
     assert torch.equal(logits_of(model), logits_of(second))
+
+
+def test_routers_saved_before_their_module_moved_still_load(model: Any, copy: Path) -> None:
+    def move(content: dict[str, Any]) -> None:
+        for layer in content["layers"].values():
+            assert layer["class"] == "routers.scorers.attention.AttentionRouter"
+            layer["class"] = "routers.attention.AttentionRouter"
+
+    forge(copy, move)
+    assert len(load_routers(model, copy).replaced) == 2
+    assert saved_differences(model, copy) == []
+    forge(copy, lambda content: content["layers"][GATE].update({"class": "routers.attention.Attention"}))
+    with pytest.raises(SavedRoutersError, match=r"class is routers.scorers.attention.AttentionRouter, saved with rout"):
+        load_routers(tiny_model(), copy)
 
 
 def test_what_json_cannot_carry_is_refused_and_nothing_is_written(
@@ -203,7 +187,7 @@ def test_nothing_to_save_and_nothing_to_load_into(model: Any, saved: Path, tmp_p
 
 def test_routers_without_values_are_not_saved(tmp_path: Path) -> None:
     with torch.device("meta"):
-        model = make_model()
+        model = tiny_model()
     replace_routers(model, "linear")
     with pytest.raises(ValueError, match=r"router.weight has no values \(meta device\)"):
         save_routers(model, tmp_path)
@@ -229,7 +213,7 @@ def test_routers_without_values_are_not_saved(tmp_path: Path) -> None:
 def test_another_model_is_refused_with_every_difference(
     saved: Path, changes: dict[str, Any], differences: list[str]
 ) -> None:
-    other = make_model(**changes)
+    other = tiny_model(**changes)
     before = logits_of(other)
     with pytest.raises(SavedRoutersError) as error:
         load_routers(other, saved)
@@ -239,9 +223,9 @@ def test_another_model_is_refused_with_every_difference(
     assert torch.equal(logits_of(other), before)
 
 
-def test_a_body_without_weights_is_not_taken_for_the_right_one(saved: Path) -> None:
+def test_a_base_model_without_weights_is_not_taken_for_the_right_one(saved: Path) -> None:
     with torch.device("meta"):
-        model = make_model()
+        model = tiny_model()
     with pytest.raises(SavedRoutersError, match="input embeddings: on the meta device, without weights"):
         load_routers(model, saved)
 
@@ -278,7 +262,7 @@ def test_every_key_shape_and_dtype_is_checked(model: Any, copy: Path, change: An
 
 @pytest.fixture(scope="module")
 def untouched() -> Any:
-    return make_model()
+    return tiny_model()
 
 
 def assert_refused(model: Any, directory: Path, *words: str) -> None:
@@ -361,44 +345,33 @@ def forge(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 OTHER_GATE = "model.layers.1.mlp.gate"
+OTHER_CONTENT = "does not hold what save_routers writes"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda content: content["layers"][GATE].update(dtype="float33"),
-            f"layers.{GATE}.dtype is 'float33', expected",
-        ),
-        (lambda content: content["layers"][GATE].update(dtype="nn"), "dtype is 'nn', expected the name of a floating"),
-        (lambda content: content["layers"][GATE].update(dtype="int64"), "dtype is 'int64', expected the name"),
-        (lambda content: content["layers"][GATE].update(scaling="x"), "scaling is 'x', expected a finite number"),
-        (lambda content: content["layers"][GATE].update(top_k=True), "top_k is True, expected a positive integer"),
-        (lambda content: content["layers"][GATE].update(options=[]), "options is [], expected an object"),
+        (lambda content: content["layers"][GATE].update(dtype="float33"), "has no attribute 'float33'"),
+        (lambda content: content["layers"][GATE].update(dtype="int64"), f"{GATE}: nn.Module.to only accepts floating"),
+        (lambda content: content["layers"][GATE].update(scaling="x"), f"{GATE}: could not convert string to float"),
+        (lambda content: content["layers"][GATE].update(options=[]), OTHER_CONTENT),
         (lambda content: content["layers"][GATE].update(hidden_size=10**12), "hidden_size is 32, saved with 100000000"),
         (lambda content: content["layers"][GATE].update(num_experts=10**12), "num_experts is 4, saved with 10000000"),
         (lambda content: content["layers"][GATE]["options"].update(query_size=10**12), f"{GATE}: "),
-        (lambda content: content["layers"][GATE].pop("class"), f"layers.{GATE}.class is missing"),
-        (lambda content: content.pop("layers"), "layers is missing"),
-        (lambda content: content.update(layers=[]), "layers is [], expected an object"),
-        (lambda content: content.update(layers={}), "layers is empty"),
-        (lambda content: content["layers"].update({"a\nb": 3}), "layers.a b is 3, expected an object"),
-        (
-            lambda content: content["layers"].update({OTHER_GATE: {"same_as": "model.x"}}),
-            f"layers.{OTHER_GATE}.same_as is 'model.x', expected the path of a layer with a router of its own",
-        ),
-        (lambda content: content["layers"].update({GATE: {"same_as": GATE}}), f"same_as is '{GATE}', expected"),
-        (lambda content: content["layers"].pop(OTHER_GATE), f"tensors.{OTHER_GATE}.router.e"),
-        (lambda content: content.pop("weights"), "weights is missing"),
-        (lambda content: content["weights"].update(file=3), "weights.file is 3, expected a string"),
-        (lambda content: content.update(tensors=3), "tensors is 3, expected an object"),
-        (lambda content: content.update(companions=["a"]), "companions is ['a'], expected an object"),
-        (lambda content: content.update(model={}), "model.model_type is missing; model.hidden_size is missing; "),
-        (lambda content: content["model"].update(sample={}), "model.sample is empty"),
+        (lambda content: content["layers"][GATE].pop("class"), f"{OTHER_CONTENT}: 'class' (KeyError)"),
+        (lambda content: content.pop("layers"), f"{OTHER_CONTENT}: 'layers' (KeyError)"),
+        (lambda content: content.update(layers=[]), OTHER_CONTENT),
+        (lambda content: content["layers"].update({"a\nb": 3}), OTHER_CONTENT),
+        (lambda content: content["layers"].update({OTHER_GATE: {"same_as": "model.x"}}), OTHER_CONTENT),
+        (lambda content: content["layers"].update({GATE: {"same_as": GATE}}), OTHER_CONTENT),
+        (lambda content: content.pop("weights"), f"{OTHER_CONTENT}: 'weights' (KeyError)"),
+        (lambda content: content["weights"].update(file=3), "names 3, expected routers.safetensors or"),
+        (lambda content: content.update(tensors=3), OTHER_CONTENT),
+        (lambda content: content.update(model={}), OTHER_CONTENT),
         (lambda content: content["model"]["sample"].pop("input embeddings"), "input embeddings: not sampled when it"),
-        (lambda content: content["model"]["sample"]["input embeddings"].update(values=[]), "values is [], expected a"),
+        (lambda content: content["model"]["sample"]["input embeddings"].update(values=[]), "embeddings: other weights"),
         (lambda content: content["model"]["sample"]["input embeddings"]["values"].pop(), "embeddings: other weights"),
-        (lambda content: content["model"]["sample"]["input embeddings"].update(values=None), "values is None, expect"),
+        (lambda content: content["model"]["sample"]["input embeddings"].update(values=None), OTHER_CONTENT),
     ],
 )
 def test_a_right_checksum_does_not_make_a_content_right(
@@ -433,17 +406,6 @@ def test_whatever_a_place_holds_it_is_one_line_or_routers(
         assert "\n" not in str(error)  # noqa: PT017  # a place may also hold what another router could have
 
 
-def test_routers_with_a_tensor_among_their_options_are_given_their_values(model: Any, tmp_path: Path) -> None:
-    replace_routers(model, "hash", token_counts=torch.arange(61))
-    save_routers(model, tmp_path)
-    tables = [layer.mlp.gate.router.expert_of_id for layer in model.model.layers]
-    before = [table.clone() for table in tables]
-    for table in tables:
-        table.zero_()
-    reload_routers(model, tmp_path)
-    assert all(map(torch.equal, tables, before))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -455,20 +417,17 @@ def test_routers_with_a_tensor_among_their_options_are_given_their_values(model:
 def test_another_tensor_among_the_options_is_another_router(
     model: Any, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    save_routers(replace_routers(make_model(), "hash", token_counts=torch.arange(61)), tmp_path)
+    save_routers(replace_routers(tiny_model(), "hash", token_counts=torch.arange(61)), tmp_path)
     replace_routers(model, "hash", **options)
-    with pytest.raises(SavedRoutersError) as error:
-        reload_routers(model, tmp_path)
-    assert message in one_line(error)
+    assert message in "; ".join(saved_differences(model, tmp_path))
 
 
 def test_weights_scaled_otherwise_are_those_of_another_router(model: Any, saved: Path) -> None:
     load_routers(model, saved).replaced[0].gate.scaling = 2.5
-    with pytest.raises(SavedRoutersError, match=r"gate: scaling is 2.5, saved with 1.0"):
-        reload_routers(model, saved)
+    assert saved_differences(model, saved) == [f"{GATE}: scaling is 2.5, saved with 1.0"]
 
 
-def test_routers_of_a_body_without_weights_are_not_saved(model: Any, tmp_path: Path) -> None:
+def test_routers_of_a_base_model_without_weights_are_not_saved(model: Any, tmp_path: Path) -> None:
     replace_routers(model, "linear")
     model.model.layers[1].self_attn.to("meta")
     with pytest.raises(
@@ -481,7 +440,7 @@ def test_routers_of_a_body_without_weights_are_not_saved(model: Any, tmp_path: P
 def test_a_killed_process_leaves_the_old_routers_or_the_new(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = make_model(), make_model()
+    first, second = tiny_model(), tiny_model()
     load_routers(first, copy)
     replace_routers(second, "mlp")
     replace, left, outcomes = os.replace, [0], []
@@ -497,7 +456,7 @@ def test_a_killed_process_leaves_the_old_routers_or_the_new(
         left[0] = survived
         with suppress(KeyboardInterrupt):
             save_routers(second, copy)
-        present = make_model()
+        present = tiny_model()
         load_routers(present, copy)
         outcomes.append([torch.equal(logits_of(present), logits_of(model)) for model in (first, second)])
     assert outcomes == [[True, False], [True, False], [False, True]]
@@ -506,33 +465,17 @@ def test_a_killed_process_leaves_the_old_routers_or_the_new(
 
 def test_written_again_and_again_it_is_the_last(tmp_path: Path) -> None:
     for name in ("linear", "mlp", "attention"):
-        model = make_model()
+        model = tiny_model()
         save_routers(replace_routers(model, name), tmp_path)
-        present = make_model()
+        present = tiny_model()
         load_routers(present, tmp_path)
         assert torch.equal(logits_of(present), logits_of(model))
         assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_values_come_back_into_the_routers_that_are_there(model: Any, tmp_path: Path) -> None:
-    replacement = replace_routers(model, "attention")
-    save_routers(model, tmp_path)
-    before = logits_of(model)
-    parameters = [parameter for router in replacement.routers.values() for parameter in router.parameters()]
-    with torch.no_grad():
-        for parameter in parameters:
-            parameter.normal_()
-    assert not torch.equal(logits_of(model), before)
-    reload_routers(model, tmp_path)
-    assert torch.equal(logits_of(model), before)
-    assert all(a is b for a, b in zip(parameters, replacement.replaced[0].router.parameters(), strict=False))
-
-
-def test_values_of_other_routers_do_not(model: Any, saved: Path) -> None:
+def test_other_routers_are_told_from_those_that_were_saved(model: Any, saved: Path) -> None:
     replace_routers(model, "attention", query_size=9, layers=[0])
-    with pytest.raises(SavedRoutersError) as error:
-        reload_routers(model, saved)
-    message = one_line(error)
+    message = "; ".join(saved_differences(model, saved))
     assert "model.layers.1.mlp.gate: not replaced in the model" in message
     assert f"{GATE}: options is" in message
     assert f"{QUERIES} is float32 (9, 32), saved as float32 (8, 32)" in message
@@ -547,7 +490,7 @@ def test_values_of_other_routers_do_not(model: Any, saved: Path) -> None:
     ],
 )
 def test_it_sees_through_peft(lora: dict[str, Any], tmp_path: Path) -> None:
-    model = make_model()
+    model = tiny_model()
     replacement = replace_routers(model, "attention", query_size=8)
     save_routers(model, tmp_path / "plain")
     adapted = peft.get_peft_model(model, peft.LoraConfig(**lora))
@@ -559,7 +502,7 @@ def test_it_sees_through_peft(lora: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_what_an_adapter_has_trained_fully_is_what_is_saved(tmp_path: Path) -> None:
-    model = make_model()
+    model = tiny_model()
     replace_routers(model, "linear")
     adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], modules_to_save=["mlp.gate"]))
     with torch.no_grad():
@@ -569,7 +512,7 @@ def test_what_an_adapter_has_trained_fully_is_what_is_saved(tmp_path: Path) -> N
 
 
 def test_merged_adapters_are_not_saved_as_routers(tmp_path: Path) -> None:
-    model = make_model()
+    model = tiny_model()
     replace_routers(model, "attention")
     adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["query_proj"]))
     adapted.merge_adapter()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.assets.resolve import AssetError, resolve_text
+from harness.assets.errors import AssetError
 from harness.text import texts
+from harness.text.texts import resolve_text
 
 
 def test_shakespeare_is_42_works_without_a_licence(shakespeare: str) -> None:

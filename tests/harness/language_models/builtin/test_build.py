@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.assets.fetch import Download, PinnedPackage, RefusedAssetError
+from harness.assets.errors import RefusedAssetError
+from harness.assets.fetch import Download, PinnedPackage
 from harness.language_models.builtin import build as embedded_language_model
 from harness.language_models.builtin.build import UPCYCLED, UpcycledModel, upcycled_model
 from harness.language_models.builtin.sparse_layer import Recipe

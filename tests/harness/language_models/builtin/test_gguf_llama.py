@@ -8,7 +8,7 @@ from gguf import GGUFReader
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.language_models.builtin.gguf_llama import read_llama, unpermute
 from tests.harness.language_models.builtin.gguf_files import BYTES, SPECIAL, TOKENS, permute, tiny_llama, write_gguf
 

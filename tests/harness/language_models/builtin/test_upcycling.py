@@ -73,7 +73,11 @@ def test_it_goes_to_disk_and_back(dense: LlamaForCausalLM, token_ids: Tensor, tm
     loaded, loading = Qwen2MoeForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
-    assert torch.equal(loaded.eval()(token_ids).logits, sparse(token_ids).logits)
+    state = sparse.state_dict()
+    assert loaded.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
+    # Weights that lie elsewhere in memory may be multiplied by another kernel.
+    torch.testing.assert_close(loaded.eval()(token_ids).logits, sparse(token_ids).logits)
 
 
 def test_it_is_the_same_each_time_whatever_was_drawn_before(dense: LlamaForCausalLM, token_ids: Tensor) -> None:

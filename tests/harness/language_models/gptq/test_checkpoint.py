@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.language_models.gptq.checkpoint import check_quantised, read_checkpoint
 
 CONFIG: dict[str, Any] = {"model_type": "qwen2_moe", "quantization_config": {"quant_method": "gptq", "bits": 4}}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.language_models.gptq.libraries import LIBRARIES, import_libraries
 
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from harness.assets.fetch import AssetError
+from harness.assets.errors import AssetError
 from harness.language_models.gptq.load import load_quantised, quantise
 
 TEXT = torch.arange(20)
