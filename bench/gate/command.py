@@ -22,7 +22,7 @@ from bench.gate.revisions.git import Revision, changed_files, find_root, is_dirt
 from bench.gate.revisions.process import WorkerError
 from bench.gate.revisions.workspace import FOLDER
 from bench.gate.self_test import SELECT, self_test
-from bench.gate.settings import Settings
+from bench.gate.settings import GateSettings
 from bench.gate.verdicts.evidence import Rules
 from bench.presets import PRESETS, get_preset
 from bench.record.journal import Journal, JournalError
@@ -98,8 +98,8 @@ def _self_test(root: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(options: argparse.Namespace, select: str | None, budget_s: float) -> Settings:
-    return Settings(
+def _settings(options: argparse.Namespace, select: str | None, budget_s: float) -> GateSettings:
+    return GateSettings(
         preset=get_preset(options.preset),
         select=select,
         rules=Rules(threshold=options.threshold / 100, margin=options.margin / 100),
@@ -112,7 +112,9 @@ def _settings(options: argparse.Namespace, select: str | None, budget_s: float) 
 
 
 @contextmanager
-def _journal(root: Path, options: argparse.Namespace, settings: Settings, subject: dict[str, Any]) -> Iterator[Journal]:
+def _journal(
+    root: Path, options: argparse.Namespace, settings: GateSettings, subject: dict[str, Any]
+) -> Iterator[Journal]:
     """Left for `--resume` unless it is finished."""
     configuration = subject | settings.as_dict() | {"torch": torch.__version__}
     del configuration["budget_s"]  # more time may be given to a run that is continued

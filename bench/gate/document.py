@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from bench.gate.revisions.facts import Facts
-from bench.gate.verdicts.comparison import Result
-from bench.gate.verdicts.figures import CHECK, TIME, Expectations, Moved, compare_figures
-from bench.gate.verdicts.sampling import BASE, HEAD
+from bench.gate.revisions.facts import RevisionFacts
+from bench.gate.verdicts.invariants import CHECK, TIME, Expectations, MovedFigure, compare_invariants
+from bench.gate.verdicts.process_triple import BASE, HEAD
+from bench.gate.verdicts.sampling import Result
 from bench.gate.worker_side.catalogue import Benchmark
 from bench.timing.intervals import Interval
 
@@ -18,10 +18,10 @@ SCHEMA = 1
 NO_REGRESSION, REGRESSION, NOTHING_TO_COMPARE = 0, 1, 3
 
 
-def describe(facts: Facts, results: Mapping[str, Result], expectations: Expectations) -> dict[str, Any]:
+def describe(facts: RevisionFacts, results: Mapping[str, Result], expectations: Expectations) -> dict[str, Any]:
     """Everything that the comparison found; README.md beside this file explains the keys."""
     rows = [_row(name, facts, results.get(name), expectations) for name in facts.benchmarks]
-    moved, compared = compare_figures(facts.figures[BASE], facts.figures[HEAD], expectations)
+    moved, compared = compare_invariants(facts.figures[BASE], facts.figures[HEAD], expectations)
     shown = [row for row in rows if row["verdict"] is not None]
     return {
         "rows": shown,
@@ -49,7 +49,7 @@ def nothing_to_compare(reason: str) -> dict[str, Any]:
     }
 
 
-def _row(name: str, facts: Facts, result: Result | None, expectations: Expectations) -> dict[str, Any]:
+def _row(name: str, facts: RevisionFacts, result: Result | None, expectations: Expectations) -> dict[str, Any]:
     benchmark = Benchmark.parse(name)
     row: dict[str, Any] = {
         "benchmark": name,
@@ -103,7 +103,7 @@ def _geometric_mean(results: Mapping[str, Result]) -> dict[str, float] | None:
     return {"estimate": math.exp(fmean(logs))} if len(logs) > 1 else None
 
 
-def _outcome(rows: Sequence[Mapping[str, Any]], facts: Facts, moved: Sequence[Moved]) -> dict[str, Any]:
+def _outcome(rows: Sequence[Mapping[str, Any]], facts: RevisionFacts, moved: Sequence[MovedFigure]) -> dict[str, Any]:
     reasons = []
     for row in rows:
         if row["expected"]:

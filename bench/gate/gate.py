@@ -13,11 +13,11 @@ import torch
 from bench.gate.document import SCHEMA, describe, nothing_to_compare
 from bench.gate.errors import NothingToCompareError
 from bench.gate.revisions.git import Revision
-from bench.gate.revisions.workspace import open_site
-from bench.gate.settings import Settings
-from bench.gate.verdicts.comparison import Comparison, Progress
-from bench.gate.verdicts.figures import CHECK, TIME, Expectations
-from bench.gate.verdicts.sampling import BASE, HEAD
+from bench.gate.revisions.workspace import open_workspace
+from bench.gate.settings import GateSettings
+from bench.gate.verdicts.invariants import CHECK, TIME, Expectations
+from bench.gate.verdicts.process_triple import BASE, HEAD
+from bench.gate.verdicts.sampling import GateSampling, Progress
 from bench.record.journal import Journal
 from bench.record.machine import conditions, fingerprint
 from bench.timing.interleave import threads
@@ -27,7 +27,7 @@ def judge(
     root: Path,
     base: Revision,
     head: Revision,
-    settings: Settings,
+    settings: GateSettings,
     expect: Sequence[str],
     notices: Sequence[str],
     journal: Journal,
@@ -54,11 +54,11 @@ def judge(
     began, before = time.monotonic(), conditions()
     expectations = Expectations(expect)
     try:
-        with open_site(root, base, head, settings, journal) as site:
-            facts = site.facts
+        with open_workspace(root, base, head, settings, journal) as workspace:
+            facts = workspace.facts
             of_time = [(name, figure) for name in facts.benchmarks for figure in (TIME, CHECK)]
             expectations.check([*facts.figures[BASE], *facts.figures[HEAD], *of_time])
-            comparison = Comparison(site.job(), settings.plan, journal, progress, time.monotonic() - began)
+            comparison = GateSampling(workspace.job(), settings.plan, journal, progress, time.monotonic() - began)
             found = describe(facts, comparison.run(), expectations)
     except NothingToCompareError as error:
         found = nothing_to_compare(str(error))
@@ -72,7 +72,7 @@ def judge(
     }
 
 
-def header(kind: str, settings: Settings, before: dict[str, Any]) -> dict[str, Any]:
+def header(kind: str, settings: GateSettings, before: dict[str, Any]) -> dict[str, Any]:
     """What the JSON of every kind begins with."""
     with threads(settings.threads):
         machine = fingerprint()

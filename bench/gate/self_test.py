@@ -15,9 +15,9 @@ from scipy.stats import binomtest
 
 from bench.gate.gate import header
 from bench.gate.revisions.git import Revision
-from bench.gate.revisions.workspace import open_site
-from bench.gate.settings import Settings
-from bench.gate.verdicts.comparison import Comparison, Kept, Progress, Result
+from bench.gate.revisions.workspace import open_workspace
+from bench.gate.settings import GateSettings
+from bench.gate.verdicts.sampling import GateSampling, Progress, Result, ResultStore
 from bench.record.machine import conditions
 from bench.timing.intervals import CONFIDENCE
 
@@ -34,7 +34,7 @@ SELECT = (
 class Prefixed:
     """A part of a journal: one trial's keys begin with its name."""
 
-    def __init__(self, kept: Kept, prefix: str) -> None:
+    def __init__(self, kept: ResultStore, prefix: str) -> None:
         self._kept = kept
         self._prefix = prefix
 
@@ -59,7 +59,7 @@ class Finding:
 
 
 def self_test(
-    root: Path, revision: Revision, settings: Settings, trials: int, kept: Kept, progress: Progress
+    root: Path, revision: Revision, settings: GateSettings, trials: int, kept: ResultStore, progress: Progress
 ) -> dict[str, Any]:
     """Compare a revision with itself: as it is, and, every third time, also with its benchmarks made slower.
 
@@ -80,14 +80,14 @@ def self_test(
     began, before = time.monotonic(), conditions()
     equal: list[list[Finding]] = []
     slowed: list[Finding] = []
-    with open_site(root, revision, revision, settings, Prefixed(kept, "site")) as site:
-        names = site.facts.timed
+    with open_workspace(root, revision, revision, settings, Prefixed(kept, "site")) as workspace:
+        names = workspace.facts.timed
 
         def findings(what: str, slowdowns: Mapping[str, float]) -> list[Finding]:
             def bar(step: str, steps: int) -> Any:
                 return progress(f"{what}, {step}", steps)
 
-            comparison = Comparison(site.job(slowdowns), settings.plan, Prefixed(kept, what), bar)
+            comparison = GateSampling(workspace.job(slowdowns), settings.plan, Prefixed(kept, what), bar)
             return [_finding(name, slowdowns[name], result) for name, result in comparison.run().items()]
 
         for trial in range(trials):

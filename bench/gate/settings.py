@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.gate.verdicts.comparison import Plan
 from bench.gate.verdicts.evidence import Rules
+from bench.gate.verdicts.sampling import SamplingPlan
 from bench.presets import Preset
 
 
 @dataclass(frozen=True)
-class Settings:
+class GateSettings:
     """The options of a gate.
 
     Attributes:
@@ -35,9 +35,9 @@ class Settings:
     models: tuple[str, ...] = ()
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> SamplingPlan:
         """Cycles and time."""
-        return Plan(self.preset.rounds, self.preset.rounds * self.preset.repetitions, self.budget_s)
+        return SamplingPlan(self.preset.rounds, self.preset.rounds * self.preset.repetitions, self.budget_s)
 
     def worker_options(self) -> list[str]:
         """For `python -m bench.gate.worker`."""

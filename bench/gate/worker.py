@@ -19,11 +19,11 @@ import torch
 
 import routers
 from bench.gate.worker_side.catalogue import Benchmark, CollectionError
-from bench.gate.worker_side.timed import Timed
+from bench.gate.worker_side.timed_benchmarks import TimedBenchmarks
 from bench.presets import get_preset
 
 if TYPE_CHECKING:
-    from bench.gate.worker_side.worker_inputs import Bank
+    from bench.gate.worker_side.worker_inputs import WorkerInputs
 
 PROTOCOL = 1
 """Raised by a change of the requests: both revisions must speak the gate's."""
@@ -42,8 +42,8 @@ class Worker:
         self._requests = requests
         self._answers = answers
         self._options = options
-        self._bank: Bank | None = None
-        self._timed: Timed | None = None
+        self._inputs: WorkerInputs | None = None
+        self._timed: TimedBenchmarks | None = None
 
     def serve(self) -> None:
         """Until standard input ends."""
@@ -76,23 +76,23 @@ class Worker:
     def _prepare(self, benchmarks: list[str], folder: str) -> dict[str, list[int]]:
         """Make and store what fresh processes will load; returns input -> [T, D]."""
         from bench.gate.worker_side.worker_inputs import (
-            Bank,  # here, because only this process needs all that it imports
+            WorkerInputs,  # here, because only this process needs all that it imports
         )
 
         options = self._options
-        self._bank = Bank(get_preset(options.preset), tuple(options.model), _parse(benchmarks))
-        self._bank.store(Path(folder))
-        return self._bank.shapes()
+        self._inputs = WorkerInputs(get_preset(options.preset), tuple(options.model), _parse(benchmarks))
+        self._inputs.store(Path(folder))
+        return self._inputs.shapes()
 
     def _facts(self, benchmarks: list[str]) -> dict[str, Any]:
-        assert self._bank is not None, "prepare comes first"
-        return self._bank.facts(_parse(benchmarks))
+        assert self._inputs is not None, "prepare comes first"
+        return self._inputs.facts(_parse(benchmarks))
 
     def _load(self, benchmarks: list[str], folder: str, slowdowns: dict[str, float], seed: int) -> None:
         for router in self._options.router:
             routers.register_from_path(router)
         preset = get_preset(self._options.preset)
-        self._timed = Timed(preset, Path(folder), _parse(benchmarks), slowdowns, seed)
+        self._timed = TimedBenchmarks(preset, Path(folder), _parse(benchmarks), slowdowns, seed)
 
     def _time(self, benchmark: str, calls: int) -> list[int]:
         assert self._timed is not None, "load comes first"

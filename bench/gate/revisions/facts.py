@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.gate.errors import GateError, NothingToCompareError
-from bench.gate.verdicts.comparison import Kept
-from bench.gate.verdicts.figures import Figures, as_figures
-from bench.gate.verdicts.sampling import BASE, HEAD, TWIN, StartWorker
+from bench.gate.verdicts.invariants import Invariants, read_invariants
+from bench.gate.verdicts.process_triple import BASE, HEAD, TWIN, StartWorker
+from bench.gate.verdicts.sampling import ResultStore
 from bench.gate.worker import PROTOCOL
 from bench.gate.worker_side.catalogue import Benchmark
 
 
 @dataclass(frozen=True)
-class Facts:
+class RevisionFacts:
     """What is known before anything is timed.
 
     Attributes:
@@ -37,11 +37,11 @@ class Facts:
     failures: dict[str, str]
     one_sided: set[str]
     timed: list[str]
-    figures: dict[str, Figures]
+    figures: dict[str, Invariants]
     folders: dict[str, Path]
 
 
-def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path, kept: Kept) -> Facts:
+def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path, kept: ResultStore) -> RevisionFacts:
     """Ask both revisions, both at once: nothing is timed here.
 
     Args:
@@ -81,14 +81,14 @@ def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path
             said = {side: worker.receive() for side, worker in workers.items()}
             kept.append("facts", said)
     failures, one_sided = _failures(said, {side: worker.name for side, worker in workers.items()})
-    return Facts(
+    return RevisionFacts(
         benchmarks=both,
         added=[name for name in names[HEAD] if name not in set(names[BASE])],
         removed=[name for name in names[BASE] if name not in set(names[HEAD])],
         failures=failures,
         one_sided=one_sided,
         timed=_one_of_each_shape([name for name in both if name not in failures], shapes),
-        figures={side: as_figures(answer["figures"]) for side, answer in said.items()},
+        figures={side: read_invariants(answer["figures"]) for side, answer in said.items()},
         folders=folders | {TWIN: folders[BASE]},
     )
 

@@ -8,19 +8,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gate.revisions.facts import Facts, gather_facts
+from bench.gate.revisions.facts import RevisionFacts, gather_facts
 from bench.gate.revisions.git import Revision, worktree
 from bench.gate.revisions.process import WorkerProcess
-from bench.gate.settings import Settings
-from bench.gate.verdicts.comparison import Job, Kept
-from bench.gate.verdicts.sampling import BASE, HEAD, TWIN, StartWorker
+from bench.gate.settings import GateSettings
+from bench.gate.verdicts.process_triple import BASE, HEAD, TWIN, StartWorker
+from bench.gate.verdicts.sampling import Job, ResultStore
 
 FOLDER = Path(".benchmarks", "gate")
 """Of worktrees, inputs and experts; git ignores it, and a gate's journal keeps a second gate away from it."""
 
 
 @dataclass(frozen=True)
-class Site:
+class Workspace:
     """Where a gate works.
 
     Attributes:
@@ -30,8 +30,8 @@ class Site:
     """
 
     start: StartWorker
-    facts: Facts
-    settings: Settings
+    facts: RevisionFacts
+    settings: GateSettings
 
     def job(self, slowdowns: Mapping[str, float] | None = None) -> Job:
         """The comparison of everything that is timed."""
@@ -39,7 +39,9 @@ class Site:
 
 
 @contextmanager
-def open_site(root: Path, base: Revision, head: Revision, settings: Settings, kept: Kept) -> Iterator[Site]:
+def open_workspace(
+    root: Path, base: Revision, head: Revision, settings: GateSettings, kept: ResultStore
+) -> Iterator[Workspace]:
     """Check out both revisions and gather their facts; the worktrees are removed in the end.
 
     Raises:
@@ -62,4 +64,4 @@ def open_site(root: Path, base: Revision, head: Revision, settings: Settings, ke
 
         stored = root / FOLDER / "stored"
         stack.callback(shutil.rmtree, stored, ignore_errors=True)  # some hundred megabytes
-        yield Site(start, gather_facts(start, checkouts, stored, kept), settings)
+        yield Workspace(start, gather_facts(start, checkouts, stored, kept), settings)

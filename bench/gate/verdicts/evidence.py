@@ -22,7 +22,7 @@ VARIANCE_RATIO = 0.75
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairedSample:
     """One benchmark in one fresh process of head and two of base, measured in turn.
 
     Attributes:
@@ -77,17 +77,17 @@ class Rules:
     overruling: int = 12
 
 
-def typical_noise(pairs: Mapping[str, Sequence[Pair]]) -> float:
+def typical_noise(pairs: Mapping[str, Sequence[PairedSample]]) -> float:
     """The mean square of the noise of equal code, of the benchmark in the middle."""
     return median(fmean(pair.noise**2 for pair in sample) for sample in pairs.values() if sample)
 
 
-def weigh(pairs: Mapping[str, Sequence[Pair]], typical: float) -> dict[str, Evidence]:
+def weigh(pairs: Mapping[str, Sequence[PairedSample]], typical: float) -> dict[str, Evidence]:
     """Benchmark -> evidence, for those with pairs; `typical_noise` says how far a few of them can be believed."""
     return {name: _weigh(sample, typical) for name, sample in pairs.items() if sample}
 
 
-def _weigh(pairs: Sequence[Pair], typical: float) -> Evidence:
+def _weigh(pairs: Sequence[PairedSample], typical: float) -> Evidence:
     n = len(pairs)
     noise_squares = sum(pair.noise**2 for pair in pairs)
     centre = fmean(pair.ratio for pair in pairs)

@@ -1,112 +1,199 @@
-"""Three fresh processes, two of base and one of head, that take turns call by call."""
+"""The comparison: a first look at every benchmark, then fresh processes for those that it did not clear."""
 
 from __future__ import annotations
 
-import math
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from itertools import permutations
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, median
-from types import TracebackType
+from statistics import median
+from typing import Any, Protocol
 
-from bench.gate.revisions.process import WorkerProcess
-from bench.gate.verdicts.evidence import Pair
+from bench.gate.verdicts.evidence import Evidence, PairedSample, Rules, typical_noise, verdict, weigh
+from bench.gate.verdicts.process_triple import ProcessTriple, StartWorker
+from bench.timing.group import Bar
 
-BASE, TWIN, HEAD = "base", "twin", "head"
-SIDES = (BASE, TWIN, HEAD)
-WARM_UP_CALLS = 3
-VISIT_NS = 1_000_000
-MOST_CALLS_A_VISIT = 10
+FIRST_LOOKS = 2
+"""Rounds of fresh processes that every benchmark gets."""
+MANY = 25
+"""From so many benchmarks on, the first look takes no more than the least cycles."""
+START_S = 6.0
+"""What it takes to start three processes, until that has been seen."""
 
-StartWorker = Callable[[str], WorkerProcess]
-"""Starts a process for one of SIDES."""
+Progress = Callable[[str, int], AbstractContextManager[Bar]]
+"""(what, steps) -> a bar."""
 
 
-class Trio:
-    """Fresh processes with their benchmarks loaded; the context ends them.
+class ResultStore(Protocol):
+    """Where finished measurements are kept; a journal is one."""
 
-    Args:
-        start: starts one of them.
-        folders: side -> where what it loads is stored.
-        benchmarks: what will be measured.
+    def get(self, key: str) -> Any | None:
+        """The result under a key, or None."""
+
+    def append(self, key: str, result: Any) -> None:
+        """Keep a result; it is on disk when this returns."""
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """How much is measured.
+
+    Attributes:
+        cycles: of a benchmark in the first look, where there are many; in each, every process is visited once.
+        most_cycles: in each round after it, and in the first look where there are few benchmarks.
+        budget_s: no round begins that would not end within so many seconds from the start.
+    """
+
+    cycles: int
+    most_cycles: int
+    budget_s: float
+
+    def first_cycles(self, benchmarks: int) -> int:
+        """Of each of so many benchmarks: starting three processes takes as long as some hundred cycles."""
+        return min(self.most_cycles, max(self.cycles, self.cycles * MANY // benchmarks))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is compared, and by what.
+
+    Attributes:
+        start: starts a worker for a side.
+        folders: side -> where its inputs and experts are.
+        benchmarks: names.
+        rules: thresholds.
         slowdowns: benchmark -> share by which head is made slower, for the self-test.
     """
 
-    def __init__(
-        self,
-        start: StartWorker,
-        folders: Mapping[str, Path],
-        benchmarks: Sequence[str],
-        slowdowns: Mapping[str, float],
-    ) -> None:
-        with ExitStack() as stack:
-            # Which of the three is started first must not be a part of what is measured.
-            order = random.sample(SIDES, len(SIDES))
-            self._workers = {side: stack.enter_context(start(side)) for side in order}
-            for side, worker in self._workers.items():
-                worker.send(
-                    "load",
-                    benchmarks=list(benchmarks),
-                    folder=str(folders[side]),
-                    slowdowns=dict(slowdowns) if side == HEAD else {},
-                    seed=random.randrange(1 << 32),
-                )
-            for worker in self._workers.values():
-                worker.receive()
-            self._stack = stack.pop_all()
-
-    def measure(self, benchmark: str, cycles: int, seed: str) -> Pair:
-        """All three in every cycle, never two at once.
-
-        A shared machine may change its speed by half from one tenth of a second to the next: only neighbouring visits
-        of a millisecond are compared, and medians over the cycles are what counts. Head is compared with each process
-        of base by itself: the log of a ratio of two is as often above as below 0 where their code is equal, however
-        skewed the noise is, and so its median is 0. That of head against the mean of two would not be.
-        """
-        began = time.monotonic()
-        warm_up = [self._time(side, benchmark, WARM_UP_CALLS)[-1] for side in SIDES]
-        calls = max(1, min(MOST_CALLS_A_VISIT, VISIT_NS // max(1, min(warm_up))))
-        visits: dict[str, list[float]] = {side: [] for side in SIDES}
-        for order in turns(cycles, seed):
-            for side in order:
-                visits[side].append(fmean(self._time(side, benchmark, calls)))
-        base, twin, head = ([math.log(duration) for duration in visits[side]] for side in SIDES)
-        return Pair(
-            ratio=(_median_difference(head, base) + _median_difference(head, twin)) / 2,
-            noise=_median_difference(twin, base),
-            base_us=median(visits[BASE] + visits[TWIN]) / 1e3,
-            head_us=median(visits[HEAD]) / 1e3,
-            cycle_s=(time.monotonic() - began) / cycles,
-        )
-
-    def _time(self, side: str, benchmark: str, calls: int) -> list[int]:
-        durations: list[int] = self._workers[side].ask("time", benchmark=benchmark, calls=calls)
-        return durations
-
-    def __enter__(self) -> Trio:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    start: StartWorker
+    folders: Mapping[str, Path]
+    benchmarks: Sequence[str]
+    rules: Rules
+    slowdowns: Mapping[str, float]
 
 
-def turns(cycles: int, seed: str) -> Iterator[list[str]]:
-    """So many random orders of the three, in which none is visited twice in succession.
+@dataclass(frozen=True)
+class Result:
+    """What is known of one benchmark.
 
-    A process that comes straight after itself finds its data in the caches, and is faster for that.
+    Attributes:
+        pairs: all of them.
+        first: evidence of the first look.
+        fresh: evidence of later processes, or None where the first look was enough.
+        every: evidence of all pairs.
+        verdict: SLOWER, FASTER, SAME or UNCERTAIN.
     """
-    generator = random.Random(seed)
-    last = None
-    for _ in range(cycles):
-        order = generator.choice([order for order in permutations(SIDES) if order[0] != last])
-        last = order[-1]
-        yield list(order)
+
+    pairs: Sequence[PairedSample]
+    first: Evidence
+    fresh: Evidence | None
+    every: Evidence
+    verdict: str
+
+    @property
+    def judged(self) -> Evidence:
+        """What the verdict rests on: all pairs can clear, fresh ones alone accuse."""
+        return self.every if self.fresh is None or self.verdict == "SAME" else self.fresh
 
 
-def _median_difference(logs: Sequence[float], others: Sequence[float]) -> float:
-    return median(log - other for log, other in zip(logs, others, strict=True))
+class GateSampling:
+    """Measures until every verdict is settled or the time is over.
+
+    Args:
+        job: what.
+        plan: how much.
+        kept: finished pairs; those found there are not measured again.
+        progress: makes a bar for each round.
+        elapsed_s: what the budget has lost before.
+    """
+
+    def __init__(
+        self, job: Job, plan: SamplingPlan, kept: ResultStore, progress: Progress, elapsed_s: float = 0.0
+    ) -> None:
+        self._job = job
+        self._plan = plan
+        self._kept = kept
+        self._progress = progress
+        self._began = time.monotonic() - elapsed_s - (kept.get("elapsed") or 0.0)
+        self._first: dict[str, list[PairedSample]] = {name: [] for name in job.benchmarks}
+        self._fresh: dict[str, list[PairedSample]] = {name: [] for name in job.benchmarks}
+        self._start_s = START_S
+        self.rounds = 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the start, earlier runs that are continued included."""
+        return time.monotonic() - self._began
+
+    def run(self) -> dict[str, Result]:
+        """The first look, then rounds over what is not settled, as long as there is time."""
+        if self._job.benchmarks:
+            cycles = self._plan.first_cycles(len(self._job.benchmarks))
+            for index in range(FIRST_LOOKS):
+                what = f"first look {index + 1} of {FIRST_LOOKS}"
+                self._round(what, self._job.benchmarks, cycles, self._first)
+            # A round that an earlier run has begun was affordable then, and costs little or nothing now.
+            while wanted := self._kept.get(f"round {self.rounds}") or self._affordable():
+                self._round(f"{len(wanted)} not settled", wanted, self._plan.most_cycles, self._fresh)
+        return self.results()
+
+    def results(self) -> dict[str, Result]:
+        """Benchmark -> what the pairs so far say."""
+        pairs = {name: [*self._first[name], *self._fresh[name]] for name in self._job.benchmarks}
+        if not any(pairs.values()):
+            return {}
+        typical, rules = typical_noise(pairs), self._job.rules
+        first, fresh, every = (weigh(each, typical) for each in (self._first, self._fresh, pairs))
+        return {
+            name: Result(
+                pairs[name],
+                first[name],
+                fresh.get(name),
+                every[name],
+                verdict(first[name], fresh.get(name), every[name], rules),
+            )
+            for name in first
+        }
+
+    def _round(self, what: str, names: Sequence[str], cycles: int, into: dict[str, list[PairedSample]]) -> None:
+        """One pair for each, in the same three fresh processes."""
+        prefix = f"round {self.rounds}"
+        self.rounds += 1
+        missing = [name for name in names if self._kept.get(f"{prefix} | {name}") is None]
+        if self._kept.get(prefix) is None:
+            self._kept.append(prefix, list(names))
+        if missing:
+            job, began = self._job, time.monotonic()
+            with (
+                ProcessTriple(job.start, job.folders, missing, job.slowdowns) as triple,
+                self._progress(what, len(missing)) as bar,
+            ):
+                self._start_s = time.monotonic() - began
+                for name in missing:
+                    pair = triple.measure(name, cycles, seed=f"{prefix} | {name}")
+                    self._kept.append(f"{prefix} | {name}", asdict(pair))
+                    bar.update()
+            self._kept.append("elapsed", self.elapsed_s)
+        for name in names:
+            into[name].append(PairedSample(**self._kept.get(f"{prefix} | {name}")))  # type: ignore[arg-type]  # there by now
+
+    def _affordable(self) -> list[str]:
+        """Those not settled that there is time to settle, the most suspicious first."""
+        results = self.results()
+        # Fewer pairs than a verdict needs would be measured in vain.
+        missing = {
+            name: max(1, self._job.rules.confirmations - len(self._fresh[name]))
+            for name, result in results.items()
+            if result.verdict == "UNCERTAIN"
+        }
+        left = self._plan.budget_s - self.elapsed_s
+        wanted, rounds, measuring_s = [], 0, 0.0
+        for name in sorted(missing, key=lambda name: -abs(results[name].judged.ratio.estimate)):
+            rounds = max(rounds, missing[name])
+            cycle_s = median(pair.cycle_s for pair in results[name].pairs)
+            measuring_s += missing[name] * self._plan.most_cycles * cycle_s
+            if rounds * self._start_s + measuring_s > left:
+                break
+            wanted.append(name)
+        return wanted

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.gate.worker_side.catalogue import Benchmark
-from bench.gate.worker_side.timed import BATCH, DEVICE, SEED
+from bench.gate.worker_side.timed_benchmarks import BATCH, DEVICE, SEED
 from bench.presets import Preset
 from bench.router.behaviour import observe
 from bench.router.experts import KINDS, make_experts
@@ -24,7 +24,7 @@ from bench.router.subjects import draw_router, make_subject
 from routers import FeedForwardExperts
 
 
-class Bank:
+class WorkerInputs:
     """The inputs and experts of some benchmarks.
 
     Args:

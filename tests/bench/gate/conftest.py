@@ -20,11 +20,11 @@ from bench.gate.command import main
 from bench.gate.gate import judge
 from bench.gate.revisions.git import resolve
 from bench.gate.revisions.process import WorkerError
-from bench.gate.settings import Settings
+from bench.gate.settings import GateSettings
 from bench.gate.verdicts.evidence import Rules
 from bench.presets import get_preset
 
-SETTINGS = Settings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
+SETTINGS = GateSettings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
 ROOT = Path(__file__).parents[3]
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 IDENTITY = {f"GIT_{role}_{what}": "nobody@nowhere" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -112,7 +112,7 @@ def seeded() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The gate's own time; what processes and locks wait by goes on as ever."""
     clock = Clock()
-    for module in ("verdicts.comparison", "verdicts.sampling", "gate", "self_test"):
+    for module in ("verdicts.sampling", "verdicts.process_triple", "gate", "self_test"):
         monkeypatch.setattr(f"bench.gate.{module}.time", clock)
     return clock
 

@@ -98,7 +98,7 @@ def test_more_work_moves_the_flops_and_a_wrong_router_fails(
         # Alone, a token would get other probabilities.
         "routers/scorers/mlp.py": ("        return logits\n", "        return logits * hidden_states.abs().mean()\n"),
     }
-    monkeypatch.setattr("bench.gate.verdicts.comparison.FIRST_LOOKS", 0)  # nothing is timed
+    monkeypatch.setattr("bench.gate.verdicts.sampling.FIRST_LOOKS", 0)  # nothing is timed
     assert gate(changes, "(linear or mlp) and not hadamard", "--expect", "peak_memory") == 1
     found, flops = document(sources), 2 * 32 * 64 * 8
     moved = [figure for figure in found["figures"] if figure["benchmark"] == LINEAR and not figure["expected"]]

@@ -11,12 +11,12 @@ import pytest
 
 from bench.gate.revisions.git import resolve
 from bench.gate.self_test import SLOWDOWNS, Prefixed, _wilson, self_test
-from bench.gate.settings import Settings
+from bench.gate.settings import GateSettings
 from bench.gate.verdicts.evidence import Rules
 from bench.presets import get_preset
 
 NAMES = [f"router | random | {name}" for name in "abc"]
-SETTINGS = Settings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
+SETTINGS = GateSettings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
 
 Trial = Callable[..., dict[str, Any]]
 
@@ -64,7 +64,7 @@ def test_every_benchmark_gets_every_slowdown_once_in_twelve_trials(tried: Trial)
 
 def test_alarms_are_counted_by_trial(tried: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where nobody is slower than anybody, whoever says so raises an alarm: all three in both trials make two.
-    monkeypatch.setattr("bench.gate.verdicts.comparison.verdict", lambda *_: "SLOWER")
+    monkeypatch.setattr("bench.gate.verdicts.sampling.verdict", lambda *_: "SLOWER")
     false_alarms = tried(2)["false_alarms"]
     assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (2, 2, 6)
     assert false_alarms["verdicts"] == {"SLOWER": 6}

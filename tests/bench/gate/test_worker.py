@@ -17,8 +17,8 @@ import torch
 
 from bench.gate.worker import Worker
 from bench.gate.worker_side.catalogue import Benchmark, CollectionError
-from bench.gate.worker_side.timed import BATCH, Timed
-from bench.gate.worker_side.worker_inputs import Bank
+from bench.gate.worker_side.timed_benchmarks import BATCH, TimedBenchmarks
+from bench.gate.worker_side.worker_inputs import WorkerInputs
 from bench.presets import get_preset
 from bench.router.scenarios import SCENARIOS
 
@@ -36,8 +36,8 @@ def garbage_collector() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def bank() -> Bank:
-    return Bank(SMOKE, (), [*BENCHMARKS, HASH])
+def worker_inputs() -> WorkerInputs:
+    return WorkerInputs(SMOKE, (), [*BENCHMARKS, HASH])
 
 
 def serve(options: dict[str, Any], *requests: dict[str, Any]) -> list[dict[str, Any]]:
@@ -87,11 +87,11 @@ def test_what_pytest_collects_is_there_and_selected() -> None:
     assert process.stderr == ""
 
 
-def test_stored_and_loaded_it_is_timed(bank: Bank, tmp_path: Path) -> None:
-    bank.store(tmp_path)
+def test_stored_and_loaded_it_is_timed(worker_inputs: WorkerInputs, tmp_path: Path) -> None:
+    worker_inputs.store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["random.safetensors"]
-    assert bank.shapes() == {"random": [SMOKE.batch_size * SMOKE.sequence_length, SMOKE.hidden_size]}
-    timed = Timed(SMOKE, tmp_path, BENCHMARKS, {str(BENCHMARKS[0]): 0.1}, seed=1)
+    assert worker_inputs.shapes() == {"random": [SMOKE.batch_size * SMOKE.sequence_length, SMOKE.hidden_size]}
+    timed = TimedBenchmarks(SMOKE, tmp_path, BENCHMARKS, {str(BENCHMARKS[0]): 0.1}, seed=1)
     for benchmark in BENCHMARKS:
         for calls in (1, 3):
             durations = timed.time(benchmark, calls)
@@ -101,18 +101,18 @@ def test_stored_and_loaded_it_is_timed(bank: Bank, tmp_path: Path) -> None:
     assert torch.is_grad_enabled()
 
 
-def test_what_is_loaded_is_what_was_stored(bank: Bank, tmp_path: Path) -> None:
-    bank.store(tmp_path)
-    timed = Timed(SMOKE, tmp_path, BENCHMARKS, {}, seed=1)
-    assert torch.equal(timed._stored("random")[BATCH], bank.batches["random"])
-    loaded, made = timed._experts("random").state_dict(), bank.experts["random"].state_dict()
+def test_what_is_loaded_is_what_was_stored(worker_inputs: WorkerInputs, tmp_path: Path) -> None:
+    worker_inputs.store(tmp_path)
+    timed = TimedBenchmarks(SMOKE, tmp_path, BENCHMARKS, {}, seed=1)
+    assert torch.equal(timed._stored("random")[BATCH], worker_inputs.batches["random"])
+    loaded, made = timed._experts("random").state_dict(), worker_inputs.experts["random"].state_dict()
     assert loaded.keys() == made.keys()
     assert all(torch.equal(loaded[key], made[key]) for key in made)
 
 
-def test_facts_are_the_same_in_two_runs(bank: Bank) -> None:
-    facts = bank.facts([*BENCHMARKS, HASH])
-    other = Bank(SMOKE, (), [*BENCHMARKS, HASH]).facts([*BENCHMARKS, HASH])
+def test_facts_are_the_same_in_two_runs(worker_inputs: WorkerInputs) -> None:
+    facts = worker_inputs.facts([*BENCHMARKS, HASH])
+    other = WorkerInputs(SMOKE, (), [*BENCHMARKS, HASH]).facts([*BENCHMARKS, HASH])
     assert json.dumps(facts) == json.dumps(other)
     assert facts["checks"] == dict.fromkeys(map(str, [*BENCHMARKS, HASH]))
     figures = {(name, figure): value for name, figure, value in facts["figures"]}
@@ -129,12 +129,14 @@ def test_facts_are_the_same_in_two_runs(bank: Bank) -> None:
         assert any(figure.startswith("output_std (") for figure in behaviour)
 
 
-def test_a_router_that_fails_its_check_has_no_figures(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_router_that_fails_its_check_has_no_figures(
+    worker_inputs: WorkerInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def wrong(*_: object, **_options: object) -> None:
         raise AssertionError("differs from the reference")
 
     monkeypatch.setattr("bench.router.subjects.check_router", wrong)
-    facts = bank.facts(BENCHMARKS[:1])
+    facts = worker_inputs.facts(BENCHMARKS[:1])
     assert facts == {
         "checks": {"router | random | linear": "AssertionError: differs from the reference"},
         "figures": [],

@@ -30,7 +30,7 @@ PADDING_BLOCKS = 64
 PADDING_BYTES = 1 << 16
 
 
-class Timed:
+class TimedBenchmarks:
     """Calls to time.
 
     Where things lie in memory is a part of what is measured and differs from process to process; blocks of random size
@@ -38,7 +38,7 @@ class Timed:
 
     Args:
         preset: sizes.
-        folder: where a `Bank` has stored inputs and experts.
+        folder: where a `WorkerInputs` has stored inputs and experts.
         benchmarks: what will be asked for.
         slowdowns: benchmark -> by what share of its own time its calls are made slower.
         seed: of the padding.

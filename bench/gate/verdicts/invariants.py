@@ -11,7 +11,7 @@ from typing import Any
 from bench.gate.errors import GateError
 
 TIME, CHECK = "time", "check"
-"""Figures that are no numbers of the facts, but can be expected like them: a verdict, and the check of a router."""
+"""Invariants that are no numbers of the facts, but can be expected like them: a verdict, and the check of a router."""
 
 EXACT = 0.0
 TOLERANCES = {"parameters": EXACT, "flops": EXACT, "peak_memory": 0.01}
@@ -22,7 +22,7 @@ SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedFigure:
     """A figure that differs.
 
     Attributes:
@@ -78,22 +78,22 @@ class Expectations:
                 raise GateError(f"--expect {pattern!r} names no figure of these benchmarks; there are: {figures}")
 
 
-Figures = dict[tuple[str, str], float | None]
+Invariants = dict[tuple[str, str], float | None]
 """(benchmark, figure) -> value."""
 
 
-def as_figures(listed: Sequence[Sequence[Any]]) -> Figures:
+def read_invariants(listed: Sequence[Sequence[Any]]) -> Invariants:
     """From a worker's answer. No number is None: JSON has no NaN, and a NaN would differ from itself."""
     return {
         (name, figure): value if value is not None and math.isfinite(value) else None for name, figure, value in listed
     }
 
 
-def compare_figures(base: Figures, head: Figures, expectations: Expectations) -> tuple[list[Moved], int]:
+def compare_invariants(base: Invariants, head: Invariants, expectations: Expectations) -> tuple[list[MovedFigure], int]:
     """Those that differ, and how many both have."""
     shared = [key for key in base if key in head]
     moved = [
-        Moved(name, figure, base[name, figure], head[name, figure], expectations.cover(name, figure))
+        MovedFigure(name, figure, base[name, figure], head[name, figure], expectations.cover(name, figure))
         for name, figure in shared
         if not _equal(figure, base[name, figure], head[name, figure])
     ]
