@@ -19,11 +19,9 @@ from filelock import FileLock, Timeout
 from bench.gate.errors import GateError
 from bench.gate.gate import judge
 from bench.gate.revisions.git import Revision, changed_files, find_root, is_dirty, resolve
-from bench.gate.revisions.process import WorkerError
 from bench.gate.revisions.workspace import FOLDER
 from bench.gate.self_test import SELECT, self_test
-from bench.gate.settings import GateSettings
-from bench.gate.verdicts.evidence import Rules
+from bench.gate.settings import GateSettings, Rules
 from bench.presets import PRESETS, get_preset
 from bench.record.journal import Journal, JournalError
 from bench.record.output import WholeFile
@@ -45,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root = find_root()
         with _alone(root):
             return _self_test(root, options) if options.self_test else _gate(root, options)
-    except (GateError, WorkerError, JournalError) as error:
+    except (GateError, JournalError) as error:
         print(f"gate: {' '.join(str(error).split())}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The gate on trial: how often it cries wolf, and how often it finds a slowdown that is known to be there."""
+"""The self-test of the gate: its rate of false alarms, and how often it finds a slowdown that is known to be there."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from bench.gate.gate import header
+from bench.gate.document import header
+from bench.gate.result_store import PrefixedStore, ResultStore
 from bench.gate.revisions.git import Revision
 from bench.gate.revisions.workspace import open_workspace
 from bench.gate.settings import GateSettings
-from bench.gate.verdicts.sampling import GateSampling, Progress, Result, ResultStore
+from bench.gate.verdicts.sampling import BenchmarkResult, GateSampling
 from bench.record.machine import conditions
+from bench.timing.group import Progress
 from bench.timing.intervals import CONFIDENCE
 
 SLOWDOWNS = (0.02, 0.05, 0.10, 0.20)
@@ -31,25 +33,9 @@ SELECT = (
 """Five benchmarks, of one to three milliseconds, of every scenario."""
 
 
-class Prefixed:
-    """A part of a journal: one trial's keys begin with its name."""
-
-    def __init__(self, kept: ResultStore, prefix: str) -> None:
-        self._kept = kept
-        self._prefix = prefix
-
-    def get(self, key: str) -> Any | None:
-        """The result under a key of this part, or None."""
-        return self._kept.get(f"{self._prefix} | {key}")
-
-    def append(self, key: str, result: Any) -> None:
-        """Keep a result."""
-        self._kept.append(f"{self._prefix} | {key}", result)
-
-
 @dataclass(frozen=True)
 class Finding:
-    """One verdict on a known truth."""
+    """The verdict on one benchmark in one trial, whose slowdown is known."""
 
     benchmark: str
     slowdown: float
@@ -59,7 +45,7 @@ class Finding:
 
 
 def self_test(
-    root: Path, revision: Revision, settings: GateSettings, trials: int, kept: ResultStore, progress: Progress
+    root: Path, revision: Revision, settings: GateSettings, trials: int, store: ResultStore, progress: Progress
 ) -> dict[str, Any]:
     """Compare a revision with itself: as it is, and, every third time, also with its benchmarks made slower.
 
@@ -71,7 +57,7 @@ def self_test(
         revision: the code that is compared with itself.
         settings: of each comparison; the budget is one comparison's.
         trials: how many of equal code; a third as many of slowed code.
-        kept: finished measurements.
+        store: finished measurements.
         progress: makes bars.
 
     Returns:
@@ -80,15 +66,16 @@ def self_test(
     began, before = time.monotonic(), conditions()
     equal: list[list[Finding]] = []
     slowed: list[Finding] = []
-    with open_workspace(root, revision, revision, settings, Prefixed(kept, "site")) as workspace:
+    with open_workspace(root, revision, revision, settings, PrefixedStore(store, "site")) as workspace:
         names = workspace.facts.timed
 
         def findings(what: str, slowdowns: Mapping[str, float]) -> list[Finding]:
             def bar(step: str, steps: int) -> Any:
                 return progress(f"{what}, {step}", steps)
 
-            comparison = GateSampling(workspace.job(slowdowns), settings.plan, Prefixed(kept, what), bar)
-            return [_finding(name, slowdowns[name], result) for name, result in comparison.run().items()]
+            trial = PrefixedStore(store, what)
+            results = GateSampling(workspace, settings.plan, trial, bar, slowdowns=slowdowns).run()
+            return [_finding(name, slowdowns[name], result) for name, result in results.items()]
 
         for trial in range(trials):
             equal.append(findings(f"equal {trial + 1}", dict.fromkeys(names, 0.0)))
@@ -110,7 +97,7 @@ def self_test(
     }
 
 
-def _finding(name: str, slowdown: float, result: Result) -> Finding:
+def _finding(name: str, slowdown: float, result: BenchmarkResult) -> Finding:
     judged = result.judged
     return Finding(name, slowdown, result.verdict, math.exp(judged.ratio.estimate), judged.pairs)
 

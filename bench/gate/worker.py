@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 import routers
-from bench.gate.worker_side.catalogue import Benchmark, CollectionError
+from bench.gate.errors import CollectionError
+from bench.gate.worker_side.catalogue import Benchmark
 from bench.gate.worker_side.timed_benchmarks import TimedBenchmarks
 from bench.presets import get_preset
 
@@ -34,7 +35,7 @@ class Worker:
 
     Args:
         requests: where they come from; unbuffered, because two processes read it in turn.
-        answers: where they are answered; likewise.
+        answers: where they are answered; unbuffered, too.
         options: of the command line.
     """
 
@@ -67,7 +68,7 @@ class Worker:
         self._answers.write(json.dumps(answer).encode() + b"\n")
 
     def _collect(self) -> dict[str, Any]:
-        from bench.gate.worker_side.collect import collect  # likewise
+        from bench.gate.worker_side.collect import collect  # here, because only this process needs pytest
 
         options = self._options
         benchmarks = collect(options.preset, options.select, options.router)
@@ -75,9 +76,8 @@ class Worker:
 
     def _prepare(self, benchmarks: list[str], folder: str) -> dict[str, list[int]]:
         """Make and store what fresh processes will load; returns input -> [T, D]."""
-        from bench.gate.worker_side.worker_inputs import (
-            WorkerInputs,  # here, because only this process needs all that it imports
-        )
+        # Here, because only this process needs all that it imports.
+        from bench.gate.worker_side.worker_inputs import WorkerInputs
 
         options = self._options
         self._inputs = WorkerInputs(get_preset(options.preset), tuple(options.model), _parse(benchmarks))

@@ -12,6 +12,7 @@ from statistics import fmean, median
 
 from scipy.stats import t as student_t
 
+from bench.gate.settings import Rules
 from bench.timing.intervals import CONFIDENCE, Interval
 
 PRIOR_PAIRS = 4
@@ -29,7 +30,7 @@ class PairedSample:
         ratio: log of head over base, mean of the comparisons with its two processes.
         noise: log of the second of base over the first: the same code (A/A).
         base_us: median call of base, microseconds.
-        head_us: likewise of head.
+        head_us: median call of head, microseconds.
         cycle_s: what one turn of the three took, seconds: for planning.
     """
 
@@ -46,7 +47,7 @@ class Evidence:
 
     Attributes:
         ratio: with its interval; logs.
-        noise: base against itself, likewise.
+        noise: base against itself, with its interval; logs.
         floor: by how much the mean of so many pairs of equal code typically misses 0.
         pairs: how many.
     """
@@ -55,26 +56,6 @@ class Evidence:
     noise: Interval
     floor: float
     pairs: int
-
-
-@dataclass(frozen=True)
-class Rules:
-    """When a ratio is called what.
-
-    Attributes:
-        threshold: a difference has to be proved larger than this, as a share (0.02 is 2 %).
-        margin: two are the same when they are proved to be less than this apart.
-        floor_multiple: a difference has to be larger than so many noise floors, too.
-        confirmations: how many pairs of further fresh processes a difference has to be proved in.
-        overruling: how many of them it takes against a first look that leans the other way; all pairs have to prove the
-            difference then.
-    """
-
-    threshold: float = 0.02
-    margin: float = 0.05
-    floor_multiple: float = 2.0
-    confirmations: int = 3
-    overruling: int = 12
 
 
 def typical_noise(pairs: Mapping[str, Sequence[PairedSample]]) -> float:

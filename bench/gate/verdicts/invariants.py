@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from bench.gate.errors import GateError
+from bench.gate.revisions.facts import Invariants
 
 TIME, CHECK = "time", "check"
 """Invariants that are no numbers of the facts, but can be expected like them: a verdict, and the check of a router."""
@@ -29,7 +30,7 @@ class MovedFigure:
         benchmark: what has it, "router | random | linear" or "random | linear".
         figure: its name.
         base: value, or None.
-        head: likewise.
+        head: value, or None.
         expected: named by the user.
     """
 
@@ -76,17 +77,6 @@ class Expectations:
             if not any(fnmatchcase(figure, wanted) and fnmatchcase(router, whose or "*") for router, figure in pairs):
                 figures = ", ".join(sorted({figure for _, figure in pairs}))
                 raise GateError(f"--expect {pattern!r} names no figure of these benchmarks; there are: {figures}")
-
-
-Invariants = dict[tuple[str, str], float | None]
-"""(benchmark, figure) -> value."""
-
-
-def read_invariants(listed: Sequence[Sequence[Any]]) -> Invariants:
-    """From a worker's answer. No number is None: JSON has no NaN, and a NaN would differ from itself."""
-    return {
-        (name, figure): value if value is not None and math.isfinite(value) else None for name, figure, value in listed
-    }
 
 
 def compare_invariants(base: Invariants, head: Invariants, expectations: Expectations) -> tuple[list[MovedFigure], int]:

@@ -5,24 +5,18 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import permutations
 from pathlib import Path
 from statistics import fmean, median
-from types import TracebackType
 
-from bench.gate.revisions.process import WorkerProcess
+from bench.gate.revisions.process import BASE, HEAD, SIDES, TWIN, StartWorker, ask_all
 from bench.gate.verdicts.evidence import PairedSample
 
-BASE, TWIN, HEAD = "base", "twin", "head"
-SIDES = (BASE, TWIN, HEAD)
 WARM_UP_CALLS = 3
 VISIT_NS = 1_000_000
 MOST_CALLS_A_VISIT = 10
-
-StartWorker = Callable[[str], WorkerProcess]
-"""Starts a process for one of SIDES."""
 
 
 class ProcessTriple:
@@ -46,16 +40,16 @@ class ProcessTriple:
             # Which of the three is started first must not be a part of what is measured.
             order = random.sample(SIDES, len(SIDES))
             self._workers = {side: stack.enter_context(start(side)) for side in order}
-            for side, worker in self._workers.items():
-                worker.send(
-                    "load",
-                    benchmarks=list(benchmarks),
-                    folder=str(folders[side]),
-                    slowdowns=dict(slowdowns) if side == HEAD else {},
-                    seed=random.randrange(1 << 32),
-                )
-            for worker in self._workers.values():
-                worker.receive()
+            ask_all(
+                self._workers,
+                "load",
+                lambda side: {
+                    "benchmarks": list(benchmarks),
+                    "folder": str(folders[side]),
+                    "slowdowns": dict(slowdowns) if side == HEAD else {},
+                    "seed": random.randrange(1 << 32),
+                },
+            )
             self._stack = stack.pop_all()
 
     def measure(self, benchmark: str, cycles: int, seed: str) -> PairedSample:
@@ -89,9 +83,7 @@ class ProcessTriple:
     def __enter__(self) -> ProcessTriple:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
 

@@ -21,7 +21,3 @@ class Benchmark:
         """The inverse of `str`."""
         scenario, input_name, router = name.split(" | ", 2)
         return cls(scenario, input_name, router)
-
-
-class CollectionError(Exception):
-    """The benchmarks could not be collected: one line that says why."""

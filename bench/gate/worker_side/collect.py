@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.gate.worker_side.catalogue import Benchmark, CollectionError
+from bench.gate.errors import CollectionError
+from bench.gate.worker_side.catalogue import Benchmark
 from bench.session import scenario_of
 
 

@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 from bench.gate.command import main
+from bench.gate.errors import WorkerError
 from bench.gate.gate import judge
 from bench.gate.revisions.git import resolve
-from bench.gate.revisions.process import WorkerError
-from bench.gate.settings import GateSettings
-from bench.gate.verdicts.evidence import Rules
+from bench.gate.settings import GateSettings, Rules
 from bench.presets import get_preset
 
 SETTINGS = GateSettings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from bench.gate.result_store import PrefixedStore
 from bench.gate.revisions.git import resolve
-from bench.gate.self_test import SLOWDOWNS, Prefixed, _wilson, self_test
-from bench.gate.settings import GateSettings
-from bench.gate.verdicts.evidence import Rules
+from bench.gate.self_test import SLOWDOWNS, _wilson, self_test
+from bench.gate.settings import GateSettings, Rules
 from bench.presets import get_preset
 
 NAMES = [f"router | random | {name}" for name in "abc"]
@@ -100,7 +100,7 @@ def test_the_interval_of_a_share(successes: int, trials: int, low: float, high: 
 
 def test_a_part_of_a_journal(memory: Any) -> None:
     whole = memory()
-    one, other = Prefixed(whole, "trial 1"), Prefixed(whole, "trial 2")
+    one, other = PrefixedStore(whole, "trial 1"), PrefixedStore(whole, "trial 2")
     one.append("round 0", [1])
     assert (one.get("round 0"), other.get("round 0")) == ([1], None)
     assert whole.results == {"trial 1 | round 0": [1]}

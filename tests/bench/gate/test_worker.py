@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from bench.gate.errors import CollectionError
 from bench.gate.worker import Worker
-from bench.gate.worker_side.catalogue import Benchmark, CollectionError
+from bench.gate.worker_side.catalogue import Benchmark
 from bench.gate.worker_side.timed_benchmarks import BATCH, TimedBenchmarks
 from bench.gate.worker_side.worker_inputs import WorkerInputs
 from bench.presets import get_preset
@@ -58,7 +59,7 @@ def collected(*options: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: pytest inside pytest would see the outer one's modules."""
     program = (
         "import sys\n"
-        "from bench.gate.worker_side.catalogue import CollectionError\n"
+        "from bench.gate.errors import CollectionError\n"
         "from bench.gate.worker_side.collect import collect\n"
         "for select in sys.argv[1:]:\n"
         "    try:\n"

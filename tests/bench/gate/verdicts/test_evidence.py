@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gate.verdicts.evidence import Evidence, PairedSample, Rules, typical_noise, verdict, weigh
+from bench.gate.settings import Rules
+from bench.gate.verdicts.evidence import Evidence, PairedSample, typical_noise, verdict, weigh
 from bench.timing.intervals import Interval
 
 RULES = Rules()

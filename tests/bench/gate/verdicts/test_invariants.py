@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.gate.errors import GateError
-from bench.gate.verdicts.invariants import Expectations, MovedFigure, compare_invariants, read_invariants
+from bench.gate.revisions.facts import read_invariants
+from bench.gate.verdicts.invariants import Expectations, MovedFigure, compare_invariants
 
 NAME = "router | random | linear"
 NOTHING_EXPECTED = Expectations([])

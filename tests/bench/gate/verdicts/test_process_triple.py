@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gate.verdicts.process_triple import BASE, HEAD, SIDES, TWIN, ProcessTriple, turns
+from bench.gate.revisions.process import BASE, HEAD, SIDES, TWIN
+from bench.gate.verdicts.process_triple import ProcessTriple, turns
 
 A = "router | random | a"
 

@@ -5,15 +5,19 @@ import math
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.gate.verdicts.evidence import PairedSample, Rules
-from bench.gate.verdicts.process_triple import BASE, HEAD, TWIN
-from bench.gate.verdicts.sampling import GateSampling, Job, Result, SamplingPlan
+from bench.gate.revisions.facts import NO_FACTS
+from bench.gate.revisions.process import BASE, HEAD, TWIN
+from bench.gate.revisions.workspace import Workspace
+from bench.gate.settings import SamplingPlan
+from bench.gate.verdicts.evidence import PairedSample
+from bench.gate.verdicts.sampling import BenchmarkResult, GateSampling
 
 A, B, C = (f"router | random | {name}" for name in "abc")
 PLENTY = SamplingPlan(cycles=4, most_cycles=6, budget_s=10_000.0)
@@ -27,7 +31,7 @@ class Revisions:
         self._local_workers = local_workers
         self.log = log
 
-    def job(self, ratios: dict[str, float], *, noise: float = 0.002, slowdowns: dict[str, float] | None = None) -> Job:
+    def workspace(self, ratios: dict[str, float], *, noise: float = 0.002) -> Workspace:
         self.log.unlink(missing_ok=True)
         base = self._make_checkout("base", noise=noise, log=str(self.log))
         ns = {name: 1_000_000 * ratio for name, ratio in ratios.items()}
@@ -37,7 +41,7 @@ class Revisions:
         def start(side: str) -> Any:
             return self._local_workers.make(side, checkouts[side])
 
-        return Job(start, checkouts, list(ratios), Rules(), slowdowns or {})
+        return Workspace(start, replace(NO_FACTS, timed=list(ratios), folders=checkouts))
 
     def asked(self, verb: str) -> list[dict[str, Any]]:
         requests = [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -53,8 +57,8 @@ Bars = Callable[[str, int], AbstractContextManager[Any]]
 
 
 def test_slower_faster_same_are_found(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
-    comparison = GateSampling(revisions.job({A: 1.10, B: 0.90, C: 1.0}), PLENTY, memory(), no_bar)
-    results = comparison.run()
+    sampling = GateSampling(revisions.workspace({A: 1.10, B: 0.90, C: 1.0}), PLENTY, memory(), no_bar)
+    results = sampling.run()
     assert {name: result.verdict for name, result in results.items()} == {A: "SLOWER", B: "FASTER", C: "SAME"}
     for name, ratio in ((A, 1.10), (B, 0.90), (C, 1.0)):
         assert results[name].judged.ratio.estimate == pytest.approx(math.log(ratio), abs=0.01)
@@ -66,12 +70,12 @@ def test_slower_faster_same_are_found(revisions: Revisions, memory: Any, no_bar:
         assert results[name].first.pairs == 2
         assert results[name].judged is results[name].fresh
         assert (results[name].fresh.pairs, results[name].every.pairs, len(results[name].pairs)) == (3, 5, 5)
-    assert comparison.rounds == 5
+    assert sampling.rounds == 5
 
 
 def test_a_known_slowdown_reaches_head_alone(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
-    job = revisions.job({A: 1.0, B: 1.0}, slowdowns={A: 0.2, B: 0.0})
-    results = GateSampling(job, PLENTY, memory(), no_bar).run()
+    workspace = revisions.workspace({A: 1.0, B: 1.0})
+    results = GateSampling(workspace, PLENTY, memory(), no_bar, slowdowns={A: 0.2, B: 0.0}).run()
     assert (results[A].verdict, results[B].verdict) == ("SLOWER", "SAME")
     assert results[A].judged.ratio.estimate == pytest.approx(math.log(1.2), abs=0.01)
     assert results[A].judged.noise.estimate == pytest.approx(0.0, abs=0.01)
@@ -82,7 +86,7 @@ def test_a_known_slowdown_reaches_head_alone(revisions: Revisions, memory: Any, 
 def test_every_round_has_three_fresh_processes_with_what_is_not_settled(
     revisions: Revisions, memory: Any, no_bar: Bars
 ) -> None:
-    GateSampling(revisions.job({A: 1.10, B: 1.0}), PLENTY, memory(), no_bar).run()
+    GateSampling(revisions.workspace({A: 1.10, B: 1.0}), PLENTY, memory(), no_bar).run()
     loaded = [load["benchmarks"] for load in revisions.asked("load")]
     assert loaded == [[A, B]] * 6 + [[A]] * 9
     seeds = [load["seed"] for load in revisions.asked("load")]
@@ -91,8 +95,8 @@ def test_every_round_has_three_fresh_processes_with_what_is_not_settled(
 
 def test_what_was_not_clear_at_first_is_cleared_by_all_pairs(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
     names = [f"router | random | {index}" for index in range(12)]
-    comparison = GateSampling(revisions.job(dict.fromkeys(names, 1.0), noise=0.02), PLENTY, memory(), no_bar)
-    results = comparison.run()
+    sampling = GateSampling(revisions.workspace(dict.fromkeys(names, 1.0), noise=0.02), PLENTY, memory(), no_bar)
+    results = sampling.run()
     cleared = [result for result in results.values() if result.verdict == "SAME" and result.fresh]
     assert len(cleared) >= 3
     for result in cleared:
@@ -111,15 +115,17 @@ def test_nothing_to_time_starts_no_process(no_bar: Bars, memory: Any) -> None:
     def start(side: str) -> Any:
         raise AssertionError(side)
 
-    comparison = GateSampling(Job(start, {}, [], Rules(), {}), PLENTY, memory(), no_bar)
-    assert comparison.run() == {}
+    sampling = GateSampling(Workspace(start, NO_FACTS), PLENTY, memory(), no_bar)
+    assert sampling.run() == {}
 
 
 def test_over_the_time_is_uncertain(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
-    comparison = GateSampling(revisions.job({A: 1.10, B: 1.0}), SamplingPlan(4, 6, budget_s=0.001), memory(), no_bar)
-    results = comparison.run()
+    sampling = GateSampling(
+        revisions.workspace({A: 1.10, B: 1.0}), SamplingPlan(4, 6, budget_s=0.001), memory(), no_bar
+    )
+    results = sampling.run()
     # Everything gets its first look, whatever the budget.
-    assert comparison.rounds == 2
+    assert sampling.rounds == 2
     assert {name: result.verdict for name, result in results.items()} == {A: "UNCERTAIN", B: "SAME"}
 
 
@@ -127,20 +133,20 @@ def test_over_the_time_is_uncertain(revisions: Revisions, memory: Any, no_bar: B
 def test_the_budget_is_kept(revisions: Revisions, memory: Any, no_bar: Bars, clock: Any, budget_s: float) -> None:
     began = clock.now
     # So noisy that nothing is ever settled.
-    comparison = GateSampling(
-        revisions.job({A: 1.0, B: 1.0, C: 1.0}, noise=1.0),
+    sampling = GateSampling(
+        revisions.workspace({A: 1.0, B: 1.0, C: 1.0}, noise=1.0),
         SamplingPlan(4, 6, budget_s),
         memory(),
         no_bar,
         elapsed_s=5.0,
     )
-    results = comparison.run()
+    results = sampling.run()
     assert all(result.verdict == "UNCERTAIN" for result in results.values())
-    assert comparison.elapsed_s == pytest.approx(clock.now - began + 5.0)
-    assert comparison.elapsed_s <= budget_s
+    assert sampling.elapsed_s == pytest.approx(clock.now - began + 5.0)
+    assert sampling.elapsed_s <= budget_s
     if budget_s == 100.0:
-        assert comparison.elapsed_s > 90.0
-        assert comparison.rounds > 10
+        assert sampling.elapsed_s > 90.0
+        assert sampling.rounds > 10
 
 
 def test_a_bar_for_every_round(revisions: Revisions, memory: Any) -> None:
@@ -151,32 +157,34 @@ def test_a_bar_for_every_round(revisions: Revisions, memory: Any) -> None:
         bars.append((what, total))
         return nullcontext(SimpleNamespace(update=lambda n=1: steps.append(what)))
 
-    GateSampling(revisions.job({A: 1.10, B: 1.0}), PLENTY, memory(), progress).run()
+    GateSampling(revisions.workspace({A: 1.10, B: 1.0}), PLENTY, memory(), progress).run()
     assert bars == [("first look 1 of 2", 2), ("first look 2 of 2", 2)] + [("1 not settled", 1)] * 3
     assert [what for what, total in bars for _ in range(total)] == steps
 
 
-def shape_of(result: Result) -> tuple[Any, ...]:
+def shape_of(result: BenchmarkResult) -> tuple[Any, ...]:
     return result.verdict, result.first.pairs, result.fresh and result.fresh.pairs, len(result.pairs)
 
 
-def run_all(job: Job, kept: Any, no_bar: Bars, plan: SamplingPlan = PLENTY) -> tuple[GateSampling, dict[str, Result]]:
-    comparison = GateSampling(job, plan, kept, no_bar)
-    return comparison, comparison.run()
+def run_all(
+    workspace: Workspace, kept: Any, no_bar: Bars, plan: SamplingPlan = PLENTY
+) -> tuple[GateSampling, dict[str, BenchmarkResult]]:
+    sampling = GateSampling(workspace, plan, kept, no_bar)
+    return sampling, sampling.run()
 
 
 def test_interrupted_anywhere_it_goes_on_with_what_is_kept(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
-    job = revisions.job({A: 1.10, B: 0.90, C: 1.0})
+    workspace = revisions.workspace({A: 1.10, B: 0.90, C: 1.0})
     whole = memory()
-    _, expected = run_all(job, whole, no_bar)
+    _, expected = run_all(workspace, whole, no_bar)
     for n in range(whole.appended):
         broken = memory(fail_at=n)
         with pytest.raises(KeyboardInterrupt):
-            run_all(job, broken, no_bar)
+            run_all(workspace, broken, no_bar)
         revisions.log.unlink(missing_ok=True)
         resumed = memory(broken.results)
         random.seed(n)  # what is measured again is measured otherwise
-        _, results = run_all(job, resumed, no_bar)
+        _, results = run_all(workspace, resumed, no_bar)
         assert {name: shape_of(result) for name, result in results.items()} == {
             name: shape_of(result) for name, result in expected.items()
         }
@@ -203,11 +211,11 @@ def test_interrupted_between_measuring_and_keeping_it_measures_again(
 
         return nullcontext(SimpleNamespace(update=update))
 
-    job = revisions.job({A: 1.10, B: 1.0})
+    workspace = revisions.workspace({A: 1.10, B: 1.0})
     with pytest.raises(KeyboardInterrupt):
-        GateSampling(job, PLENTY, kept, progress).run()
+        GateSampling(workspace, PLENTY, kept, progress).run()
     before = dict(kept.results)
-    results = GateSampling(job, PLENTY, memory(before), no_bar).run()
+    results = GateSampling(workspace, PLENTY, memory(before), no_bar).run()
     assert {name: result.verdict for name, result in results.items()} == {A: "SLOWER", B: "SAME"}
 
 
@@ -216,12 +224,12 @@ def test_what_was_measured_counts_though_the_time_is_over_by_now(
     revisions: Revisions, memory: Any, no_bar: Bars, budget_s: float
 ) -> None:
     """A run whose result could not be written is continued: everything is there, and no time is left."""
-    job, plan = revisions.job({A: 1.10, B: 0.93, C: 1.0}), SamplingPlan(4, 6, budget_s)
+    workspace, plan = revisions.workspace({A: 1.10, B: 0.93, C: 1.0}), SamplingPlan(4, 6, budget_s)
     whole = memory()
-    first, expected = run_all(job, whole, no_bar, plan)
+    first, expected = run_all(workspace, whole, no_bar, plan)
     revisions.log.unlink()
     kept = memory(whole.results | {"elapsed": 10_000.0})
-    second, results = run_all(job, kept, no_bar, plan)
+    second, results = run_all(workspace, kept, no_bar, plan)
     assert results == expected
     assert second.rounds == first.rounds
     assert not revisions.log.exists()
@@ -230,29 +238,29 @@ def test_what_was_measured_counts_though_the_time_is_over_by_now(
 def test_a_round_that_was_begun_is_finished_though_the_time_is_over(
     revisions: Revisions, memory: Any, no_bar: Bars
 ) -> None:
-    job = revisions.job({A: 1.10, B: 1.10})
+    workspace = revisions.workspace({A: 1.10, B: 1.10})
     whole = memory()
-    run_all(job, whole, no_bar)
+    run_all(workspace, whole, no_bar)
     cut = {key: value for key, value in whole.results.items() if key != f"round 4 | {B}"}
-    _, results = run_all(job, memory(cut | {"elapsed": 10_000.0}), no_bar)
+    _, results = run_all(workspace, memory(cut | {"elapsed": 10_000.0}), no_bar)
     assert {name: result.verdict for name, result in results.items()} == {A: "SLOWER", B: "SLOWER"}
 
 
 def test_more_time_takes_a_comparison_on(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
-    job = revisions.job({A: 1.10})
+    workspace = revisions.workspace({A: 1.10})
     short = memory()
-    _, results = run_all(job, short, no_bar, SamplingPlan(4, 6, budget_s=0.1))
+    _, results = run_all(workspace, short, no_bar, SamplingPlan(4, 6, budget_s=0.1))
     assert results[A].verdict == "UNCERTAIN"
-    _, results = run_all(job, memory(short.results), no_bar)
+    _, results = run_all(workspace, memory(short.results), no_bar)
     assert results[A].verdict == "SLOWER"
 
 
 def test_earlier_time_counts(revisions: Revisions, memory: Any, no_bar: Bars, clock: Any) -> None:
-    job = revisions.job({A: 1.10})
+    workspace = revisions.workspace({A: 1.10})
     kept = memory()
-    first, _ = run_all(job, kept, no_bar)
+    first, _ = run_all(workspace, kept, no_bar)
     took = first.elapsed_s
     assert kept.results["elapsed"] == pytest.approx(took)
     clock.now += 500.0  # between two runs
-    second = GateSampling(job, PLENTY, kept, no_bar, elapsed_s=3.0)
+    second = GateSampling(workspace, PLENTY, kept, no_bar, elapsed_s=3.0)
     assert second.elapsed_s == pytest.approx(took + 3.0)
