@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from statistics import fmean, median
 from typing import Any
@@ -49,7 +50,7 @@ def describe(
     return {
         "rows": shown,
         "not_timed": len(rows) - len(shown),
-        "figures": [each.as_dict() for each in moved],
+        "figures": [asdict(each) for each in moved],
         "figures_compared": compared,
         "added": facts.added,
         "removed": facts.removed,
@@ -77,11 +78,8 @@ def _row(name: str, facts: RevisionFacts, result: BenchmarkResult | None, expect
         "expected": False,
     }
     if name in facts.failures:
-        return row | {
-            "verdict": "FAILED",
-            "reason": facts.failures[name],
-            "expected": expectations.cover(name, CHECK),
-        }
+        expected = expectations.cover(name, CHECK)
+        return row | {"verdict": "FAILED", "reason": facts.failures[name], "expected": expected}
     if result is None:
         return row
     judged = result.judged

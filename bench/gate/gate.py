@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def judge(
         found = nothing_to_compare(str(error))
     return {
         **header("gate", settings, before),
-        "base": base.as_dict(),
-        "head": head.as_dict(),
+        "base": asdict(base),
+        "head": asdict(head),
         "notices": list(notices),
         "elapsed_s": time.monotonic() - began,
         **found,

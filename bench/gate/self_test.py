@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -55,7 +55,7 @@ def self_test(
     Args:
         root: the checkout.
         revision: the code that is compared with itself.
-        settings: of each comparison; the budget is one comparison's.
+        settings: the settings of one trial, its budget too.
         trials: how many of equal code; a third as many of slowed code.
         store: finished measurements.
         progress: makes bars.
@@ -66,7 +66,7 @@ def self_test(
     began, before = time.monotonic(), conditions()
     equal: list[list[Finding]] = []
     slowed: list[Finding] = []
-    with open_workspace(root, revision, revision, settings, PrefixedStore(store, "site")) as workspace:
+    with open_workspace(root, revision, revision, settings, PrefixedStore(store, "workspace")) as workspace:
         names = workspace.facts.timed
 
         def findings(what: str, slowdowns: Mapping[str, float]) -> list[Finding]:
@@ -86,14 +86,14 @@ def self_test(
     every = [*(each for trial in equal for each in trial), *slowed]
     return {
         **header("self-test", settings, before),
-        "revision": revision.as_dict(),
+        "revision": asdict(revision),
         "benchmarks": list(names),
         "elapsed_s": time.monotonic() - began,
         "false_alarms": _false_alarms(equal),
         "levels": [
             _level(slowdown, [each for each in every if each.slowdown == slowdown]) for slowdown in (0.0, *SLOWDOWNS)
         ],
-        "findings": [vars(each) for each in every],
+        "findings": [asdict(each) for each in every],
     }
 
 

@@ -120,7 +120,7 @@ class WorkerProcess:
         return WorkerError(f"{self.name}: its worker died ({how}) while asked to {self._doing}{last}")
 
     def kill(self) -> None:
-        """End it and its children."""
+        """End the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -1,4 +1,4 @@
-"""From the pairs of fresh processes to a verdict.
+"""The statistics of a verdict: evidence from the paired samples of fresh processes, and the rules applied to it.
 
 All ratios are logarithms here, head over base: 0 is equal, +0.05 is some 5 % slower.
 """
@@ -31,7 +31,7 @@ class PairedSample:
         noise: log of the second of base over the first: the same code (A/A).
         base_us: median call of base, microseconds.
         head_us: median call of head, microseconds.
-        cycle_s: what one turn of the three took, seconds: for planning.
+        cycle_s: seconds that one turn of the three took, from which later rounds are planned.
     """
 
     ratio: float
@@ -46,10 +46,10 @@ class Evidence:
     """What some pairs say about one benchmark.
 
     Attributes:
-        ratio: with its interval; logs.
-        noise: base against itself, with its interval; logs.
+        ratio: log of head over base, with its interval.
+        noise: log of base over itself, with its interval.
         floor: by how much the mean of so many pairs of equal code typically misses 0.
-        pairs: how many.
+        pairs: how many paired samples it rests on.
     """
 
     ratio: Interval

@@ -1,22 +1,21 @@
-"""What must not move between revisions without being named: parameters, FLOPs, memory, behaviour."""
+"""Values that must not move between revisions unless the user expects it: parameters, FLOPs, memory, behaviour."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from bench.gate.errors import GateError
 from bench.gate.revisions.facts import Invariants
 
 TIME, CHECK = "time", "check"
-"""Invariants that are no numbers of the facts, but can be expected like them: a verdict, and the check of a router."""
+"""Names that can be expected beside the invariants: a verdict on the time, and the check of a router."""
 
 EXACT = 0.0
 TOLERANCES = {"parameters": EXACT, "flops": EXACT, "peak_memory": 0.01}
-"""Relative. Memory may differ by a buffer that an allocator rounds up."""
+"""Relative tolerances. Memory may differ by a buffer that an allocator rounds up."""
 BEHAVIOUR_TOLERANCE = 1e-4
 """Another order of summation stays within it; one token of two thousand that goes to another expert does not."""
 SMALLEST = 1e-6
@@ -24,14 +23,14 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class MovedFigure:
-    """A figure that differs.
+    """A value that differs between the revisions.
 
     Attributes:
-        benchmark: what has it, "router | random | linear" or "random | linear".
-        figure: its name.
-        base: value, or None.
-        head: value, or None.
-        expected: named by the user.
+        benchmark: "router | random | linear", or "random | linear" for the behaviour of a router on an input.
+        figure: the name of the count or metric.
+        base: the value in base, or None.
+        head: the value in head, or None.
+        expected: whether the user has said that it will change.
     """
 
     benchmark: str
@@ -40,31 +39,23 @@ class MovedFigure:
     head: float | None
     expected: bool
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the JSON."""
-        return asdict(self)
-
 
 class Expectations:
-    """What the user has said will change.
+    """The values and verdicts that the user has said will change.
 
     Args:
         patterns: `FIGURE` or `ROUTER:FIGURE`, both with shell wildcards.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = {pattern: pattern.rpartition(":")[::2] for pattern in patterns}
+        self._patterns = patterns
 
-    def cover(self, name: str, figure: str) -> bool:
-        """Whether a figure of a benchmark is named."""
-        router = name.rsplit(" | ", 1)[-1]
-        return any(
-            fnmatchcase(figure, wanted) and fnmatchcase(router, whose or "*")
-            for whose, wanted in self._patterns.values()
-        )
+    def cover(self, benchmark: str, figure: str) -> bool:
+        """Whether a pattern names a value of a benchmark."""
+        return any(_matches(pattern, benchmark, figure) for pattern in self._patterns)
 
     def check(self, known: Iterable[tuple[str, str]]) -> None:
-        """Refuse what names nothing, which would hide a misspelling.
+        """Refuse a pattern that names nothing, which would hide a misspelling.
 
         Args:
             known: (benchmark, figure) pairs.
@@ -72,15 +63,21 @@ class Expectations:
         Raises:
             GateError: a pattern that matches no figure.
         """
-        pairs = {(name.rsplit(" | ", 1)[-1], figure) for name, figure in known}
-        for pattern, (whose, wanted) in self._patterns.items():
-            if not any(fnmatchcase(figure, wanted) and fnmatchcase(router, whose or "*") for router, figure in pairs):
-                figures = ", ".join(sorted({figure for _, figure in pairs}))
+        known = list(known)
+        for pattern in self._patterns:
+            if not any(_matches(pattern, benchmark, figure) for benchmark, figure in known):
+                figures = ", ".join(sorted({figure for _, figure in known}))
                 raise GateError(f"--expect {pattern!r} names no figure of these benchmarks; there are: {figures}")
 
 
+def _matches(pattern: str, benchmark: str, figure: str) -> bool:
+    router_pattern, _, figure_pattern = pattern.rpartition(":")
+    router = benchmark.rsplit(" | ", 1)[-1]
+    return fnmatchcase(figure, figure_pattern) and fnmatchcase(router, router_pattern or "*")
+
+
 def compare_invariants(base: Invariants, head: Invariants, expectations: Expectations) -> tuple[list[MovedFigure], int]:
-    """Those that differ, and how many both have."""
+    """The values that differ, and how many values both revisions have."""
     shared = [key for key in base if key in head]
     moved = [
         MovedFigure(name, figure, base[name, figure], head[name, figure], expectations.cover(name, figure))

@@ -23,8 +23,8 @@ class ProcessTriple:
     """Fresh processes with their benchmarks loaded; the context ends them.
 
     Args:
-        start: starts one of them.
-        folders: side -> where what it loads is stored.
+        start: starts a worker for a side.
+        folders: side -> where the inputs and experts that it loads are stored.
         benchmarks: what will be measured.
         slowdowns: benchmark -> share by which head is made slower, for the self-test.
     """
@@ -53,7 +53,7 @@ class ProcessTriple:
             self._stack = stack.pop_all()
 
     def measure(self, benchmark: str, cycles: int, seed: str) -> PairedSample:
-        """All three in every cycle, never two at once.
+        """Time one benchmark in all three processes in every cycle, never in two at once.
 
         A shared machine may change its speed by half from one tenth of a second to the next: only neighbouring visits
         of a millisecond are compared, and medians over the cycles are what counts. Head is compared with each process
@@ -88,7 +88,7 @@ class ProcessTriple:
 
 
 def turns(cycles: int, seed: str) -> Iterator[list[str]]:
-    """So many random orders of the three, in which none is visited twice in succession.
+    """Random orders of the three processes, one for each cycle, in which none is visited twice in succession.
 
     A process that comes straight after itself finds its data in the caches, and is faster for that.
     """

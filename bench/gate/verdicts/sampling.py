@@ -17,15 +17,15 @@ from bench.timing.group import Progress
 FIRST_LOOKS = 2
 """Rounds of fresh processes that every benchmark gets."""
 START_S = 6.0
-"""What it takes to start three processes, until that has been seen."""
+"""Seconds that three processes are thought to take to start, until that has been measured."""
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What is known of one benchmark.
+    """The samples of one benchmark, the evidence in them, and the verdict.
 
     Attributes:
-        pairs: all of them.
+        pairs: all paired samples.
         first: evidence of the first look.
         fresh: evidence of later processes, or None where the first look was enough.
         every: evidence of all pairs.
@@ -45,7 +45,7 @@ class BenchmarkResult:
 
 
 class GateSampling:
-    """Measures until every verdict is settled or the time is over.
+    """Samples both revisions in rounds until every verdict is settled or the time is over.
 
     Args:
         workspace: both revisions, and what is timed of them.
@@ -95,7 +95,7 @@ class GateSampling:
         return self.results()
 
     def results(self) -> dict[str, BenchmarkResult]:
-        """Benchmark -> what the pairs so far say."""
+        """Benchmark -> what its samples so far say."""
         pairs = {name: [*self._first[name], *self._fresh[name]] for name in self._benchmarks}
         if not any(pairs.values()):
             return {}
@@ -113,7 +113,7 @@ class GateSampling:
         }
 
     def _round(self, what: str, names: Sequence[str], cycles: int, into: dict[str, list[PairedSample]]) -> None:
-        """One pair for each, in the same three fresh processes."""
+        """One paired sample of every named benchmark, in the same three fresh processes."""
         prefix = f"round {self.rounds}"
         self.rounds += 1
         missing = [name for name in names if self._store.get(f"{prefix} | {name}") is None]
@@ -135,7 +135,7 @@ class GateSampling:
             into[name].append(PairedSample(**self._store.get(f"{prefix} | {name}")))  # type: ignore[arg-type]  # there by now
 
     def _affordable(self) -> list[str]:
-        """Those not settled that there is time to settle, the most suspicious first."""
+        """The benchmarks without a verdict that there is time to settle, the most suspicious first."""
         results = self.results()
         # Fewer pairs than a verdict needs would be measured in vain.
         missing = {

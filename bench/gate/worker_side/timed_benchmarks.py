@@ -31,7 +31,7 @@ PADDING_BYTES = 1 << 16
 
 
 class TimedBenchmarks:
-    """Calls to time.
+    """The calls of some benchmarks, loaded and ready to be timed.
 
     Where things lie in memory is a part of what is measured and differs from process to process; blocks of random size
     between them make sure of that even where a system places every process alike.

@@ -1,4 +1,4 @@
-"""What a revision's benchmarks work on, made once and stored; and what holds for them apart from their time.
+"""The inputs and experts of a revision's benchmarks, made once and stored, and the benchmarks' counts and metrics.
 
 Axes: T tokens, D hidden size, E experts, I intermediate size.
 """
@@ -60,11 +60,11 @@ class WorkerInputs:
         return {name: list(batch.shape) for name, batch in self.batches.items()}
 
     def facts(self, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
-        """What holds for the benchmarks apart from their time.
+        """The checks, counts and metrics of the benchmarks.
 
         Returns:
             checks: benchmark -> what its router fails, or None.
-            figures: [what has it, figure, value].
+            figures: [benchmark, name of the count or metric, value].
         """
         checks: dict[str, str | None] = {}
         figures: list[tuple[str, str, float | None]] = []
@@ -85,7 +85,7 @@ class WorkerInputs:
         return {"checks": checks, "figures": figures}
 
     def _behaviour(self, input_name: str, routers: Sequence[str]) -> Iterator[tuple[str, str, float]]:
-        """Every behavioural figure of the routers on an input, of one seed."""
+        """Every metric of the routers' behaviour on an input, with one seed."""
         batch, experts = self.inputs.batch(input_name, SEED), make_experts(self.inputs, input_name, SEED)
         for name in routers:
             router = draw_router(name, self.inputs, batch.hidden_states.shape[1], SEED)

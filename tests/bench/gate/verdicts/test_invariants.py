@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -56,7 +57,7 @@ def test_what_moved_is_named_with_both_values() -> None:
     )
     assert found == [MovedFigure(NAME, "flops", 100, 300, expected=True)]
     assert compared == 2
-    assert found[0].as_dict() == {"benchmark": NAME, "figure": "flops", "base": 100, "head": 300, "expected": True}
+    assert asdict(found[0]) == {"benchmark": NAME, "figure": "flops", "base": 100, "head": 300, "expected": True}
 
 
 def test_a_number_that_does_not_exist_is_none() -> None:
