@@ -12,23 +12,20 @@ import pytest
 from bench.gate.result_store import PrefixedStore
 from bench.gate.revisions.git import resolve
 from bench.gate.self_test import SLOWDOWNS, _wilson, self_test
-from bench.gate.settings import GateSettings, Rules
-from bench.presets import get_preset
 
 NAMES = [f"router | random | {name}" for name in "abc"]
-SETTINGS = GateSettings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
 
 Trial = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def tried(repository: Any, local_workers: Any, memory: Any, no_bar: Any) -> Trial:
+def tried(repository: Any, local_workers: Any, settings: Any, memory: Any, no_bar: Any) -> Trial:
     """The self-test's JSON on a made-up revision."""
 
     def run(trials: int, kept: Any = None, **script: Any) -> dict[str, Any]:
         repository.commit("as it is", **({"benchmarks": NAMES} | script))
         revision = resolve(repository.path, "main")
-        document = self_test(repository.path, revision, SETTINGS, trials, kept or memory(), no_bar)
+        document = self_test(repository.path, revision, settings, trials, kept or memory(), no_bar)
         assert repository.worktrees == []
         assert json.loads(json.dumps(document, allow_nan=False)) == document
         return document
