@@ -21,6 +21,15 @@ class Case:
     router: str
     input: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.scenario} | {self.input} | {self.router}"
+
+    @classmethod
+    def parse(cls, name: str) -> Case:
+        """The inverse of `str`."""
+        scenario, input_name, router = name.split(" | ", 2)
+        return cls(scenario, router, input_name)
+
 
 class Part(Protocol):
     """One kind of scenarios of a run: measures on demand and remembers."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
+from bench.case import Case
 from bench.gate.revisions.facts import NO_FACTS, RevisionFacts
 from bench.gate.revisions.process import BASE, HEAD
 from bench.gate.settings import GateSettings
 from bench.gate.verdicts.invariants import CHECK, TIME, Expectations, MovedFigure, compare_invariants
 from bench.gate.verdicts.sampling import BenchmarkResult
-from bench.gate.worker_side.catalogue import Benchmark
 from bench.record.machine import conditions, fingerprint
 from bench.timing.interleave import threads
 from bench.timing.intervals import Interval
@@ -66,7 +66,7 @@ def nothing_to_compare(reason: str) -> dict[str, Any]:
 
 
 def _row(name: str, facts: RevisionFacts, result: BenchmarkResult | None, expectations: Expectations) -> dict[str, Any]:
-    benchmark = Benchmark.parse(name)
+    benchmark = Case.parse(name)
     row: dict[str, Any] = {
         "benchmark": name,
         "scenario": benchmark.scenario,

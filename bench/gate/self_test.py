@@ -73,8 +73,8 @@ def self_test(
             def bar(step: str, steps: int) -> Any:
                 return progress(f"{what}, {step}", steps)
 
-            trial = PrefixedStore(store, what)
-            results = GateSampling(workspace, settings.plan, trial, bar, slowdowns=slowdowns).run()
+            part = PrefixedStore(store, what)
+            results = GateSampling(workspace, settings.plan, part, bar, slowdowns=slowdowns).run()
             return [_finding(name, slowdowns[name], result) for name, result in results.items()]
 
         for trial in range(trials):

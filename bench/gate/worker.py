@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 import routers
+from bench.case import Case
 from bench.gate.errors import CollectionError
-from bench.gate.worker_side.catalogue import Benchmark
 from bench.gate.worker_side.timed_benchmarks import TimedBenchmarks
 from bench.presets import get_preset
 
@@ -96,11 +96,11 @@ class Worker:
 
     def _time(self, benchmark: str, calls: int) -> list[int]:
         assert self._timed is not None, "load comes first"
-        return self._timed.time(Benchmark.parse(benchmark), calls)
+        return self._timed.time(Case.parse(benchmark), calls)
 
 
-def _parse(names: list[str]) -> list[Benchmark]:
-    return [Benchmark.parse(name) for name in names]
+def _parse(names: list[str]) -> list[Case]:
+    return [Case.parse(name) for name in names]
 
 
 def main() -> None:

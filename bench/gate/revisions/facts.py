@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.case import Case
 from bench.gate.errors import GateError, NothingToCompareError
 from bench.gate.result_store import ResultStore
 from bench.gate.revisions.process import BASE, HEAD, TWIN, StartWorker, ask_all
 from bench.gate.worker import PROTOCOL
-from bench.gate.worker_side.catalogue import Benchmark
 
 Invariants = dict[tuple[str, str], float | None]
 """(benchmark, name of a count or metric) -> value."""
@@ -126,7 +126,7 @@ def _one_of_each_shape(names: list[str], shapes: Mapping[str, Mapping[str, list[
     """The first input of each shape for a scenario and router: time depends on the shape, behaviour on the values."""
     kept: dict[tuple[object, ...], str] = {}
     for name in names:
-        benchmark = Benchmark.parse(name)
+        benchmark = Case.parse(name)
         shape = tuple(tuple(shapes[side][benchmark.input]) for side in (BASE, HEAD))
         kept.setdefault((benchmark.scenario, benchmark.router, shape), name)
     return list(kept.values())

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from bench.case import Case
 from bench.gate.errors import CollectionError
-from bench.gate.worker_side.catalogue import Benchmark
-from bench.session import scenario_of
+from bench.session import case_of, scenario_of
 
 
-def collect(preset: str, select: str | None, routers: Sequence[str]) -> list[Benchmark]:
+def collect(preset: str, select: str | None, routers: Sequence[str]) -> list[Case]:
     """The benchmarks of the checkout in the current folder; none where the expression selects none.
 
     Args:
@@ -41,7 +41,7 @@ class _Collected:
     """A pytest plugin that notes the benchmarks that were collected, and the first error."""
 
     def __init__(self) -> None:
-        self.benchmarks: list[Benchmark] = []
+        self.benchmarks: list[Case] = []
         self.error: str | None = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -50,10 +50,8 @@ class _Collected:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
-            scenario, callspec = scenario_of(item), getattr(item, "callspec", None)
-            if scenario and callspec:
-                names = callspec.params
-                self.benchmarks.append(Benchmark(scenario, names["input_name"], names["router_name"]))
+            if scenario_of(item) and (case := case_of(item)):
+                self.benchmarks.append(case)
 
 
 def _last_error(text: str) -> str:

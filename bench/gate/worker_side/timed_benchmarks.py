@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.gate.worker_side.catalogue import Benchmark
+from bench.case import Case
 from bench.gate.worker_side.slowdown import slowed
 from bench.presets import Preset
 from bench.router.inputs import Inputs
@@ -48,14 +48,14 @@ class TimedBenchmarks:
         self,
         preset: Preset,
         folder: Path,
-        benchmarks: Sequence[Benchmark],
+        benchmarks: Sequence[Case],
         slowdowns: Mapping[str, float],
         seed: int,
     ) -> None:
         generator = random.Random(seed)
         self._padding: list[Tensor] = []
         self._clock = CLOCKS[DEVICE]()
-        self._calls: dict[Benchmark, tuple[Call, bool]] = {}
+        self._calls: dict[Case, tuple[Call, bool]] = {}
         self._stored = cache(lambda name: _load(folder / f"{name}.safetensors"))
         inputs = Inputs(preset, DEVICE)
         experts = cache(self._experts)
@@ -72,7 +72,7 @@ class TimedBenchmarks:
         gc.collect()
         gc.disable()
 
-    def time(self, benchmark: Benchmark, calls: int) -> list[int]:
+    def time(self, benchmark: Case, calls: int) -> list[int]:
         """Nanoseconds of so many calls in a row."""
         call, gradients = self._calls[benchmark]
         with torch.set_grad_enabled(gradients):

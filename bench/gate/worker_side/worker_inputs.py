@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.gate.worker_side.catalogue import Benchmark
+from bench.case import Case
 from bench.gate.worker_side.timed_benchmarks import BATCH, DEVICE, SEED
 from bench.presets import Preset
 from bench.router.behaviour import observe
@@ -33,7 +33,7 @@ class WorkerInputs:
         benchmarks: what will be asked for.
     """
 
-    def __init__(self, preset: Preset, models: tuple[str, ...], benchmarks: Sequence[Benchmark]) -> None:
+    def __init__(self, preset: Preset, models: tuple[str, ...], benchmarks: Sequence[Case]) -> None:
         self.inputs = Inputs(preset, DEVICE, models)
         self.batches = {
             name: self.inputs.batch(name, SEED).hidden_states
@@ -59,7 +59,7 @@ class WorkerInputs:
         """Input -> [T, D]."""
         return {name: list(batch.shape) for name, batch in self.batches.items()}
 
-    def facts(self, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
+    def facts(self, benchmarks: Sequence[Case]) -> dict[str, Any]:
         """The checks, counts and metrics of the benchmarks.
 
         Returns:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 
+from bench.case import Case
 from bench.gate.errors import CollectionError
 from bench.gate.revisions.facts import read_invariants
 from bench.gate.verdicts.invariants import Expectations, compare_invariants
 from bench.gate.worker import Worker
-from bench.gate.worker_side.catalogue import Benchmark
 from bench.gate.worker_side.timed_benchmarks import BATCH, TimedBenchmarks
 from bench.gate.worker_side.worker_inputs import WorkerInputs
 from bench.presets import get_preset
@@ -27,8 +27,8 @@ from bench.router.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[4]
 SMOKE = get_preset("smoke")
-BENCHMARKS = [Benchmark(scenario, "random", "linear") for scenario in ("router", "token", "training")]
-HASH = Benchmark("router", "random", "hash")
+BENCHMARKS = [Case(scenario, "linear", "random") for scenario in ("router", "token", "training")]
+HASH = Case("router", "hash", "random")
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ def serve(options: dict[str, Any], *requests: dict[str, Any]) -> list[dict[str, 
 
 
 def test_names_are_read_back() -> None:
-    for benchmark in (*BENCHMARKS, Benchmark("router", "random", "a | b")):
-        assert Benchmark.parse(str(benchmark)) == benchmark
+    for benchmark in (*BENCHMARKS, Case("router", "a | b", "random")):
+        assert Case.parse(str(benchmark)) == benchmark
 
 
 def collected(*options: str) -> subprocess.CompletedProcess[str]:
@@ -78,7 +78,7 @@ def collected(*options: str) -> subprocess.CompletedProcess[str]:
 def test_what_pytest_collects_is_there_and_selected() -> None:
     process = collected("", "bench_router and random and linear", "no_such_thing", "linear and (")
     everything, selected, nothing, wrong = (part.splitlines() for part in process.stdout.split("end\n")[:4])
-    benchmarks = {Benchmark.parse(line) for line in everything}
+    benchmarks = {Case.parse(line) for line in everything}
     assert {benchmark.scenario for benchmark in benchmarks} == SCENARIOS.keys()
     for scenario in SCENARIOS.values():
         assert {each.input for each in benchmarks if each.scenario == scenario.name} == set(scenario.inputs)
