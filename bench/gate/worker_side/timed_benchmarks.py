@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -66,7 +66,7 @@ class TimedBenchmarks:
             hidden_states = self._stored(benchmark.input)[BATCH]
             router = draw_router(benchmark.router, inputs, hidden_states.shape[1], SEED)
             with torch.set_grad_enabled(scenario.gradients):
-                call = scenario.prepare(router, hidden_states, lambda name=benchmark.input: experts(name))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                call = scenario.prepare(router, hidden_states, partial(experts, benchmark.input))
             share = slowdowns.get(str(benchmark), 0.0)
             self._calls[benchmark] = (slowed(call, share) if share else call, scenario.gradients)
         gc.collect()
