@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,11 +19,9 @@ from filelock import FileLock, Timeout
 from bench.gate.errors import GateError
 from bench.gate.gate import judge
 from bench.gate.revisions.git import Revision, changed_files, find_root, is_dirty, resolve
-from bench.gate.revisions.process import WorkerError
 from bench.gate.revisions.workspace import FOLDER
 from bench.gate.self_test import SELECT, self_test
-from bench.gate.settings import Settings
-from bench.gate.verdicts.evidence import Rules
+from bench.gate.settings import GateSettings, Rules
 from bench.presets import PRESETS, get_preset
 from bench.record.journal import Journal, JournalError
 from bench.record.output import WholeFile
@@ -40,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.base is None and not options.self_test:
         parser.error("BASE is missing: the revision to compare with")
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that worktrees and workers are cleared away
     try:
         root = find_root()
         with _alone(root):
             return _self_test(root, options) if options.self_test else _gate(root, options)
-    except (GateError, WorkerError, JournalError) as error:
+    except (GateError, JournalError) as error:
         print(f"gate: {' '.join(str(error).split())}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
@@ -70,7 +68,7 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
 
 
 def _notices(root: Path, base: Revision, head: Revision) -> list[str]:
-    """What a reader of the result has to know of the two revisions."""
+    """Sentences that a reader of the result has to know about the two revisions."""
     notices = []
     if is_dirty(root):
         notices.append(f"The working tree has uncommitted changes, which are not compared: head is {head}.")
@@ -98,8 +96,8 @@ def _self_test(root: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(options: argparse.Namespace, select: str | None, budget_s: float) -> Settings:
-    return Settings(
+def _settings(options: argparse.Namespace, select: str | None, budget_s: float) -> GateSettings:
+    return GateSettings(
         preset=get_preset(options.preset),
         select=select,
         rules=Rules(threshold=options.threshold / 100, margin=options.margin / 100),
@@ -112,8 +110,10 @@ def _settings(options: argparse.Namespace, select: str | None, budget_s: float) 
 
 
 @contextmanager
-def _journal(root: Path, options: argparse.Namespace, settings: Settings, subject: dict[str, Any]) -> Iterator[Journal]:
-    """Left for `--resume` unless it is finished."""
+def _journal(
+    root: Path, options: argparse.Namespace, settings: GateSettings, subject: dict[str, Any]
+) -> Iterator[Journal]:
+    """The journal of a run; it stays for `--resume` unless the run is finished."""
     configuration = subject | settings.as_dict() | {"torch": torch.__version__}
     del configuration["budget_s"]  # more time may be given to a run that is continued
     with Journal(root / options.journal, configuration, resume=options.resume) as journal:
@@ -137,7 +137,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _target(path: Path) -> WholeFile | Path:
-    """Where the JSON goes: known before anything is measured to be a place that can be written."""
+    """The place of the JSON; that it can be written is made sure of before anything is measured."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return WholeFile(path) if WholeFile.suits(path) else path
@@ -146,7 +146,7 @@ def _target(path: Path) -> WholeFile | Path:
 
 
 def _write(document: dict[str, Any], target: WholeFile | Path) -> None:
-    """Whole or not at all."""
+    """Write the JSON, whole or not at all."""
     try:
         with open(target, "w", encoding="utf-8") as file:
             json.dump(document, file, indent=1, allow_nan=False)
@@ -157,39 +157,29 @@ def _write(document: dict[str, Any], target: WholeFile | Path) -> None:
 
 
 def _show(command: str, path: Path, *options: str) -> None:
-    """Reports are made from the JSON alone, by a program of their own: bench imports nothing of it."""
+    """Print the report of the JSON. A program of its own makes it: bench imports nothing of reports."""
     sys.stdout.flush()
     done = subprocess.run([sys.executable, "-m", "reports", command, str(path), *options], check=False)
     if done.returncode:
         print(f"gate: measured and kept in {path}, but not shown (see above)", file=sys.stderr)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """So that worktrees and workers are cleared away."""
-    raise KeyboardInterrupt
+def _bounded(name: str, convert: Callable[[str], Any], low: float, high: float, bounds: str) -> Callable[[str], Any]:
+    """A number between two bounds, both excluded, for argparse; `name` is what it calls a text that is no number."""
 
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    """A number between two bounds, for argparse."""
-
-    def parse(text: str) -> float:
-        value = float(text)
+    def parse(text: str) -> Any:
+        value = convert(text)
         if not low < value < high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+            raise argparse.ArgumentTypeError(f"{text} is not {bounds}")
         return value
 
-    parse.__name__ = "number"  # what argparse calls it where the text is none
+    parse.__name__ = name
     return parse
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-_whole.__name__ = "whole number"
+_percent = _bounded("number", float, 0, 100, "between 0 and 100")
+_seconds = _bounded("number", float, 0, 1e6, "between 0 and 1e+06")
+_whole = _bounded("whole number", int, 0, math.inf, "at least 1")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,11 +194,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--head", default="HEAD", metavar="REF", help="revision to judge (HEAD)")
     add("--preset", default="ci", choices=list(PRESETS), help="sizes and cycles (ci)")
     add("--select", metavar="EXPR", help="benchmarks to compare, as pytest's -k takes it (all)")
-    add("--threshold", type=_number(0, 100), default=2.0, metavar="PERCENT", help="to be proved exceeded (2)")
-    add("--margin", type=_number(0, 100), default=5.0, metavar="PERCENT", help="proved less apart is the same (5)")
+    add("--threshold", type=_percent, default=2.0, metavar="PERCENT", help="to be proved exceeded (2)")
+    add("--margin", type=_percent, default=5.0, metavar="PERCENT", help="proved less apart is the same (5)")
     add("--expect", action="append", default=[], metavar="[ROUTER:]FIGURE", help="will change, time too; repeatable")
-    add("--budget", type=_number(0, 1e6), metavar="SECONDS", help="240; for each trial of the self-test 60")
-    add("--limit", type=_number(0, 1e6), default=180.0, metavar="SECONDS", help="for one answer of a worker (180)")
+    add("--budget", type=_seconds, metavar="SECONDS", help="240; for each trial of the self-test 60")
+    add("--limit", type=_seconds, default=180.0, metavar="SECONDS", help="for one answer of a worker (180)")
     add("--threads", type=_whole, default=1, help="torch's threads while something is timed (1)")
     add("--router", action="append", default=[], metavar="MODULE:CLASS", help="one more, in both revisions; repeatable")
     add("--model", action="append", default=[], help="pretrained encoder, as pytest bench takes it; repeatable")

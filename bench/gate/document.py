@@ -1,32 +1,56 @@
-"""The gate's JSON: facts and results in, one dict out."""
+"""The gate's JSON, made of the facts of both revisions and the results of their sampling."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from statistics import fmean, median
 from typing import Any
 
+import torch
+
 from bench.case import Case
-from bench.gate.revisions.facts import Facts
-from bench.gate.verdicts.comparison import Result
-from bench.gate.verdicts.figures import CHECK, TIME, Expectations, Moved, compare_figures
-from bench.gate.verdicts.sampling import BASE, HEAD
+from bench.gate.revisions.facts import NO_FACTS, RevisionFacts
+from bench.gate.revisions.process import BASE, HEAD
+from bench.gate.settings import GateSettings
+from bench.gate.verdicts.invariants import CHECK, TIME, Expectations, MovedFigure, compare_invariants
+from bench.gate.verdicts.sampling import BenchmarkResult
+from bench.record.machine import conditions, fingerprint
+from bench.timing.interleave import threads
 from bench.timing.intervals import Interval
 
 SCHEMA = 1
 NO_REGRESSION, REGRESSION, NOTHING_TO_COMPARE = 0, 1, 3
 
 
-def describe(facts: Facts, results: Mapping[str, Result], expectations: Expectations) -> dict[str, Any]:
-    """Everything that the comparison found; README.md beside this file explains the keys."""
+def header(kind: str, settings: GateSettings, before: dict[str, Any]) -> dict[str, Any]:
+    """The keys that the JSON of a gate and of a self-test have in common."""
+    with threads(settings.threads):
+        machine = fingerprint()
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **settings.as_dict(),
+        "torch": torch.__version__,
+        "machine": machine,
+        "conditions": {"before": before, "after": conditions()},
+    }
+
+
+def describe(
+    facts: RevisionFacts, results: Mapping[str, BenchmarkResult], expectations: Expectations
+) -> dict[str, Any]:
+    """What is known of every benchmark, and the outcome; README.md beside this file explains the keys."""
     rows = [_row(name, facts, results.get(name), expectations) for name in facts.benchmarks]
-    moved, compared = compare_figures(facts.figures[BASE], facts.figures[HEAD], expectations)
+    moved, compared = compare_invariants(facts.invariants[BASE], facts.invariants[HEAD], expectations)
     shown = [row for row in rows if row["verdict"] is not None]
     return {
         "rows": shown,
         "not_timed": len(rows) - len(shown),
-        "figures": [each.as_dict() for each in moved],
+        "figures": [asdict(each) for each in moved],
         "figures_compared": compared,
         "added": facts.added,
         "removed": facts.removed,
@@ -36,43 +60,26 @@ def describe(facts: Facts, results: Mapping[str, Result], expectations: Expectat
 
 
 def nothing_to_compare(reason: str) -> dict[str, Any]:
-    """The same keys where there is nothing in them."""
-    return {
-        "rows": [],
-        "not_timed": 0,
-        "figures": [],
-        "figures_compared": 0,
-        "added": [],
-        "removed": [],
-        "geometric_mean": None,
-        "outcome": {"exit_code": NOTHING_TO_COMPARE, "reasons": [reason]},
-    }
+    """The keys of `describe` where there is nothing in them, and the reason for that."""
+    outcome = {"exit_code": NOTHING_TO_COMPARE, "reasons": [reason]}
+    return describe(NO_FACTS, {}, Expectations([])) | {"outcome": outcome}
 
 
-def _row(name: str, facts: Facts, result: Result | None, expectations: Expectations) -> dict[str, Any]:
+def _row(name: str, facts: RevisionFacts, result: BenchmarkResult | None, expectations: Expectations) -> dict[str, Any]:
     benchmark = Case.parse(name)
     row: dict[str, Any] = {
         "benchmark": name,
         "scenario": benchmark.scenario,
         "input": benchmark.input,
         "router": benchmark.router,
-        "base_us": None,
-        "head_us": None,
-        "ratio": None,
-        "noise": None,
-        "floor": None,
+        **dict.fromkeys(("base_us", "head_us", "ratio", "noise", "floor")),
         "pairs": 0,
-        "first_look": None,
-        "verdict": None,
-        "reason": None,
+        **dict.fromkeys(("first_look", "verdict", "reason")),
         "expected": False,
     }
     if name in facts.failures:
-        return row | {
-            "verdict": "FAILED",
-            "reason": facts.failures[name],
-            "expected": expectations.cover(name, CHECK),
-        }
+        expected = expectations.cover(name, CHECK)
+        return row | {"verdict": "FAILED", "reason": facts.failures[name], "expected": expected}
     if result is None:
         return row
     judged = result.judged
@@ -94,7 +101,7 @@ def _as_ratio(logs: Interval) -> dict[str, float]:
     return Interval(math.exp(logs.estimate), math.exp(logs.low), math.exp(logs.high)).as_dict()
 
 
-def _geometric_mean(results: Mapping[str, Result]) -> dict[str, float] | None:
+def _geometric_mean(results: Mapping[str, BenchmarkResult]) -> dict[str, float] | None:
     """Over all that were timed, from the first look, which took them all alike.
 
     Without an interval: the benchmarks of a round share its processes, and are not so many independent ratios.
@@ -103,7 +110,7 @@ def _geometric_mean(results: Mapping[str, Result]) -> dict[str, float] | None:
     return {"estimate": math.exp(fmean(logs))} if len(logs) > 1 else None
 
 
-def _outcome(rows: Sequence[Mapping[str, Any]], facts: Facts, moved: Sequence[Moved]) -> dict[str, Any]:
+def _outcome(rows: Sequence[Mapping[str, Any]], facts: RevisionFacts, moved: Sequence[MovedFigure]) -> dict[str, Any]:
     reasons = []
     for row in rows:
         if row["expected"]:

@@ -1,13 +1,17 @@
-"""What ends a gate."""
+"""Errors that end a gate run; the message of each is one line."""
 
 
 class GateError(Exception):
-    """A user's mistake or a broken revision: one line that names it."""
+    """A user's mistake or a broken revision; the message names it."""
 
 
-class CollectionError(Exception):
-    """The benchmarks of a revision could not be collected: one line that says why."""
+class WorkerError(GateError):
+    """A worker process that failed, died or was too slow; the message names its revision."""
+
+
+class CollectionError(GateError):
+    """A revision's benchmarks could not be collected; the message says why."""
 
 
 class NothingToCompareError(Exception):
-    """The two revisions have no benchmark in common: one line."""
+    """The two revisions have no benchmark in common; the message says how many each has."""

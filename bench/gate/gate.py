@@ -1,33 +1,31 @@
-"""One gate: two revisions in, its JSON out."""
+"""A gate run: two revisions in, the JSON of their comparison out."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bench.gate.document import SCHEMA, describe, nothing_to_compare
+from bench.gate.document import describe, header, nothing_to_compare
 from bench.gate.errors import NothingToCompareError
 from bench.gate.revisions.git import Revision
-from bench.gate.revisions.workspace import open_site
-from bench.gate.settings import Settings
-from bench.gate.verdicts.comparison import Comparison, Progress
-from bench.gate.verdicts.figures import CHECK, TIME, Expectations
-from bench.gate.verdicts.sampling import BASE, HEAD
+from bench.gate.revisions.process import BASE, HEAD
+from bench.gate.revisions.workspace import open_workspace
+from bench.gate.settings import GateSettings
+from bench.gate.verdicts.invariants import CHECK, TIME, Expectations
+from bench.gate.verdicts.sampling import GateSampling
 from bench.record.journal import Journal
-from bench.record.machine import conditions, fingerprint
-from bench.timing.interleave import threads
+from bench.record.machine import conditions
+from harness.progress import Progress
 
 
 def judge(
     root: Path,
     base: Revision,
     head: Revision,
-    settings: Settings,
+    settings: GateSettings,
     expect: Sequence[str],
     notices: Sequence[str],
     journal: Journal,
@@ -49,39 +47,24 @@ def judge(
         the gate's JSON, as README.md beside this file describes it.
 
     Raises:
-        GateError, WorkerError: one line that names the mistake or the revision.
+        GateError: one line that names the mistake or the revision.
     """
     began, before = time.monotonic(), conditions()
     expectations = Expectations(expect)
     try:
-        with open_site(root, base, head, settings, journal) as site:
-            facts = site.facts
+        with open_workspace(root, base, head, settings, journal) as workspace:
+            facts = workspace.facts
             of_time = [(name, figure) for name in facts.benchmarks for figure in (TIME, CHECK)]
-            expectations.check([*facts.figures[BASE], *facts.figures[HEAD], *of_time])
-            comparison = Comparison(site.job(), settings.plan, journal, progress, time.monotonic() - began)
-            found = describe(facts, comparison.run(), expectations)
+            expectations.check([*facts.invariants[BASE], *facts.invariants[HEAD], *of_time])
+            sampling = GateSampling(workspace, settings.plan, journal, progress, time.monotonic() - began)
+            found = describe(facts, sampling.run(), expectations)
     except NothingToCompareError as error:
         found = nothing_to_compare(str(error))
     return {
         **header("gate", settings, before),
-        "base": base.as_dict(),
-        "head": head.as_dict(),
+        "base": asdict(base),
+        "head": asdict(head),
         "notices": list(notices),
         "elapsed_s": time.monotonic() - began,
         **found,
-    }
-
-
-def header(kind: str, settings: Settings, before: dict[str, Any]) -> dict[str, Any]:
-    """What the JSON of every kind begins with."""
-    with threads(settings.threads):
-        machine = fingerprint()
-    return {
-        "schema": SCHEMA,
-        "kind": kind,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **settings.as_dict(),
-        "torch": torch.__version__,
-        "machine": machine,
-        "conditions": {"before": before, "after": conditions()},
     }

@@ -1,4 +1,4 @@
-"""The gate on trial: how often it cries wolf, and how often it finds a slowdown that is known to be there."""
+"""The self-test of the gate: its rate of false alarms, and how often it finds a slowdown that is known to be there."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy.stats import binomtest
 
-from bench.gate.gate import header
+from bench.gate.document import header
+from bench.gate.result_store import PrefixedStore, ResultStore
 from bench.gate.revisions.git import Revision
-from bench.gate.revisions.workspace import open_site
-from bench.gate.settings import Settings
-from bench.gate.verdicts.comparison import Comparison, Kept, Progress, Result
+from bench.gate.revisions.workspace import open_workspace
+from bench.gate.settings import GateSettings
+from bench.gate.verdicts.sampling import BenchmarkResult, GateSampling
 from bench.record.machine import conditions
 from bench.timing.intervals import CONFIDENCE
+from harness.progress import Progress
 
 SLOWDOWNS = (0.02, 0.05, 0.10, 0.20)
 EQUAL_PER_SLOWED = 3
@@ -31,25 +33,9 @@ SELECT = (
 """Five benchmarks, of one to three milliseconds, of every scenario."""
 
 
-class Prefixed:
-    """A part of a journal: one trial's keys begin with its name."""
-
-    def __init__(self, kept: Kept, prefix: str) -> None:
-        self._kept = kept
-        self._prefix = prefix
-
-    def get(self, key: str) -> Any | None:
-        """The result under a key of this part, or None."""
-        return self._kept.get(f"{self._prefix} | {key}")
-
-    def append(self, key: str, result: Any) -> None:
-        """Keep a result."""
-        self._kept.append(f"{self._prefix} | {key}", result)
-
-
 @dataclass(frozen=True)
 class Finding:
-    """One verdict on a known truth."""
+    """The verdict on one benchmark in one trial, whose slowdown is known."""
 
     benchmark: str
     slowdown: float
@@ -59,7 +45,7 @@ class Finding:
 
 
 def self_test(
-    root: Path, revision: Revision, settings: Settings, trials: int, kept: Kept, progress: Progress
+    root: Path, revision: Revision, settings: GateSettings, trials: int, store: ResultStore, progress: Progress
 ) -> dict[str, Any]:
     """Compare a revision with itself: as it is, and, every third time, also with its benchmarks made slower.
 
@@ -69,9 +55,9 @@ def self_test(
     Args:
         root: the checkout.
         revision: the code that is compared with itself.
-        settings: of each comparison; the budget is one comparison's.
+        settings: the settings of one trial, its budget too.
         trials: how many of equal code; a third as many of slowed code.
-        kept: finished measurements.
+        store: finished measurements.
         progress: makes bars.
 
     Returns:
@@ -80,15 +66,16 @@ def self_test(
     began, before = time.monotonic(), conditions()
     equal: list[list[Finding]] = []
     slowed: list[Finding] = []
-    with open_site(root, revision, revision, settings, Prefixed(kept, "site")) as site:
-        names = site.facts.timed
+    with open_workspace(root, revision, revision, settings, PrefixedStore(store, "workspace")) as workspace:
+        names = workspace.facts.timed
 
         def findings(what: str, slowdowns: Mapping[str, float]) -> list[Finding]:
             def bar(step: str, steps: int) -> Any:
                 return progress(f"{what}, {step}", steps)
 
-            comparison = Comparison(site.job(slowdowns), settings.plan, Prefixed(kept, what), bar)
-            return [_finding(name, slowdowns[name], result) for name, result in comparison.run().items()]
+            part = PrefixedStore(store, what)
+            results = GateSampling(workspace, settings.plan, part, bar, slowdowns=slowdowns).run()
+            return [_finding(name, slowdowns[name], result) for name, result in results.items()]
 
         for trial in range(trials):
             equal.append(findings(f"equal {trial + 1}", dict.fromkeys(names, 0.0)))
@@ -99,18 +86,18 @@ def self_test(
     every = [*(each for trial in equal for each in trial), *slowed]
     return {
         **header("self-test", settings, before),
-        "revision": revision.as_dict(),
+        "revision": asdict(revision),
         "benchmarks": list(names),
         "elapsed_s": time.monotonic() - began,
         "false_alarms": _false_alarms(equal),
         "levels": [
             _level(slowdown, [each for each in every if each.slowdown == slowdown]) for slowdown in (0.0, *SLOWDOWNS)
         ],
-        "findings": [vars(each) for each in every],
+        "findings": [asdict(each) for each in every],
     }
 
 
-def _finding(name: str, slowdown: float, result: Result) -> Finding:
+def _finding(name: str, slowdown: float, result: BenchmarkResult) -> Finding:
     judged = result.judged
     return Finding(name, slowdown, result.verdict, math.exp(judged.ratio.estimate), judged.pairs)
 

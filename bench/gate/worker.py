@@ -20,11 +20,11 @@ import torch
 import routers
 from bench.case import Case
 from bench.gate.errors import CollectionError
-from bench.gate.worker_side.timed import Timed
+from bench.gate.worker_side.timed_benchmarks import TimedBenchmarks
 from bench.presets import get_preset
 
 if TYPE_CHECKING:
-    from bench.gate.worker_side.worker_inputs import Bank
+    from bench.gate.worker_side.worker_inputs import WorkerInputs
 
 PROTOCOL = 1
 """Raised by a change of the requests: both revisions must speak the gate's."""
@@ -35,7 +35,7 @@ class Worker:
 
     Args:
         requests: where they come from; unbuffered, because two processes read it in turn.
-        answers: where they are answered; likewise.
+        answers: where they are answered; unbuffered, too.
         options: of the command line.
     """
 
@@ -43,8 +43,8 @@ class Worker:
         self._requests = requests
         self._answers = answers
         self._options = options
-        self._bank: Bank | None = None
-        self._timed: Timed | None = None
+        self._inputs: WorkerInputs | None = None
+        self._timed: TimedBenchmarks | None = None
 
     def serve(self) -> None:
         """Until standard input ends."""
@@ -68,7 +68,7 @@ class Worker:
         self._answers.write(json.dumps(answer).encode() + b"\n")
 
     def _collect(self) -> dict[str, Any]:
-        from bench.gate.worker_side.collect import collect  # likewise
+        from bench.gate.worker_side.collect import collect  # here, because only this process needs pytest
 
         options = self._options
         benchmarks = collect(options.preset, options.select, options.router)
@@ -76,24 +76,23 @@ class Worker:
 
     def _prepare(self, benchmarks: list[str], folder: str) -> dict[str, list[int]]:
         """Make and store what fresh processes will load; returns input -> [T, D]."""
-        from bench.gate.worker_side.worker_inputs import (
-            Bank,  # here, because only this process needs all that it imports
-        )
+        # Here, because only this process needs all that it imports.
+        from bench.gate.worker_side.worker_inputs import WorkerInputs
 
         options = self._options
-        self._bank = Bank(get_preset(options.preset), tuple(options.model), _parse(benchmarks))
-        self._bank.store(Path(folder))
-        return self._bank.shapes()
+        self._inputs = WorkerInputs(get_preset(options.preset), tuple(options.model), _parse(benchmarks))
+        self._inputs.store(Path(folder))
+        return self._inputs.shapes()
 
     def _facts(self, benchmarks: list[str]) -> dict[str, Any]:
-        assert self._bank is not None, "prepare comes first"
-        return self._bank.facts(_parse(benchmarks))
+        assert self._inputs is not None, "prepare comes first"
+        return self._inputs.facts(_parse(benchmarks))
 
     def _load(self, benchmarks: list[str], folder: str, slowdowns: dict[str, float], seed: int) -> None:
         for router in self._options.router:
             routers.register_from_path(router)
         preset = get_preset(self._options.preset)
-        self._timed = Timed(preset, Path(folder), _parse(benchmarks), slowdowns, seed)
+        self._timed = TimedBenchmarks(preset, Path(folder), _parse(benchmarks), slowdowns, seed)
 
     def _time(self, benchmark: str, calls: int) -> list[int]:
         assert self._timed is not None, "load comes first"

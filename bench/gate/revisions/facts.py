@@ -1,8 +1,9 @@
-"""The first pass over both revisions: their benchmarks, what holds for these, and what is stored for timing."""
+"""The facts of both revisions before anything is timed: their benchmarks, and what these count and compute."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 from bench.case import Case
 from bench.gate.errors import GateError, NothingToCompareError
-from bench.gate.verdicts.comparison import Kept
-from bench.gate.verdicts.figures import Figures, as_figures
-from bench.gate.verdicts.sampling import BASE, HEAD, TWIN, StartWorker
+from bench.gate.result_store import ResultStore
+from bench.gate.revisions.process import BASE, HEAD, TWIN, StartWorker, ask_all
 from bench.gate.worker import PROTOCOL
+
+Invariants = dict[tuple[str, str], float | None]
+"""(benchmark, name of a count or metric) -> value."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known before anything is timed.
+class RevisionFacts:
+    """What is known of both revisions before anything is timed.
 
     Attributes:
         benchmarks: those that both revisions have, in base's order.
@@ -27,7 +30,7 @@ class Facts:
         failures: benchmark -> which side failed its check, and how; for those that fail on one side or both.
         one_sided: those of them that fail on one side alone.
         timed: those to time.
-        figures: side -> figures.
+        invariants: side -> the values that must not move between the revisions.
         folders: side -> where its fresh processes find inputs and experts.
     """
 
@@ -37,18 +40,21 @@ class Facts:
     failures: dict[str, str]
     one_sided: set[str]
     timed: list[str]
-    figures: dict[str, Figures]
+    invariants: dict[str, Invariants]
     folders: dict[str, Path]
 
 
-def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path, kept: Kept) -> Facts:
+NO_FACTS = RevisionFacts([], [], [], {}, set(), [], {BASE: {}, HEAD: {}}, {})
+
+
+def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path, store: ResultStore) -> RevisionFacts:
     """Ask both revisions, both at once: nothing is timed here.
 
     Args:
         start: starts a worker for a side.
         checkouts: side -> its checkout.
         folder: where inputs and experts are stored.
-        kept: what the revisions said is kept there; inputs are made again.
+        store: keeps what the revisions said; their inputs are made again in every run.
 
     Raises:
         NothingToCompareError: no benchmark in common.
@@ -58,39 +64,43 @@ def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path
     folders = {side: folder / side for side in (BASE, HEAD)}
     with ExitStack() as stack:
         workers = {side: stack.enter_context(start(side)) for side in (BASE, HEAD)}
-        for worker in workers.values():
-            worker.send("collect")
-        found = {side: worker.receive() for side, worker in workers.items()}
+        revisions = {side: worker.name for side, worker in workers.items()}
+        found = ask_all(workers, "collect", lambda side: {})
         for side, answer in found.items():
-            _check_worker(workers[side].name, answer, checkouts[side])
-        names = {side: answer["benchmarks"] for side, answer in found.items()}
-        both = [name for name in names[BASE] if name in set(names[HEAD])]
+            _check_worker(revisions[side], answer, checkouts[side])
+        base, head = (found[side]["benchmarks"] for side in (BASE, HEAD))
+        both = [name for name in base if name in set(head)]
         if not both:
             raise NothingToCompareError(
-                f"nothing to compare: {workers[BASE].name} has {len(names[BASE])} selected benchmarks, "
-                f"{workers[HEAD].name} has {len(names[HEAD])}, none in common"
+                f"nothing to compare: {revisions[BASE]} has {len(base)} selected benchmarks, "
+                f"{revisions[HEAD]} has {len(head)}, none in common"
             )
-        for side, worker in workers.items():
-            folders[side].mkdir(parents=True, exist_ok=True)
-            worker.send("prepare", benchmarks=both, folder=str(folders[side]))
-        shapes = {side: worker.receive() for side, worker in workers.items()}
-        said = kept.get("facts")
+        for path in folders.values():
+            path.mkdir(parents=True, exist_ok=True)
+        shapes = ask_all(workers, "prepare", lambda side: {"benchmarks": both, "folder": str(folders[side])})
+        said = store.get("facts")
         if said is None:
-            for worker in workers.values():
-                worker.send("facts", benchmarks=both)
-            said = {side: worker.receive() for side, worker in workers.items()}
-            kept.append("facts", said)
-    failures, one_sided = _failures(said, {side: worker.name for side, worker in workers.items()})
-    return Facts(
+            said = ask_all(workers, "facts", lambda side: {"benchmarks": both})
+            store.append("facts", said)
+    failures, one_sided = _failures(said, revisions)
+    return RevisionFacts(
         benchmarks=both,
-        added=[name for name in names[HEAD] if name not in set(names[BASE])],
-        removed=[name for name in names[BASE] if name not in set(names[HEAD])],
+        added=[name for name in head if name not in set(base)],
+        removed=[name for name in base if name not in set(head)],
         failures=failures,
         one_sided=one_sided,
         timed=_one_of_each_shape([name for name in both if name not in failures], shapes),
-        figures={side: as_figures(answer["figures"]) for side, answer in said.items()},
+        invariants={side: read_invariants(answer["figures"]) for side, answer in said.items()},
         folders=folders | {TWIN: folders[BASE]},
     )
+
+
+def read_invariants(listed: Sequence[Sequence[Any]]) -> Invariants:
+    """The values of a worker's answer. NaN and infinity become None: JSON has neither, and NaN differs from itself."""
+    return {
+        (benchmark, name): None if value is None or not math.isfinite(value) else value
+        for benchmark, name, value in listed
+    }
 
 
 def _check_worker(name: str, answer: Mapping[str, Any], checkout: Path) -> None:
@@ -113,7 +123,7 @@ def _failures(said: Mapping[str, Any], names: Mapping[str, str]) -> tuple[dict[s
 
 
 def _one_of_each_shape(names: list[str], shapes: Mapping[str, Mapping[str, list[int]]]) -> list[str]:
-    """The first input of each shape for a scenario and router: the time hangs on the shape, behaviour on the values."""
+    """The first input of each shape for a scenario and router: time depends on the shape, behaviour on the values."""
     kept: dict[tuple[object, ...], str] = {}
     for name in names:
         benchmark = Case.parse(name)

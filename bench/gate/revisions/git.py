@@ -31,10 +31,6 @@ class Revision:
     def __str__(self) -> str:
         return f"{self.ref} ({self.commit[:10]})"
 
-    def as_dict(self) -> dict[str, str]:
-        """For the JSON."""
-        return {"ref": self.ref, "commit": self.commit, "subject": self.subject}
-
 
 def find_root() -> Path:
     """The checkout that the current folder belongs to.
@@ -46,10 +42,10 @@ def find_root() -> Path:
 
 
 def resolve(root: Path, ref: str) -> Revision:
-    """The commit that a branch, tag or hash stands for.
+    """The commit that a branch, tag or hash names.
 
     Raises:
-        GateError: it stands for none.
+        GateError: it names no commit.
     """
     fault = f"{ref!r} is no revision of {root}"
     if ref.startswith("-"):  # git would take it for an option

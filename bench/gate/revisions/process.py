@@ -1,4 +1,4 @@
-"""The gate's handle on a worker: a process in a revision's checkout that answers requests, dies or hangs."""
+"""A worker process as the gate sees it: it runs in a revision's checkout, and answers requests, dies or hangs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from bench.gate.errors import WorkerError
+
+BASE, TWIN, HEAD = "base", "twin", "head"
+SIDES = (BASE, TWIN, HEAD)
+"""The processes that are compared: two of the base revision, whose ratio is noise, and one of the head revision."""
 
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep, so that a busy neighbour cannot stop the others
@@ -25,10 +30,6 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
 }
-
-
-class WorkerError(Exception):
-    """A worker that failed, died or was too slow: one line that names the revision."""
 
 
 class WorkerProcess:
@@ -119,7 +120,7 @@ class WorkerProcess:
         return WorkerError(f"{self.name}: its worker died ({how}) while asked to {self._doing}{last}")
 
     def kill(self) -> None:
-        """End it and its children."""
+        """End the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -127,10 +128,33 @@ class WorkerProcess:
     def __enter__(self) -> WorkerProcess:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         for stream in (self._process.stdin, self._process.stdout, self._said):
             if stream is not None:
                 stream.close()
+
+
+StartWorker = Callable[[str], WorkerProcess]
+"""Starts a worker process for one of SIDES."""
+
+
+def ask_all(
+    workers: Mapping[str, WorkerProcess], verb: str, arguments: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """Ask all workers at once, which is for requests that time nothing.
+
+    Args:
+        workers: side -> its worker.
+        verb: what is asked of every worker.
+        arguments: side -> the request's arguments.
+
+    Returns:
+        side -> its worker's answer.
+
+    Raises:
+        WorkerError: a worker failed, died or was too slow.
+    """
+    for side, worker in workers.items():
+        worker.send(verb, **arguments(side))
+    return {side: worker.receive() for side, worker in workers.items()}

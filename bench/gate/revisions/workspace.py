@@ -1,49 +1,44 @@
-"""Two revisions, checked out and asked for their facts: what a comparison is made on."""
+"""The workspace of a gate run: both revisions checked out, asked for their facts, and ready to start workers."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gate.revisions.facts import Facts, gather_facts
+from bench.gate.result_store import ResultStore
+from bench.gate.revisions.facts import RevisionFacts, gather_facts
 from bench.gate.revisions.git import Revision, worktree
-from bench.gate.revisions.process import WorkerProcess
-from bench.gate.settings import Settings
-from bench.gate.verdicts.comparison import Job, Kept
-from bench.gate.verdicts.sampling import BASE, HEAD, TWIN, StartWorker
+from bench.gate.revisions.process import BASE, HEAD, TWIN, StartWorker, WorkerProcess
+from bench.gate.settings import GateSettings
 
 FOLDER = Path(".benchmarks", "gate")
 """Of worktrees, inputs and experts; git ignores it, and a gate's journal keeps a second gate away from it."""
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where a gate works.
+class Workspace:
+    """Where both revisions are measured.
 
     Attributes:
         start: starts a worker for a side.
         facts: what both revisions said.
-        settings: the user's.
     """
 
     start: StartWorker
-    facts: Facts
-    settings: Settings
-
-    def job(self, slowdowns: Mapping[str, float] | None = None) -> Job:
-        """The comparison of everything that is timed."""
-        return Job(self.start, self.facts.folders, self.facts.timed, self.settings.rules, slowdowns or {})
+    facts: RevisionFacts
 
 
 @contextmanager
-def open_site(root: Path, base: Revision, head: Revision, settings: Settings, kept: Kept) -> Iterator[Site]:
+def open_workspace(
+    root: Path, base: Revision, head: Revision, settings: GateSettings, store: ResultStore
+) -> Iterator[Workspace]:
     """Check out both revisions and gather their facts; the worktrees are removed in the end.
 
     Raises:
-        GateError, NothingToCompareError, WorkerError: as `gather_facts` and `worktree` do.
+        GateError, NothingToCompareError: as `gather_facts` and `worktree` do.
     """
     revisions = {BASE: base, TWIN: base, HEAD: head}
     with ExitStack() as stack:
@@ -53,13 +48,9 @@ def open_site(root: Path, base: Revision, head: Revision, settings: Settings, ke
         checkouts[TWIN] = checkouts[BASE]
 
         def start(side: str) -> WorkerProcess:
-            return WorkerProcess(
-                f"{'head' if side == HEAD else 'base'} {revisions[side]}",
-                checkouts[side],
-                settings.worker_options(),
-                settings.limit_s,
-            )
+            name = f"{'head' if side == HEAD else 'base'} {revisions[side]}"
+            return WorkerProcess(name, checkouts[side], settings.worker_options(), settings.limit_s)
 
         stored = root / FOLDER / "stored"
         stack.callback(shutil.rmtree, stored, ignore_errors=True)  # some hundred megabytes
-        yield Site(start, gather_facts(start, checkouts, stored, kept), settings)
+        yield Workspace(start, gather_facts(start, checkouts, stored, store))

@@ -1,1 +1,1 @@
-"""From the turns of processes to verdicts."""
+"""Samples taken by processes in turn, and the verdicts on them."""

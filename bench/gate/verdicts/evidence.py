@@ -1,4 +1,4 @@
-"""From the pairs of fresh processes to a verdict.
+"""The statistics of a verdict: evidence from the paired samples of fresh processes, and the rules applied to it.
 
 All ratios are logarithms here, head over base: 0 is equal, +0.05 is some 5 % slower.
 """
@@ -12,6 +12,7 @@ from statistics import fmean, median
 
 from scipy.stats import t as student_t
 
+from bench.gate.settings import Rules
 from bench.timing.intervals import CONFIDENCE, Interval
 
 PRIOR_PAIRS = 4
@@ -22,15 +23,15 @@ VARIANCE_RATIO = 0.75
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairedSample:
     """One benchmark in one fresh process of head and two of base, measured in turn.
 
     Attributes:
         ratio: log of head over base, mean of the comparisons with its two processes.
         noise: log of the second of base over the first: the same code (A/A).
         base_us: median call of base, microseconds.
-        head_us: likewise of head.
-        cycle_s: what one turn of the three took, seconds: for planning.
+        head_us: median call of head, microseconds.
+        cycle_s: seconds that one turn of the three took, from which later rounds are planned.
     """
 
     ratio: float
@@ -45,10 +46,10 @@ class Evidence:
     """What some pairs say about one benchmark.
 
     Attributes:
-        ratio: with its interval; logs.
-        noise: base against itself, likewise.
+        ratio: log of head over base, with its interval.
+        noise: log of base over itself, with its interval.
         floor: by how much the mean of so many pairs of equal code typically misses 0.
-        pairs: how many.
+        pairs: how many paired samples it rests on.
     """
 
     ratio: Interval
@@ -57,37 +58,17 @@ class Evidence:
     pairs: int
 
 
-@dataclass(frozen=True)
-class Rules:
-    """When a ratio is called what.
-
-    Attributes:
-        threshold: a difference has to be proved larger than this, as a share (0.02 is 2 %).
-        margin: two are the same when they are proved to be less than this apart.
-        floor_multiple: a difference has to be larger than so many noise floors, too.
-        confirmations: how many pairs of further fresh processes a difference has to be proved in.
-        overruling: how many of them it takes against a first look that leans the other way; all pairs have to prove the
-            difference then.
-    """
-
-    threshold: float = 0.02
-    margin: float = 0.05
-    floor_multiple: float = 2.0
-    confirmations: int = 3
-    overruling: int = 12
-
-
-def typical_noise(pairs: Mapping[str, Sequence[Pair]]) -> float:
+def typical_noise(pairs: Mapping[str, Sequence[PairedSample]]) -> float:
     """The mean square of the noise of equal code, of the benchmark in the middle."""
     return median(fmean(pair.noise**2 for pair in sample) for sample in pairs.values() if sample)
 
 
-def weigh(pairs: Mapping[str, Sequence[Pair]], typical: float) -> dict[str, Evidence]:
-    """Case -> evidence, for those with pairs; `typical_noise` says how far a few of them can be believed."""
+def weigh(pairs: Mapping[str, Sequence[PairedSample]], typical: float) -> dict[str, Evidence]:
+    """Benchmark -> evidence, for those with pairs; `typical_noise` says how far a few of them can be believed."""
     return {name: _weigh(sample, typical) for name, sample in pairs.items() if sample}
 
 
-def _weigh(pairs: Sequence[Pair], typical: float) -> Evidence:
+def _weigh(pairs: Sequence[PairedSample], typical: float) -> Evidence:
     n = len(pairs)
     noise_squares = sum(pair.noise**2 for pair in pairs)
     centre = fmean(pair.ratio for pair in pairs)

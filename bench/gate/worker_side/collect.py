@@ -1,4 +1,4 @@
-"""Which benchmarks a revision has, as pytest collects them."""
+"""The benchmarks of a revision, as pytest collects them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def collect(preset: str, select: str | None, routers: Sequence[str]) -> list[Cas
 
 
 class _Collected:
-    """A pytest plugin that takes down what was collected."""
+    """A pytest plugin that notes the benchmarks that were collected, and the first error."""
 
     def __init__(self) -> None:
         self.benchmarks: list[Case] = []

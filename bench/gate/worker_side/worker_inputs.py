@@ -1,4 +1,4 @@
-"""What a revision's benchmarks work on, made once and stored; and what holds for them apart from their time.
+"""The inputs and experts of a revision's benchmarks, made once and stored, and the benchmarks' counts and metrics.
 
 Axes: T tokens, D hidden size, E experts, I intermediate size.
 """
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.case import Case
-from bench.gate.worker_side.timed import BATCH, DEVICE, SEED
+from bench.gate.worker_side.timed_benchmarks import BATCH, DEVICE, SEED
 from bench.presets import Preset
 from bench.router.behaviour import observe
 from bench.router.experts import KINDS, make_experts
@@ -22,9 +22,10 @@ from bench.router.inputs import Inputs
 from bench.router.prepared import draw_router, prepare_router
 from bench.router.scenarios import get_router_scenario
 from routers import FeedForwardExperts
+from routers.parameters import count_parameters
 
 
-class Bank:
+class WorkerInputs:
     """The inputs and experts of some benchmarks.
 
     Args:
@@ -60,32 +61,31 @@ class Bank:
         return {name: list(batch.shape) for name, batch in self.batches.items()}
 
     def facts(self, benchmarks: Sequence[Case]) -> dict[str, Any]:
-        """What holds for the benchmarks apart from their time.
+        """The checks, counts and metrics of the benchmarks.
 
         Returns:
             checks: benchmark -> what its router fails, or None.
-            figures: [what has it, figure, value].
+            figures: [benchmark, name of the count or metric, value].
         """
         checks: dict[str, str | None] = {}
         figures: list[tuple[str, str, float | None]] = []
         for benchmark in benchmarks:
             experts: partial[nn.Module] = partial(self.experts.__getitem__, benchmark.input)
             scenario = get_router_scenario(benchmark.scenario)
-            subject = prepare_router(benchmark.router, scenario, self.inputs, benchmark.input, experts)
-            error, router, name = subject.error, subject.router, str(benchmark)
+            prepared = prepare_router(benchmark.router, scenario, self.inputs, benchmark.input, experts)
+            error, router, name = prepared.error, prepared.router, str(benchmark)
             checks[name] = None if error is None else f"{type(error).__name__}: {error}"
             if router is not None:
-                trainable = (parameter for parameter in router.parameters() if parameter.requires_grad)
-                figures.append((name, "parameters", sum(parameter.numel() for parameter in trainable)))
-                figures.append((name, "flops", subject.flops))
-                figures.append((name, "peak_memory", subject.peak_memory))
+                figures.append((name, "parameters", count_parameters(router, trainable=True)))
+                figures.append((name, "flops", prepared.flops))
+                figures.append((name, "peak_memory", prepared.peak_memory))
         for input_name in sorted({benchmark.input for benchmark in benchmarks}):
             sound = {each.router for each in benchmarks if each.input == input_name and checks[str(each)] is None}
             figures += self._behaviour(input_name, sorted(sound))
         return {"checks": checks, "figures": figures}
 
     def _behaviour(self, input_name: str, routers: Sequence[str]) -> Iterator[tuple[str, str, float]]:
-        """Every behavioural figure of the routers on an input, of one seed."""
+        """Every metric of the routers' behaviour on an input, with one seed."""
         batch, experts = self.inputs.batch(input_name, SEED), make_experts(self.inputs, input_name, SEED)
         for name in routers:
             router = draw_router(name, self.inputs, batch.hidden_states.shape[1], SEED)

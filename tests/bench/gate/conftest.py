@@ -17,14 +17,12 @@ from typing import Any
 import pytest
 
 from bench.gate.command import main
+from bench.gate.errors import WorkerError
 from bench.gate.gate import judge
 from bench.gate.revisions.git import resolve
-from bench.gate.revisions.process import WorkerError
-from bench.gate.settings import Settings
-from bench.gate.verdicts.evidence import Rules
+from bench.gate.settings import GateSettings, Rules
 from bench.presets import get_preset
 
-SETTINGS = Settings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
 ROOT = Path(__file__).parents[3]
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 IDENTITY = {f"GIT_{role}_{what}": "nobody@nowhere" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -112,7 +110,7 @@ def seeded() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The gate's own time; what processes and locks wait by goes on as ever."""
     clock = Clock()
-    for module in ("verdicts.comparison", "verdicts.sampling", "gate", "self_test"):
+    for module in ("verdicts.sampling", "verdicts.process_triple", "gate", "self_test"):
         monkeypatch.setattr(f"bench.gate.{module}.time", clock)
     return clock
 
@@ -201,7 +199,15 @@ def no_bar() -> Callable[[str, int], AbstractContextManager[Any]]:
 
 
 @pytest.fixture
-def judged(repository: Any, local_workers: Any, memory: Any, no_bar: Any) -> Callable[..., dict[str, Any]]:
+def settings() -> GateSettings:
+    """Those of a gate that has time for everything."""
+    return GateSettings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
+
+
+@pytest.fixture
+def judged(
+    repository: Any, local_workers: Any, settings: GateSettings, memory: Any, no_bar: Any
+) -> Callable[..., dict[str, Any]]:
     """The gate's JSON for two revisions that behave so."""
 
     def run(base: dict[str, Any], head: dict[str, Any], *expect: str, kept: Any = None) -> dict[str, Any]:
@@ -209,7 +215,7 @@ def judged(repository: Any, local_workers: Any, memory: Any, no_bar: Any) -> Cal
         repository.commit("head", **head)
         revisions = resolve(repository.path, "main~1"), resolve(repository.path, "main")
         try:
-            document = judge(repository.path, *revisions, SETTINGS, expect, ["a notice"], kept or memory(), no_bar)
+            document = judge(repository.path, *revisions, settings, expect, ["a notice"], kept or memory(), no_bar)
         finally:
             assert repository.worktrees == []
         assert json.loads(json.dumps(document, allow_nan=False)) == document
@@ -219,13 +225,19 @@ def judged(repository: Any, local_workers: Any, memory: Any, no_bar: Any) -> Cal
 
 
 @pytest.fixture
-def gate(repository: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
-    """The command in a repository, with the smallest preset."""
-    monkeypatch.chdir(repository.path)
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """The command with the smallest preset, run in the current folder."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the reports
     handler = signal.getsignal(signal.SIGTERM)
     yield lambda *arguments: main([*arguments, "--preset", "smoke"])
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def gate(repository: Repository, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command in a repository of made-up revisions."""
+    monkeypatch.chdir(repository.path)
+    return command
 
 
 @pytest.fixture

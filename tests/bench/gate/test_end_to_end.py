@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bench.gate.command import main
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
@@ -46,11 +43,10 @@ def commit(path: Path, message: str) -> None:
 
 
 @pytest.fixture
-def gate(sources: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+def gate(sources: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Replaces in files, commits that and compares it with the commit before, by the gate of this checkout."""
+
     monkeypatch.chdir(sources)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the reports
-    handler = signal.getsignal(signal.SIGTERM)
 
     def run(changes: dict[str, tuple[str, str]], select: str, *options: str) -> int:
         for name, (old, new) in changes.items():
@@ -58,13 +54,12 @@ def gate(sources: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
             assert text.count(old) == 1
             (sources / name).write_text(text.replace(old, new))
         commit(sources, "a change")
-        code = main(["main~1", "--preset", "smoke", "--select", f"bench_router and random and ({select})", *options])
+        code = command("main~1", "--select", f"bench_router and random and ({select})", *options)
         assert not (sources / ".benchmarks" / "gate" / "base").exists()
         assert not (sources / ".benchmarks" / "gate" / "head").exists()
         return code
 
-    yield run
-    signal.signal(signal.SIGTERM, handler)
+    return run
 
 
 def document(sources: Path) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def test_more_work_moves_the_flops_and_a_wrong_router_fails(
         # Alone, a token would get other probabilities.
         "routers/scorers/mlp.py": ("        return logits\n", "        return logits * hidden_states.abs().mean()\n"),
     }
-    monkeypatch.setattr("bench.gate.verdicts.comparison.FIRST_LOOKS", 0)  # nothing is timed
+    monkeypatch.setattr("bench.gate.verdicts.sampling.FIRST_LOOKS", 0)  # nothing is timed
     assert gate(changes, "(linear or mlp) and not hadamard", "--expect", "peak_memory") == 1
     found, flops = document(sources), 2 * 32 * 64 * 8
     moved = [figure for figure in found["figures"] if figure["benchmark"] == LINEAR and not figure["expected"]]

@@ -9,26 +9,23 @@ from typing import Any
 
 import pytest
 
+from bench.gate.result_store import PrefixedStore
 from bench.gate.revisions.git import resolve
-from bench.gate.self_test import SLOWDOWNS, Prefixed, _wilson, self_test
-from bench.gate.settings import Settings
-from bench.gate.verdicts.evidence import Rules
-from bench.presets import get_preset
+from bench.gate.self_test import SLOWDOWNS, _wilson, self_test
 
 NAMES = [f"router | random | {name}" for name in "abc"]
-SETTINGS = Settings(get_preset("smoke"), None, Rules(), budget_s=1000.0, limit_s=30.0, threads=1)
 
 Trial = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def tried(repository: Any, local_workers: Any, memory: Any, no_bar: Any) -> Trial:
+def tried(repository: Any, local_workers: Any, settings: Any, memory: Any, no_bar: Any) -> Trial:
     """The self-test's JSON on a made-up revision."""
 
     def run(trials: int, kept: Any = None, **script: Any) -> dict[str, Any]:
         repository.commit("as it is", **({"benchmarks": NAMES} | script))
         revision = resolve(repository.path, "main")
-        document = self_test(repository.path, revision, SETTINGS, trials, kept or memory(), no_bar)
+        document = self_test(repository.path, revision, settings, trials, kept or memory(), no_bar)
         assert repository.worktrees == []
         assert json.loads(json.dumps(document, allow_nan=False)) == document
         return document
@@ -64,7 +61,7 @@ def test_every_benchmark_gets_every_slowdown_once_in_twelve_trials(tried: Trial)
 
 def test_alarms_are_counted_by_trial(tried: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where nobody is slower than anybody, whoever says so raises an alarm: all three in both trials make two.
-    monkeypatch.setattr("bench.gate.verdicts.comparison.verdict", lambda *_: "SLOWER")
+    monkeypatch.setattr("bench.gate.verdicts.sampling.verdict", lambda *_: "SLOWER")
     false_alarms = tried(2)["false_alarms"]
     assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (2, 2, 6)
     assert false_alarms["verdicts"] == {"SLOWER": 6}
@@ -100,7 +97,7 @@ def test_the_interval_of_a_share(successes: int, trials: int, low: float, high: 
 
 def test_a_part_of_a_journal(memory: Any) -> None:
     whole = memory()
-    one, other = Prefixed(whole, "trial 1"), Prefixed(whole, "trial 2")
+    one, other = PrefixedStore(whole, "trial 1"), PrefixedStore(whole, "trial 2")
     one.append("round 0", [1])
     assert (one.get("round 0"), other.get("round 0")) == ([1], None)
     assert whole.results == {"trial 1 | round 0": [1]}

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.gate.errors import GateError
-from bench.gate.revisions.process import WorkerError
+from bench.gate.errors import GateError, WorkerError
 
 LINEAR, HASH, MLP = (f"router | random | {name}" for name in ("linear", "hash", "mlp"))
 

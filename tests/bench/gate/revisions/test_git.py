@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def test_a_branch_a_tag_and_a_hash_are_resolved(repository: Any) -> None:
     for ref in ("v1", "main~1", first, first[:8]):
         assert resolve(repository.path, ref) == Revision(ref, first, "the first: with a colon")
     assert str(resolve(repository.path, "v1")) == f"v1 ({first[:10]})"
-    assert resolve(repository.path, "v1").as_dict() == {
+    assert asdict(resolve(repository.path, "v1")) == {
         "ref": "v1",
         "commit": first,
         "subject": "the first: with a colon",

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.gate.revisions.process import ENVIRONMENT, WorkerError, WorkerProcess
+from bench.gate.errors import WorkerError
+from bench.gate.revisions.process import ENVIRONMENT, WorkerProcess
 
 MakeCheckout = Callable[..., Path]
 

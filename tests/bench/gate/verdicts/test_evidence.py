@@ -10,21 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gate.verdicts.evidence import Evidence, Pair, Rules, typical_noise, verdict, weigh
+from bench.gate.settings import Rules
+from bench.gate.verdicts.evidence import Evidence, PairedSample, typical_noise, verdict, weigh
 from bench.timing.intervals import Interval
 
 RULES = Rules()
 LOG = st.floats(-0.5, 0.5)
 
 
-def pair(ratio: float, noise: float) -> Pair:
-    return Pair(ratio, noise, base_us=1000.0, head_us=1000.0, cycle_s=0.01)
+def pair(ratio: float, noise: float) -> PairedSample:
+    return PairedSample(ratio, noise, base_us=1000.0, head_us=1000.0, cycle_s=0.01)
 
 
 PAIRS = st.lists(st.builds(pair, LOG, LOG), min_size=1, max_size=6)
 
 
-def weighed(pairs: Mapping[str, list[Pair]]) -> dict[str, Evidence]:
+def weighed(pairs: Mapping[str, list[PairedSample]]) -> dict[str, Evidence]:
     """By the noise of these pairs themselves."""
     return weigh(pairs, typical_noise(pairs))
 
@@ -68,7 +69,7 @@ def test_nothing_measured_weighs_nothing() -> None:
 
 
 @given(PAIRS, st.floats(1, 10), st.integers(0, 5))
-def test_more_noise_never_makes_an_interval_narrower(sample: list[Pair], factor: float, which: int) -> None:
+def test_more_noise_never_makes_an_interval_narrower(sample: list[PairedSample], factor: float, which: int) -> None:
     noisier, which = list(sample), which % len(sample)
     noisier[which] = replace(sample[which], noise=sample[which].noise * factor)
     before, after = weighed({"a": sample})["a"], weighed({"a": noisier})["a"]
@@ -77,7 +78,7 @@ def test_more_noise_never_makes_an_interval_narrower(sample: list[Pair], factor:
 
 
 @given(PAIRS)
-def test_an_interval_is_around_its_estimate_and_wider_where_the_others_are_noisy(sample: list[Pair]) -> None:
+def test_an_interval_is_around_its_estimate_and_wider_where_the_others_are_noisy(sample: list[PairedSample]) -> None:
     quiet = [replace(each, noise=each.noise / 100) for each in sample]
     noisy = {name: [pair(0.0, 0.4), pair(0.0, -0.3)] for name in "bcd"}
     alone, among = weighed({"a": quiet})["a"], weighed({"a": quiet} | noisy)["a"]
@@ -87,7 +88,7 @@ def test_an_interval_is_around_its_estimate_and_wider_where_the_others_are_noisy
     assert among.floor > alone.floor
 
 
-def judged(first: list[Pair], fresh: list[Pair], others: dict[str, list[Pair]]) -> str:
+def judged(first: list[PairedSample], fresh: list[PairedSample], others: dict[str, list[PairedSample]]) -> str:
     """The verdict on one benchmark among others."""
     typical = typical_noise({"a": first + fresh} | others)
     looks, later, every = (weigh({"a": sample} | others, typical) for sample in (first, fresh, first + fresh))
@@ -96,9 +97,9 @@ def judged(first: list[Pair], fresh: list[Pair], others: dict[str, list[Pair]]) 
 
 @given(PAIRS, PAIRS, st.lists(PAIRS, max_size=3))
 def test_head_and_base_exchanged_exchange_slower_and_faster(
-    first: list[Pair], fresh: list[Pair], others: list[list[Pair]]
+    first: list[PairedSample], fresh: list[PairedSample], others: list[list[PairedSample]]
 ) -> None:
-    def signed(sample: list[Pair], sign: float) -> list[Pair]:
+    def signed(sample: list[PairedSample], sign: float) -> list[PairedSample]:
         return [replace(each, ratio=sign * each.ratio) for each in sample]
 
     rest = {f"b{index}": other for index, other in enumerate(others)}
@@ -107,7 +108,7 @@ def test_head_and_base_exchanged_exchange_slower_and_faster(
 
 
 @given(PAIRS, st.floats(-0.5, 0.5))
-def test_a_shift_of_all_ratios_shifts_the_interval(sample: list[Pair], shift: float) -> None:
+def test_a_shift_of_all_ratios_shifts_the_interval(sample: list[PairedSample], shift: float) -> None:
     before = weighed({"a": sample})["a"].ratio
     after = weighed({"a": [replace(each, ratio=each.ratio + shift) for each in sample]})["a"].ratio
     assert after.estimate == pytest.approx(before.estimate + shift, abs=1e-9)
@@ -115,7 +116,7 @@ def test_a_shift_of_all_ratios_shifts_the_interval(sample: list[Pair], shift: fl
 
 
 @given(PAIRS)
-def test_the_first_look_alone_accuses_nobody(sample: list[Pair]) -> None:
+def test_the_first_look_alone_accuses_nobody(sample: list[PairedSample]) -> None:
     assert judged(sample, [], {}) in {"SAME", "UNCERTAIN"}
 
 
@@ -182,19 +183,19 @@ def test_a_first_look_that_leans_the_other_way_is_overruled_by_twelve_pairs() ->
     assert verdict(against, slower, evidence(0.025, pairs=14), RULES) == "SAME"  # all together prove nothing
 
 
-NOTHING: Mapping[str, list[Pair]] = defaultdict(list)
+NOTHING: Mapping[str, list[PairedSample]] = defaultdict(list)
 
 
 def simulate(truth: float, benchmarks: int, rounds: int = 6, sd: float = 0.02) -> list[str]:
     """The gate's procedure on processes with normal noise: two first looks, then rounds over what is not settled."""
     generator = random.Random(f"{truth}")
 
-    def draw() -> Pair:
+    def draw() -> PairedSample:
         base, twin, head = (generator.gauss(0, sd) for _ in range(3))
         return pair(truth + head - (base + twin) / 2, twin - base)
 
     looks = {str(index): [draw(), draw()] for index in range(benchmarks)}
-    fresh: dict[str, list[Pair]] = {name: [] for name in looks}
+    fresh: dict[str, list[PairedSample]] = {name: [] for name in looks}
     first = weighed(looks)
     verdicts = {name: verdict(first[name], None, first[name], RULES) for name in looks}
     for _ in range(rounds):

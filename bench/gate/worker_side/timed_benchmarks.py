@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -30,15 +30,15 @@ PADDING_BLOCKS = 64
 PADDING_BYTES = 1 << 16
 
 
-class Timed:
-    """Calls to time.
+class TimedBenchmarks:
+    """The calls of some benchmarks, loaded and ready to be timed.
 
     Where things lie in memory is a part of what is measured and differs from process to process; blocks of random size
     between them make sure of that even where a system places every process alike.
 
     Args:
         preset: sizes.
-        folder: where a `Bank` has stored inputs and experts.
+        folder: where a `WorkerInputs` has stored inputs and experts.
         benchmarks: what will be asked for.
         slowdowns: benchmark -> by what share of its own time its calls are made slower.
         seed: of the padding.
@@ -66,7 +66,7 @@ class Timed:
             hidden_states = self._stored(benchmark.input)[BATCH]
             router = draw_router(benchmark.router, inputs, hidden_states.shape[1], SEED)
             with torch.set_grad_enabled(scenario.gradients):
-                call = scenario.prepare(router, hidden_states, lambda name=benchmark.input: experts(name))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                call = scenario.prepare(router, hidden_states, partial(experts, benchmark.input))
             share = slowdowns.get(str(benchmark), 0.0)
             self._calls[benchmark] = (slowed(call, share) if share else call, scenario.gradients)
         gc.collect()

@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.gate.errors import GateError
-from bench.gate.verdicts.figures import Expectations, Moved, as_figures, compare_figures
+from bench.gate.revisions.facts import read_invariants
+from bench.gate.verdicts.invariants import Expectations, MovedFigure, compare_invariants
 
 NAME = "router | random | linear"
 NOTHING_EXPECTED = Expectations([])
 
 
 def moved(figure: str, base: float | None, head: float | None) -> bool:
-    found, compared = compare_figures({(NAME, figure): base}, {(NAME, figure): head}, NOTHING_EXPECTED)
+    found, compared = compare_invariants({(NAME, figure): base}, {(NAME, figure): head}, NOTHING_EXPECTED)
     assert compared == 1
     return bool(found)
 
@@ -48,18 +50,20 @@ def test_a_number_is_equal_to_itself(value: float, figure: str) -> None:
 
 
 def test_what_moved_is_named_with_both_values() -> None:
-    found, compared = compare_figures(
+    found, compared = compare_invariants(
         {(NAME, "flops"): 100, (NAME, "cv"): 0.5, ("only in base", "cv"): 1.0},
         {(NAME, "flops"): 300, (NAME, "cv"): 0.5, ("only in head", "cv"): 1.0},
         Expectations(["flops"]),
     )
-    assert found == [Moved(NAME, "flops", 100, 300, expected=True)]
+    assert found == [MovedFigure(NAME, "flops", 100, 300, expected=True)]
     assert compared == 2
-    assert found[0].as_dict() == {"benchmark": NAME, "figure": "flops", "base": 100, "head": 300, "expected": True}
+    assert asdict(found[0]) == {"benchmark": NAME, "figure": "flops", "base": 100, "head": 300, "expected": True}
 
 
 def test_a_number_that_does_not_exist_is_none() -> None:
-    figures = as_figures([[NAME, "cv", math.nan], [NAME, "gini", math.inf], [NAME, "margin", 0.5], [NAME, "x", None]])
+    figures = read_invariants(
+        [[NAME, "cv", math.nan], [NAME, "gini", math.inf], [NAME, "margin", 0.5], [NAME, "x", None]]
+    )
     assert figures == {(NAME, "cv"): None, (NAME, "gini"): None, (NAME, "margin"): 0.5, (NAME, "x"): None}
 
 
