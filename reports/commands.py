@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,15 @@ def operating(arguments: Sequence[str]) -> str:
     return "\n".join([to_text(table), "", *table.findings, f"Open {options.output / 'operating.png'}"])
 
 
+def schema(arguments: Sequence[str]) -> str:
+    """The JSON Schema of what this version reads of a kind of file."""
+    from reports.loading.schema import DOCUMENTS, json_schema
+
+    parser = _parser("schema")
+    parser.add_argument("document", choices=DOCUMENTS, nargs="?", default="bench", help="kind of file; default: bench")
+    return json.dumps(json_schema(parser.parse_args(arguments).document), indent=2)
+
+
 @dataclass(frozen=True)
 class Command:
     """What a first word stands for."""
@@ -88,6 +98,7 @@ class Command:
 COMMANDS = {
     "gate": Command(gate, "GATE.json", "show what the regression gate found"),
     "compare": Command(compare, "A.json B.json", "set two stored runs side by side"),
+    "schema": Command(schema, "[KIND]", "print the JSON Schema of what is read of a file"),
     "operating": Command(operating, "SELFTEST.json -o DIR", "show how large a slowdown the gate finds how often"),
 }
 

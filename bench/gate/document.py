@@ -43,7 +43,7 @@ def header(kind: str, settings: GateSettings, before: dict[str, Any]) -> dict[st
 def describe(
     facts: RevisionFacts, results: Mapping[str, BenchmarkResult], expectations: Expectations
 ) -> dict[str, Any]:
-    """What is known of every benchmark, and the outcome; README.md beside this file explains the keys."""
+    """What is known of every benchmark, and the outcome; docs/gate.md explains the keys."""
     rows = [_row(name, facts, results.get(name), expectations) for name in facts.benchmarks]
     moved, compared = compare_invariants(facts.invariants[BASE], facts.invariants[HEAD], expectations)
     shown = [row for row in rows if row["verdict"] is not None]

@@ -97,7 +97,7 @@ class LanguageModelSuite:
         return self.context.measure(spec, lambda: {name: self._prepare(scenario_name, name) for name in names})
 
     def extra_info(self, case: Case) -> dict[str, Any]:
-        """The JSON entry of one benchmark, as README.md beside this package describes it."""
+        """The JSON entry of one benchmark, as docs/json.md describes it."""
         group, scenario, block = self.group(case.scenario), get_language_model_scenario(case.scenario), self.blocks[0]
         prepared = group.calls[case.router]
         installed = prepared.installed

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from reports.loading.schema import json_schema
 from routers import list_routers
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +135,7 @@ def test_without_timing_every_router_is_still_checked(run_bench: Runner) -> None
 
 def test_every_result_says_what_was_measured(run_bench: Runner) -> None:
     run = run_bench(*ONE_GROUP)
+    Draft202012Validator(json_schema("bench")).validate(json.loads(run.json_path.read_text()))
     assert run.returncode == 0, run.output
     for benchmark in run.document["benchmarks"]:
         info = benchmark["extra_info"]

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from harness.finetuning import command
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
 from harness.finetuning.settings import DivergedError, RunSpec
+from reports.loading.schema import json_schema
 from routers import registry
 
 ROOT = Path(__file__).parents[3]
@@ -81,6 +83,7 @@ def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_document_says_what_was_done(whole: Path) -> None:
     document = json.loads((whole / "finetune.json").read_text())
+    Draft202012Validator(json_schema("finetune")).validate(document)
     assert (document["kind"], document["schema"]) == ("fine-tuning", 1)
     assert document["model"]["layers"] == [0, 1]
     assert document["model"]["num_experts"] == 4
