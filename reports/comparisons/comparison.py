@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reports.format.machine import Difference
 from reports.judging.intervals import Interval
-from reports.records.machine import Difference
 
 
 class Change(StrEnum):

@@ -15,9 +15,9 @@ from typing import Any
 from reports.comparisons.comparison import Change, Comparison, Excluded, Row, Side, ordered
 from reports.comparisons.moved import moved_figures
 from reports.errors import NothingToCompareError
+from reports.format.machine import describe, differences
 from reports.judging.intervals import Interval, unpaired_ratio
 from reports.loading.load import load_benchmarks
-from reports.records.machine import describe, differences
 from reports.records.measurements import Measurement
 from reports.records.report_data import ReportData, Source
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from reports.format.escape import escape_latex, escape_markdown, one_line
 
 if TYPE_CHECKING:
-    # pandas and matplotlib stand behind these two, and a comparison is shown without either.
+    # pandas stands behind it, and a comparison is shown without.
     from reports.format.table import Table
-    from reports.page.sections import Section
 
 
 def to_csv(table: Table) -> str:
@@ -77,21 +76,3 @@ def align(rows: Sequence[Sequence[str]], are_numbers: Sequence[bool]) -> str:
         ).rstrip()
         for row in clean
     )
-
-
-def to_markdown_report(lead: Sequence[str], sections: Sequence[Section], plot_files: Mapping[str, str]) -> str:
-    """The whole report as one Markdown file beside its figures."""
-    parts = ["# Routers measured", "", *(line for text in lead for line in (escape_markdown(text), ""))]
-    for section in sections:
-        parts += [f"## {escape_markdown(section.title)}", ""]
-        parts += [escape_markdown(section.intro), ""] if section.intro else []
-        parts += [to_markdown(table) for table in section.tables]
-        for plot in section.plots:
-            parts += [
-                f"![{escape_markdown(plot.title)}]({plot_files[plot.name]})",
-                "",
-                escape_markdown(plot.caption),
-                "",
-            ]
-        parts += [line for text in section.left_out for line in (escape_markdown(text), "")]
-    return "\n".join(parts).rstrip() + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,7 +10,7 @@ from tqdm import tqdm
 from reports.figures.style import report_style, save
 from reports.format.escape import escape_markdown, one_line
 from reports.format.plot import Plot
-from reports.format.render import to_csv, to_latex, to_markdown, to_markdown_report, to_text
+from reports.format.render import to_csv, to_latex, to_markdown, to_text
 from reports.format.table import Table
 from reports.page.page import render_page
 from reports.page.run_summary import findings, statement
@@ -52,3 +53,21 @@ def operating_files(table: Table, plot: Plot) -> dict[str, bytes]:
     files["operating.csv"] = to_csv(table).encode()
     picture = f"\n![{escape_markdown(plot.title)}](operating.png)\n\n{escape_markdown(plot.caption)}\n"
     return files | {"operating.md": (to_markdown(table) + picture).encode()}
+
+
+def to_markdown_report(lead: Sequence[str], sections: Sequence[Section], plot_files: Mapping[str, str]) -> str:
+    """The whole report as one Markdown file beside its figures."""
+    parts = ["# Routers measured", "", *(line for text in lead for line in (escape_markdown(text), ""))]
+    for section in sections:
+        parts += [f"## {escape_markdown(section.title)}", ""]
+        parts += [escape_markdown(section.intro), ""] if section.intro else []
+        parts += [to_markdown(table) for table in section.tables]
+        for plot in section.plots:
+            parts += [
+                f"![{escape_markdown(plot.title)}]({plot_files[plot.name]})",
+                "",
+                escape_markdown(plot.caption),
+                "",
+            ]
+        parts += [line for text in section.left_out for line in (escape_markdown(text), "")]
+    return "\n".join(parts).rstrip() + "\n"
