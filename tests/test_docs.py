@@ -6,6 +6,7 @@ import configparser
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ EXAMPLES = {page: re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), 
 
 
 @pytest.fixture(autouse=True)
-def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+def registry_as_before() -> Iterator[None]:
+    with registry.restored_registry():
+        yield
 
 
 def test_there_are_examples() -> None:
