@@ -21,7 +21,7 @@ from harness.finetuning import command
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
 from harness.finetuning.settings import DivergedError, RunSpec
 from reports.loading.schema import json_schema
-from routers import registry
+from routers.registry import restored_registry
 
 ROOT = Path(__file__).parents[3]
 EXPERT_CHOICE = """
@@ -225,13 +225,13 @@ def test_quick_takes_less_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_router_that_does_not_choose_for_tokens_is_one_line(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     path = tmp_path / "chooses_tokens.py"
     path.write_text(EXPERT_CHOICE)
     options = ["--router", f"{path}:ExpertChoice", "--model", str(tiny_folder), "-o", str(tmp_path / "out"), *SMALL]
-    assert main(options) == MISTAKE
+    with restored_registry():
+        assert main(options) == MISTAKE
     error = capsys.readouterr().err
     assert error.startswith("finetune: expert_choice: ExpertChoice gives a ")
     assert error.count("\n") == 1
