@@ -78,7 +78,7 @@ class Copy:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The JSON of one run with the preset, router, input and scenario of the recipes."""
-        measured = "nearest or (linear and (router or pooled or prefill))"
+        measured = "(nearest or linear) and (random or two_clusters or prefill)"
         self.python(
             *("-m", "pytest", "bench", "--preset", "glance", "-q", "-k", measured),
             *("--benchmark-json", "build/recipes.json", "-p", "no:cacheprovider"),
