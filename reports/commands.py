@@ -48,7 +48,7 @@ def compare(arguments: Sequence[str]) -> str:
     parser = _parser("compare")
     parser.epilog = "Exit code 3: the files have no benchmark in common that can be compared."
     parser.add_argument("base", type=Path, metavar="A.json", help="what is compared with; written by pytest bench")
-    parser.add_argument("head", type=Path, metavar="B.json", help="what is judged; likewise")
+    parser.add_argument("head", type=Path, metavar="B.json", help="what is judged; written by pytest bench")
     parser.add_argument(
         "--threshold",
         type=_share,

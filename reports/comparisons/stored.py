@@ -127,7 +127,7 @@ def _nothing(sources: tuple[Source, Source], excluded: tuple[Excluded, ...]) -> 
 
 
 def _counts(rows: tuple[Row, ...]) -> dict[Change, int]:
-    """How many of each verdict, those that occur."""
+    """Verdict -> the number of its rows, for the verdicts that occur."""
     changes = [row.change for row in rows]
     return {change: changes.count(change) for change in Change if change in changes}
 
@@ -150,7 +150,7 @@ def _setting(pairs: list[tuple[Measurement, Measurement]]) -> tuple[str, ...]:
 
 
 def _machines(base: Source, head: Source) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The runs' fingerprints; where either has none, what pytest-benchmark noted for both."""
+    """The runs' machines; where either has none, what pytest-benchmark noted for both."""
     old, new = base.run.get("machine"), head.run.get("machine")
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return old, new

@@ -1,6 +1,6 @@
 """What two machines differ in, and a machine in one line.
 
-A fingerprint is a nested dict of fields that stay the same from run to run. Files from before there was one have
+A machine is a nested dict of fields that stay the same from run to run. Files from before there was one have
 pytest-benchmark's `machine_info` instead, which also holds the clock rate of the moment.
 """
 
@@ -73,7 +73,7 @@ def _words(value: Any) -> str:
 
 
 def describe(machine: Mapping[str, Any]) -> str:
-    """A machine in one line, of what its fingerprint knows."""
+    """A machine in one line, of what is known of it."""
     cpu, system = _mapping(machine, "cpu"), _mapping(machine, "os") or machine
     python, torch, gpu = _mapping(machine, "python"), _mapping(machine, "torch"), _mapping(machine, "gpu")
     processors = _first(cpu, "logical", "count")
