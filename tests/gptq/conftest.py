@@ -39,8 +39,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _make_float(directory: Path, **changes: Any) -> Any:
     """A small Qwen2-MoE with random weights, on disk too; its second layer is dense."""
     sizes = {"hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 32, "num_hidden_layers": 3}
-    sizes |= {"shared_expert_intermediate_size": 64, "mlp_only_layers": [1]}
-    model = tiny_model(std=0.1, **(sizes | changes))
+    sizes |= {"shared_expert_intermediate_size": 64, "mlp_only_layers": [1]} | changes
+    # All four heads together are as wide as the model: the groups of what is quantised divide both.
+    model = tiny_model(std=0.1, **sizes, head_dim=sizes["hidden_size"] // 4)
     model.save_pretrained(directory)
     return model
 
