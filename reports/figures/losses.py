@@ -17,27 +17,22 @@ from reports.format.plot import Plot
 from reports.judging import paper
 from reports.judging.order import start_rank
 from reports.records.fine_tuning import FineTuning, Run, at_step, steps
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
 
 _STOCK, _PAPER = "0.55", "0.15"
 
 
 @registry.figure("fine-tuning", "Figure of fine-tuning losses", place=1)
-def curves(study: ReportData) -> Plot:
+@registry.of_fine_tuning
+def curves(tuning: FineTuning) -> Plot:
     """Mean and range over seeds, a colour per start, dashed where the router was frozen; stock in every panel."""
-    tuning = study.tuned
     if not any(_points(runs) for variant in tuning.variants for runs in (variant.trained, variant.frozen)):
         raise MissingDataError("the files hold no losses")
     return Plot(
         name="fine-tuning-loss",
-        title=tuned_title(tuning, "Fine-tuning loss over the steps"),
-        caption=tuned_caption(
-            tuning,
-            "Logarithmic axis. Lines are means over seeds, bands go from the smallest to the largest seed. Dashed: "
-            "router frozen, adapters trained. Grey: the model's own gates, trained likewise. The paper's losses have a "
-            "panel with an axis of its own: other model, other settings.",
-        ),
+        title="Fine-tuning loss over the steps",
+        caption="Logarithmic axis. Lines are means over seeds, bands go from the smallest to the largest seed. Dashed: "
+        "router frozen, adapters trained. Grey: the model's own gates, trained likewise. The paper's losses have a "
+        "panel with an axis of its own: other model, other settings.",
         draw=lambda: _draw(tuning),
     )
 

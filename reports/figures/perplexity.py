@@ -14,8 +14,6 @@ from reports.figures.style import OKABE_ITO, label, log_ticks
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.records.fine_tuning import FineTuning, Variant, known
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
 from reports.tables.perplexity import after, before
 
 _BEFORE, _AFTER, _FROZEN = OKABE_ITO[1], OKABE_ITO[0], OKABE_ITO[3]
@@ -27,9 +25,9 @@ _LEGEND_WIDTH = 7.0
 
 
 @registry.figure("fine-tuning", "Figure of held-out perplexity", place=2)
-def slopes(study: ReportData) -> Plot:
+@registry.of_fine_tuning
+def slopes(tuning: FineTuning) -> Plot:
     """A panel per start; seeds are points, their mean a stroke, an arrow leads from before to after."""
-    tuning = study.tuned
     by_start: dict[str, list[Variant]] = {}
     for variant in tuning.variants:
         if variant is not tuning.stock and variant.at_start(before):
@@ -38,12 +36,9 @@ def slopes(study: ReportData) -> Plot:
         raise MissingDataError("the files hold no held-out perplexity of another router than the model's own")
     return Plot(
         name="held-out-perplexity",
-        title=tuned_title(tuning, "Held-out perplexity before and after fine-tuning"),
-        caption=tuned_caption(
-            tuning,
-            "Logarithmic axis; lower is better. Each point is a seed, each stroke a mean. Frozen: the adapters alone "
-            "were trained. Lines: the untouched model, and the model's own gates after the same training.",
-        ),
+        title="Held-out perplexity before and after fine-tuning",
+        caption="Logarithmic axis; lower is better. Each point is a seed, each stroke a mean. Frozen: the adapters "
+        "alone were trained. Lines: the untouched model, and the model's own gates after the same training.",
         draw=lambda: _draw(tuning, by_start),
     )
 

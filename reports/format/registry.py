@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, wraps
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
 from reports.format.plot import Plot
 from reports.format.table import Table
+from reports.records.fine_tuning import FineTuning
+from reports.records.models import model_sentence
 from reports.records.report_data import ReportData
 
 AnyBuilder = TypeVar("AnyBuilder", bound=Callable[..., Table | Plot])
+AnyShown = TypeVar("AnyShown", Table, Plot)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,25 @@ table = _decorator(_tables)
 """Decorator: (section, name, place=, keys=), see `Shown`; last of its section unless it has a place."""
 figure = _decorator(_figures)
 """Decorator of figures, with the same arguments."""
+
+
+def of_fine_tuning(build: Callable[[FineTuning], AnyShown]) -> Callable[[ReportData], AnyShown]:
+    """Decorator: gives the function the data's fine-tuning, names the model in the caption and marks a quick run.
+
+    The result raises `MissingDataError` where there is no fine-tuning.
+    """
+
+    @wraps(build)
+    def build_from(data: ReportData) -> AnyShown:
+        tuning = data.tuned
+        shown = build(tuning)
+        title, caption = shown.title, f"{shown.caption} {model_sentence(tuning.model)}"
+        if tuning.quick:
+            title += " (quick run)"
+            caption += " A quick run on a subsample: it proves that the parts work, and is no result."
+        return replace(shown, title=title, caption=caption)
+
+    return build_from
 
 
 def tables_of(section: str) -> list[Shown]:

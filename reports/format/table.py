@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, stdev
 
 import pandas as pd
 
 from reports.format.numbers import Show, as_text, bounds, interval, spread
 from reports.judging.intervals import Interval
-from reports.records.report_data import ReportData
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled frame, its shown columns, and the sentences that follow from it."""
+    """Titled rows of full-precision fields, the columns shown of them, and the sentences that follow from them."""
 
     name: str
     title: str
     caption: str
-    frame: pd.DataFrame
+    rows: Sequence[Mapping[str, object]]
     columns: tuple[Column, ...]
     findings: tuple[str, ...] = ()
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """All fields of the rows, those that no column shows too."""
+        return pd.DataFrame(self.rows)
 
     @property
     def headings(self) -> list[str]:
@@ -47,21 +52,15 @@ class Table:
         ]
 
 
-TableBuilder = Callable[[ReportData], Table]
-
-
-def words(heading: str, field: str) -> Column:
-    """A column of words."""
+def text_column(heading: str, field: str) -> Column:
+    """A column of text."""
     return Column(heading, (field,), is_number=False)
 
 
 def interval_fields(prefix: str, value: Interval | None) -> dict[str, float | None]:
     """An interval as three fields of a row."""
-    if value is None:
-        value_or_none: tuple[float | None, ...] = (None, None, None)
-    else:
-        value_or_none = (value.estimate, value.low, value.high)
-    return dict(zip((prefix, f"{prefix}_low", f"{prefix}_high"), value_or_none, strict=True))
+    estimate, low, high = (value.estimate, value.low, value.high) if value else (None, None, None)
+    return {prefix: estimate, f"{prefix}_low": low, f"{prefix}_high": high}
 
 
 def spread_fields(prefix: str, values: Collection[float]) -> dict[str, float | None]:
@@ -85,3 +84,7 @@ def interval_column(heading: str, prefix: str, show: Show) -> Column:
 def bounds_column(heading: str, prefix: str, show: Show) -> Column:
     """A column `[1.20, 1.26]`, where the estimate has a column of its own."""
     return Column(heading, (f"{prefix}_low", f"{prefix}_high"), bounds(show))
+
+
+ROUTER_AND_START = (text_column("Router", "router"), text_column("Start", "start"))
+"""The first columns of tables with a row for each router and start."""
