@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import OKABE_ITO, label, log_ticks, panels
+from reports.figures.style import OKABE_ITO, label, log_ticks, panels, shared_legend
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging import paper
@@ -45,7 +44,6 @@ def _draw(tuning: FineTuning) -> Figure:
     colours = {start: OKABE_ITO[place % len(OKABE_ITO)] for place, start in enumerate(starts)}
     printed = [router for router in paper.FINE_TUNING if router in routers]
     figure, axes = panels(len(routers) + bool(printed), width=3.1, height=1.9)
-    entries: dict[str, Artist] = {}
     for ax, router in zip(axes[: len(routers)], routers, strict=True):
         if tuning.stock:
             _draw_runs(ax, tuning.stock.trained, _STOCK, "-", "stock")
@@ -55,12 +53,11 @@ def _draw(tuning: FineTuning) -> Figure:
                 _draw_runs(ax, variant.trained, colour, "-", start)
                 _draw_runs(ax, variant.frozen, colour, "--", f"{start}, frozen")
         _finish(ax, label(router))
-        entries |= {name: handle for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     if printed:
         _draw_paper(figure, axes[-1], printed)
     figure.supxlabel("step", fontsize=9)
     figure.supylabel("training loss", fontsize=9)
-    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=3, frameon=False)
+    shared_legend(figure, axes[: len(routers)], columns=3, loc="outside upper center")
     return figure
 
 
@@ -108,5 +105,5 @@ def _finish(ax: Axes, title: str) -> None:
     ax.set_title(title)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10), integer=True))
     log_ticks(ax.yaxis, *ax.get_ylim())
-    ax.grid(axis="y", color="0.9")
+    ax.grid(axis="y")
     ax.set_axisbelow(True)

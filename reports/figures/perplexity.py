@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import name_rows
-from reports.figures.style import OKABE_ITO, label, log_ticks
+from reports.figures.style import OKABE_ITO, label, log_ticks, shared_legend
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.records.fine_tuning import FineTuning, Variant, known
@@ -54,13 +54,12 @@ def _draw(tuning: FineTuning, by_start: dict[str, list[Variant]]) -> Figure:
         for variant in variants:
             _draw_variant(ax, variant, routers.index(variant.router))
         ax.set(title=label(f"{start} start"), xlabel="perplexity", xscale="log")
-        ax.grid(axis="x", color="0.9")
+        ax.grid(axis="x")
         ax.set_axisbelow(True)
     # The panels share one axis, whose limits stand only now.
     log_ticks(axes[0].xaxis, *axes[0].get_xlim())
     name_rows(axes[0], routers)
-    entries = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=5, frameon=False)
+    shared_legend(figure, axes, columns=5)
     return figure
 
 

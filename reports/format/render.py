@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from reports.format.escape import escape_latex, escape_markdown, one_line
 
 if TYPE_CHECKING:
-    # pandas and matplotlib stand behind these two, and a comparison is shown without either.
+    # pandas and matplotlib stand behind these, and a comparison is shown without either.
+    from reports.format.plot import Plot
     from reports.format.table import Table
     from reports.page.sections import Section
 
@@ -27,6 +28,11 @@ def to_markdown(table: Table) -> str:
     lines += [escape_markdown(table.caption), ""]
     lines += [f"- {escape_markdown(finding)}" for finding in table.findings]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def to_markdown_figure(plot: Plot, file: str) -> str:
+    """A figure's picture, found beside the Markdown under that name, and its caption."""
+    return f"![{escape_markdown(plot.title)}]({file})\n\n{escape_markdown(plot.caption)}\n"
 
 
 def markdown_row(cells: Iterable[str]) -> str:
@@ -79,7 +85,7 @@ def align(rows: Sequence[Sequence[str]], are_numbers: Sequence[bool]) -> str:
     )
 
 
-def to_markdown_report(lead: Sequence[str], sections: Sequence[Section], plot_files: Mapping[str, str]) -> str:
+def to_markdown_report(lead: Sequence[str], sections: Sequence[Section]) -> str:
     """The whole report as one Markdown file beside its figures."""
     parts = ["# Routers measured", "", *(line for text in lead for line in (escape_markdown(text), ""))]
     for section in sections:
@@ -87,11 +93,6 @@ def to_markdown_report(lead: Sequence[str], sections: Sequence[Section], plot_fi
         parts += [escape_markdown(section.intro), ""] if section.intro else []
         parts += [to_markdown(table) for table in section.tables]
         for plot in section.plots:
-            parts += [
-                f"![{escape_markdown(plot.title)}]({plot_files[plot.name]})",
-                "",
-                escape_markdown(plot.caption),
-                "",
-            ]
+            parts += [to_markdown_figure(plot, f"figures/{plot.name}.png")]
         parts += [line for text in section.left_out for line in (escape_markdown(text), "")]
     return "\n".join(parts).rstrip() + "\n"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, stdev
 
 import pandas as pd
 
 from reports.format.numbers import Show, as_text, bounds, interval, spread
-from reports.judging.intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,6 @@ class Table:
 def text_column(heading: str, field: str) -> Column:
     """A column of text."""
     return Column(heading, (field,), is_number=False)
-
-
-def interval_fields(prefix: str, value: Interval | None) -> dict[str, float | None]:
-    """An interval as three fields of a row."""
-    estimate, low, high = (value.estimate, value.low, value.high) if value else (None, None, None)
-    return {prefix: estimate, f"{prefix}_low": low, f"{prefix}_high": high}
-
-
-def spread_fields(prefix: str, values: Collection[float]) -> dict[str, float | None]:
-    """Mean and standard deviation (ddof 1) as two fields of a row; one value alone has no deviation."""
-    return {
-        prefix: fmean(values) if values else None,
-        f"{prefix}_sd": stdev(values) if len(values) > 1 else None,
-    }
 
 
 def spread_column(heading: str, prefix: str, show: Show) -> Column:

@@ -7,7 +7,6 @@ from typing import Any
 
 from reports.format.numbers import listing
 from reports.judging.order import DISTILLED
-from reports.page.sections import Section
 from reports.records.fine_tuning import FineTuning
 from reports.records.models import model_phrase, model_sentence
 from reports.records.report_data import ReportData, Source
@@ -20,11 +19,6 @@ def statement(study: ReportData) -> list[str]:
     paragraphs = [_of_source(study.sources[index]) for index in contributing]
     paragraphs += [_of_tuning(study.fine_tuning)] if study.fine_tuning else []
     return [*paragraphs, *study.remarks]
-
-
-def findings(sections: list[Section]) -> list[str]:
-    """What the tables conclude, in page order."""
-    return [finding for section in sections for finding in section.findings]
 
 
 def _of_source(source: Source) -> str:

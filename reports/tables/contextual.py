@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import Show, fixed, listing
-from reports.format.table import Column, Table, bounds_column, interval_column, interval_fields, text_column
+from reports.format.table import Column, Table, bounds_column, interval_column, text_column
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.measurements import NO_STAT, Entry, Stat

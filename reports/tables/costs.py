@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
-from reports.format.table import Column, Table, interval_column, interval_fields, text_column
+from reports.format.table import Column, Table, interval_column, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 

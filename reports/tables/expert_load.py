@@ -7,16 +7,9 @@ from functools import partial
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import Show, fixed
-from reports.format.table import (
-    ROUTER_AND_START,
-    Table,
-    interval_column,
-    interval_fields,
-    spread_column,
-    spread_fields,
-    text_column,
-)
+from reports.format.table import ROUTER_AND_START, Table, interval_column, spread_column, text_column
 from reports.judging.intervals import paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.fine_tuning import FineTuning, Log, Variant

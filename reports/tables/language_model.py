@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import DASH, count, duration, exact, fixed, listing, mebibytes, missing, ratio, sentence
-from reports.format.table import ROUTER_AND_START, Column, Table, interval_column, interval_fields
+from reports.format.table import ROUTER_AND_START, Column, Table, interval_column
 from reports.judging.order import STOCK
 from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence

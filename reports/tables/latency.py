@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import fixed, listing, significant
-from reports.format.table import Column, Table, interval_column, interval_fields, text_column
+from reports.format.table import Column, Table, interval_column, text_column
 from reports.judging import paper
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData

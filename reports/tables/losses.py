@@ -6,16 +6,9 @@ from collections.abc import Sequence
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import fixed, interval, listing, missing, spread
-from reports.format.table import (
-    ROUTER_AND_START,
-    Column,
-    Table,
-    interval_column,
-    interval_fields,
-    spread_fields,
-    text_column,
-)
+from reports.format.table import ROUTER_AND_START, Column, Table, interval_column, text_column
 from reports.judging import paper
 from reports.judging.intervals import paired_difference
 from reports.judging.paper import Curve

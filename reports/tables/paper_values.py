@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import Show, count, fixed, listing, significant
-from reports.format.table import Column, Table, bounds_column, interval_fields, text_column
+from reports.format.table import Column, Table, bounds_column, text_column
 from reports.judging import paper
 from reports.judging.paper import PaperTable, Printed
 from reports.judging.verdict import Verdict, comparable, judge_count, judge_number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import count, fixed, listing, percent
 from reports.format.table import (
     ROUTER_AND_START,
@@ -12,9 +13,7 @@ from reports.format.table import (
     Table,
     bounds_column,
     interval_column,
-    interval_fields,
     spread_column,
-    spread_fields,
     text_column,
 )
 from reports.judging.intervals import Interval, mean_interval, paired_difference

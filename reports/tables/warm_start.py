@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import count, fixed, percent
-from reports.format.table import (
-    ROUTER_AND_START,
-    Column,
-    Table,
-    interval_column,
-    interval_fields,
-    spread_column,
-    spread_fields,
-    text_column,
-)
+from reports.format.table import ROUTER_AND_START, Column, Table, interval_column, spread_column, text_column
 from reports.judging.intervals import mean_interval
 from reports.judging.order import STOCK
 from reports.judging.verdict import judge_at_most
