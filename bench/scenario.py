@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
@@ -28,6 +28,10 @@ class Scenario(ABC):
     label: str
     description: str
     gradients: bool = False
+
+    @abstractmethod
+    def benchmark(self) -> Callable[..., None]:
+        """What pytest collects: a benchmark of the scenario, whose arguments are `parameters`."""
 
     @abstractmethod
     def parameters(self) -> dict[str, Sequence[str]]:

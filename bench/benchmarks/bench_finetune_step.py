@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.case import Case, Replay
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
@@ -64,7 +63,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_finetune_step(replay: Replay, router_name: str) -> None:
-    """Time of forward, backward and the optimiser's step on one batch."""
-    replay(Case(SCENARIO.name, router_name))
+bench_finetune_step = SCENARIO.benchmark()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.case import Case, Replay
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
@@ -34,7 +33,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_inject(replay: Replay, router_name: str) -> None:
-    """Time to replace all routers and to restore them."""
-    replay(Case(SCENARIO.name, router_name))
+bench_inject = SCENARIO.benchmark()

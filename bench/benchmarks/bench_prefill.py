@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.case import Case, Replay
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
@@ -33,7 +32,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_prefill(replay: Replay, router_name: str) -> None:
-    """Time of one forward pass without a cache."""
-    replay(Case(SCENARIO.name, router_name))
+bench_prefill = SCENARIO.benchmark()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
+from bench.case import Case, Replay
 from bench.language_model.shared_weights import Install
 from bench.presets import Preset
 from bench.scenario import Scenario, list_scenarios
@@ -52,6 +53,14 @@ class LanguageModelScenario(Scenario):
     shape: Callable[[Preset], tuple[int, int]]
     tokens: Callable[[int, int], int] = lambda B, S: B * S
     share: int = 1
+
+    def benchmark(self) -> Callable[..., None]:
+        """A benchmark of a language model with a router."""
+
+        def bench(replay: Replay, router_name: str) -> None:
+            replay(Case(self.name, router_name))
+
+        return bench
 
     def parameters(self) -> dict[str, Sequence[str]]:
         """The model's own routers, and every registered one."""
