@@ -59,8 +59,8 @@ def register_scenario(scenario: AnyScenario) -> AnyScenario:
 
 
 def list_scenarios(subject: str) -> dict[str, Scenario]:
-    """The registered scenarios of a subject by name, in the order of their files."""
+    """The registered scenarios of a subject, in the order of their names, which is that of their files."""
     benchmarks = import_module("bench.benchmarks")
     for module in iter_modules(benchmarks.__path__):
         import_module(f"bench.benchmarks.{module.name}")
-    return {name: scenario for name, scenario in _scenarios.items() if scenario.subject == subject}
+    return {name: scenario for name, scenario in sorted(_scenarios.items()) if scenario.subject == subject}

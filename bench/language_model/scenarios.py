@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.case import Case, Replay
 from bench.language_model.shared_weights import Install
@@ -15,9 +15,6 @@ from bench.scenario import Scenario, list_scenarios
 from bench.timing.interleave import Call
 from harness.replacement.moe_blocks import STOCK
 from routers import list_routers
-
-if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
-    from transformers import PreTrainedModel
 
 Read = Callable[..., Tensor]
 """(*shape) -> tokens of real text."""
@@ -49,7 +46,7 @@ class LanguageModelScenario(Scenario):
 
     subject = "language_model"
 
-    prepare: Callable[[PreTrainedModel, Install, Read, tuple[int, int]], PreparedCall]
+    prepare: Callable[[nn.Module, Install, Read, tuple[int, int]], PreparedCall]
     shape: Callable[[Preset], tuple[int, int]]
     tokens: Callable[[int, int], int] = lambda B, S: B * S
     share: int = 1
