@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging import paper
 from reports.judging.order import start_rank
-from reports.records.fine_tuning import FineTuning, Run, at_step, steps
+from reports.records.fine_tuning import FineTuning, Runs
 
 _STOCK, _PAPER = "0.55", "0.15"
 
@@ -61,13 +61,13 @@ def _draw(tuning: FineTuning) -> Figure:
     return figure
 
 
-def _points(runs: Mapping[int, Run]) -> list[tuple[int, list[float]]]:
+def _points(runs: Runs) -> list[tuple[int, list[float]]]:
     """Steps with the losses of all seeds, those that a logarithmic axis can show."""
-    logged = [(step, list(at_step(runs, step, lambda log: log.loss).values())) for step in steps(runs)]
+    logged = [(step, list(runs.at(step, lambda log: log.loss).values())) for step in runs.steps]
     return [(step, losses) for step, losses in logged if losses and min(losses) > 0]
 
 
-def _draw_runs(ax: Axes, runs: Mapping[int, Run], colour: str, style: str, name: str) -> None:
+def _draw_runs(ax: Axes, runs: Runs, colour: str, style: str, name: str) -> None:
     points = _points(runs)
     if not points:
         return

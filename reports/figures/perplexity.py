@@ -13,7 +13,7 @@ from reports.figures.ratio_axis import name_rows
 from reports.figures.style import OKABE_ITO, label, log_ticks, shared_legend
 from reports.format import registry
 from reports.format.plot import Plot
-from reports.records.fine_tuning import FineTuning, Variant, known
+from reports.records.fine_tuning import FineTuning, Variant
 from reports.tables.perplexity import after, before
 
 _BEFORE, _AFTER, _FROZEN = OKABE_ITO[1], OKABE_ITO[0], OKABE_ITO[3]
@@ -66,7 +66,7 @@ def _draw(tuning: FineTuning, by_start: dict[str, list[Variant]]) -> Figure:
 def _draw_references(ax: Axes, tuning: FineTuning) -> None:
     if tuning.original is not None:
         ax.axvline(tuning.original, color=_ORIGINAL, linewidth=1, linestyle=":", label="untouched model")
-    trained = list(known(tuning.stock.trained, after).values()) if tuning.stock else []
+    trained = list(tuning.stock.trained.known(after).values()) if tuning.stock else []
     if trained:
         ax.axvline(fmean(trained), color=_ORIGINAL, linewidth=1, linestyle="--", label="stock, trained")
 
@@ -74,8 +74,8 @@ def _draw_references(ax: Axes, tuning: FineTuning) -> None:
 def _draw_variant(ax: Axes, variant: Variant, row: int) -> None:
     values = {
         "before": (variant.at_start(before).values(), _BEFORE, -_APART),
-        "after": (known(variant.trained, after).values(), _AFTER, 0.0),
-        "after, frozen": (known(variant.frozen, after).values(), _FROZEN, _APART),
+        "after": (variant.trained.known(after).values(), _AFTER, 0.0),
+        "after, frozen": (variant.frozen.known(after).values(), _FROZEN, _APART),
     }
     for name, (points, colour, offset) in values.items():
         _draw_points(ax, points, row + offset, colour, name)

@@ -84,14 +84,12 @@ class ReportData:
 
     def select(self, scenario: str, input_name: str) -> list[Entry]:
         """All routers of a scenario on an input, in the report's order of routers; refuses an empty answer."""
-        found = {e.router: e for e in self.entries if e.scenario == scenario and e.input == input_name}
+        found = self.find(scenario, input_name)
         if not found:
             raise MissingDataError(f"the files hold no measurement of scenario “{scenario}” on input “{input_name}”")
-        return [found[router] for router in self.routers if router in found]
+        return list(found.values())
 
     def find(self, scenario: str, input_name: str) -> dict[str, Entry]:
         """As `select`, by router; empty where there is none."""
-        try:
-            return {entry.router: entry for entry in self.select(scenario, input_name)}
-        except MissingDataError:
-            return {}
+        found = {e.router: e for e in self.entries if e.scenario == scenario and e.input == input_name}
+        return {router: found[router] for router in self.routers if router in found}

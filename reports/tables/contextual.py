@@ -48,10 +48,6 @@ class Shift:
         return fixed(self.decimals, signed=True)
 
 
-def _metric(name: str) -> Callable[[Entry], Stat]:
-    return lambda entry: entry.behaviour.metric(name)
-
-
 def _output_std(kind: str) -> Callable[[Entry], Stat]:
     def stat(entry: Entry) -> Stat:
         layer = entry.behaviour.layer
@@ -66,7 +62,7 @@ POLARISED = Shift(
     "routing is more polarised on contextual embeddings (lower entropy per token)",
     -1,
     4,
-    _metric("token_entropy"),
+    lambda entry: entry.behaviour.metric("token_entropy"),
 )
 CONCENTRATED = Shift(
     "load",
@@ -74,7 +70,7 @@ CONCENTRATED = Shift(
     "expert use is more concentrated on contextual embeddings (higher maximum load)",
     +1,
     3,
-    _metric("max_violation"),
+    lambda entry: entry.behaviour.metric("max_violation"),
 )
 VARIED = Shift(
     "output-std",

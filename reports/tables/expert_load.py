@@ -33,7 +33,7 @@ def expert_load(tuning: FineTuning) -> Table:
     if not variants:
         raise MissingDataError("the files hold no expert load of a trained router")
     rows = [_row(variant) for variant in variants]
-    first, last = variants[0].steps[0], variants[0].steps[-1]
+    first, last = variants[0].trained.steps[0], variants[0].trained.steps[-1]
     return Table(
         name="fine-tuning-expert-load",
         title="Expert load during fine-tuning",
@@ -63,9 +63,12 @@ def expert_load(tuning: FineTuning) -> Table:
 
 def _ends(variant: Variant, read: Callable[[Log], float | None]) -> tuple[dict[int, float], dict[int, float]] | None:
     """A quantity at the first and at the last logged step, by seed."""
-    if not variant.steps:
+    if not variant.trained.steps:
         return None
-    first, last = variant.at(variant.steps[0], read), variant.at(variant.steps[-1], read)
+    first, last = (
+        variant.trained.at(variant.trained.steps[0], read),
+        variant.trained.at(variant.trained.steps[-1], read),
+    )
     return (first, last) if first or last else None
 
 
@@ -75,6 +78,6 @@ def _row(variant: Variant) -> dict[str, object]:
         first, last = _ends(variant, read) or ({}, {})
         row |= spread_fields(f"{field}_first", first.values()) | spread_fields(f"{field}_last", last.values())
     ends = _ends(variant, lambda log: log.max_violation)
-    change = paired_difference(*ends) if ends and len(variant.steps) > 1 else None
+    change = paired_difference(*ends) if ends and len(variant.trained.steps) > 1 else None
     row |= interval_fields("change", change)
     return row | {"way": _WAYS[judge_shift(change, +1, _NEGLIGIBLE)] if change else None}

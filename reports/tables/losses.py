@@ -32,7 +32,8 @@ def losses(tuning: FineTuning) -> Table:
     variants = _with_losses(tuning)
     printed = {name: curve for name, curve in paper.FINE_TUNING.items() if name in tuning.routers}
     steps = sorted(
-        {step for variant in variants for step in variant.steps} | {s for c in printed.values() for s in c.losses}
+        {step for variant in variants for step in variant.trained.steps}
+        | {s for c in printed.values() for s in c.losses}
     )
     shown = _thinned(steps)
     rows = []
@@ -71,11 +72,11 @@ def against_linear(tuning: FineTuning) -> Table:
     variants = _with_losses(tuning)
     linear = {variant.initialise: variant for variant in variants if variant.router == "linear"}
     pairs = [(linear[v.initialise], v) for v in variants if v.router != "linear" and v.initialise in linear]
-    pairs = [(base, variant) for base, variant in pairs if set(base.steps) & set(variant.steps)]
+    pairs = [(base, variant) for base, variant in pairs if set(base.trained.steps) & set(variant.trained.steps)]
     if not pairs:
         raise MissingDataError("no router was fine-tuned beside linear from the same start")
     rows = [_difference_row(base, variant) for base, variant in pairs]
-    steps = sorted(set(pairs[0][0].steps) & set(pairs[0][1].steps))
+    steps = sorted(set(pairs[0][0].trained.steps) & set(pairs[0][1].trained.steps))
     show = fixed(4, signed=True)
     return Table(
         name="fine-tuning-against-linear",
@@ -126,7 +127,7 @@ def _row(variant: Variant, steps: Sequence[int]) -> dict[str, object]:
         "source": f"{seeds} {'seed' if seeds == 1 else 'seeds'}",
     }
     for step in steps:
-        logged, known = variant.at(step, lambda log: log.step), variant.at(step, lambda log: log.loss)
+        logged, known = variant.trained.at(step, lambda log: log.step), variant.trained.at(step, lambda log: log.loss)
         # A mean of those seeds alone that did not diverge would flatter.
         row |= spread_fields(f"loss_{step}", known.values() if len(known) == len(logged) else ())
         row[f"printed_{step}"] = None
@@ -144,10 +145,12 @@ def _not_tuned(tuning: FineTuning) -> list[str]:
 
 
 def _difference_row(base: Variant, variant: Variant) -> dict[str, object]:
-    steps = sorted(set(base.steps) & set(variant.steps))
+    steps = sorted(set(base.trained.steps) & set(variant.trained.steps))
     row: dict[str, object] = {"router": variant.router, "start": variant.initialise}
     for name, word, step in (("first", "starts", steps[0]), ("last", "ends", steps[-1])):
-        difference = paired_difference(base.at(step, lambda log: log.loss), variant.at(step, lambda log: log.loss))
+        difference = paired_difference(
+            base.trained.at(step, lambda log: log.loss), variant.trained.at(step, lambda log: log.loss)
+        )
         row |= interval_fields(name, difference)
         row[f"{word}_above"] = str(judge_shift(difference, +1, _NEGLIGIBLE))
         row[word] = _SIDES[judge_shift(difference, +1, _NEGLIGIBLE)]

@@ -18,7 +18,7 @@ from reports.format.table import (
 )
 from reports.judging.intervals import Interval, mean_interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
-from reports.records.fine_tuning import FineTuning, Run, Variant, known
+from reports.records.fine_tuning import FineTuning, Run, Variant
 from reports.tables.conclusion import by_start, grouped
 
 # What the table would show as zero.
@@ -88,9 +88,9 @@ def held_out(tuning: FineTuning) -> Table:
 
 
 def _row(variant: Variant, stock: Variant | None) -> dict[str, object]:
-    trained, frozen = known(variant.trained, after), known(variant.frozen, after)
+    trained, frozen = variant.trained.known(after), variant.frozen.known(after)
     gain = paired_difference(frozen, trained)
-    beside = paired_difference(known(stock.trained, after), trained) if stock and stock is not variant else None
+    beside = paired_difference(stock.trained.known(after), trained) if stock and stock is not variant else None
     return {
         "router": variant.router,
         "start": variant.initialise,
@@ -104,10 +104,10 @@ def _row(variant: Variant, stock: Variant | None) -> dict[str, object]:
         **interval_fields("beside_stock", beside),
         "beside_stock_verdict": _BESIDE[judge_shift(beside, +1, _NEGLIGIBLE)] if beside else None,
         **spread_fields("agreement_before", variant.at_start(lambda run: run.agreement.before).values()),
-        **spread_fields("agreement_after", known(variant.trained, lambda run: run.agreement.after).values()),
+        **spread_fields("agreement_after", variant.trained.known(lambda run: run.agreement.after).values()),
         "router_parameters": variant.router_parameters,
         "trained_parameters": next((run.trained_parameters for run in variant.trained.values()), None),
-        **spread_fields("seconds", known(variant.trained, lambda run: run.seconds).values()),
+        **spread_fields("seconds", variant.trained.known(lambda run: run.seconds).values()),
     }
 
 
