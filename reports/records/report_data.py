@@ -11,6 +11,7 @@ from reports.errors import MissingDataError
 from reports.judging.order import in_order, start_rank
 from reports.records.fine_tuning import FineTuning
 from reports.records.measurements import Entry, LanguageEntry, Measurement
+from reports.records.record import mapping_in
 from reports.records.run import InputRecord, MetricRecord, RunRecords, ScenarioRecord
 
 
@@ -28,8 +29,7 @@ class Source:
     @property
     def language_model(self) -> Mapping[str, Any]:
         """The model inside which benchmarks ran; empty where the file names none."""
-        model = self.run.get("language_model")
-        return model if isinstance(model, Mapping) else {}
+        return mapping_in(self.run, "language_model")
 
 
 @dataclass(frozen=True)
