@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ from bench.record.output import WholeFile
 from bench.timing.clocks import available_devices
 from routers import register_from_path
 
+NEEDED_PYTEST_BENCHMARK = (5, 2)
+"""Before this version `--benchmark-json` is an open file and no path."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's options."""
-    group = parser.getgroup("moe", "Mixture-of-ExpertBanks routers")
+    group = parser.getgroup("moe", "Mixture-of-Experts routers")
     group.addoption("--preset", default="quick", help=f"how much is measured: {', '.join(PRESETS)} (quick)")
     group.addoption("--device", default="cpu", help="cpu or cuda (cpu)")
     group.addoption("--threads", type=int, default=1, help="torch's threads while something is timed (1)")
@@ -37,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--language-model",
         action="append",
         default=[],
-        help="Mixture-of-ExpertBanks language model: a directory, 'embedded', 'tiny' or a hub's name; "
+        help="Mixture-of-Experts language model: a directory, 'embedded', 'tiny' or a hub's name; "
         "repeated, the first that can be had is taken (the preset's own)",
     )
     group.addoption("--resume", action="store_true", help="continue a killed run from its journal")
@@ -46,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what cannot be run before anything is collected."""
+    _check_pytest_benchmark(config)
     try:
         get_preset(config.getoption("--preset"))
         for target in config.getoption("--router"):
@@ -69,3 +74,13 @@ def pytest_configure(config: pytest.Config) -> None:
                 config.option.benchmark_json = WholeFile(json_path)
         except OSError as error:
             raise pytest.UsageError(f"{json_path}: cannot be written: {error.strerror}") from None
+
+
+def _check_pytest_benchmark(config: pytest.Config) -> None:
+    """Refuse a pytest-benchmark that is too old, where it is in use."""
+    if not hasattr(config.option, "benchmark_json"):
+        return
+    installed = metadata.version("pytest-benchmark")
+    if tuple(map(int, installed.split(".")[:2])) < NEEDED_PYTEST_BENCHMARK:
+        needed = ".".join(map(str, NEEDED_PYTEST_BENCHMARK))
+        raise pytest.UsageError(f"pytest-benchmark {installed} is installed; this suite needs {needed} or newer")

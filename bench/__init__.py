@@ -1,1 +1,1 @@
-"""What is measured, and how. README.md beside this file explains the method and the JSON."""
+"""What is measured, and how. docs/measurement.md explains the method, docs/json.md the JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def compare(arguments: Sequence[str]) -> str:
     parser = _parser("compare")
     parser.epilog = "Exit code 3: the files have no benchmark in common that can be compared."
     parser.add_argument("base", type=Path, metavar="A.json", help="what is compared with; written by pytest bench")
-    parser.add_argument("head", type=Path, metavar="B.json", help="what is judged; likewise")
+    parser.add_argument("head", type=Path, metavar="B.json", help="what is judged; written by pytest bench")
     parser.add_argument(
         "--threshold",
         type=_share,
@@ -76,6 +77,15 @@ def operating(arguments: Sequence[str]) -> str:
     return "\n".join([to_text(table), "", *table.findings, f"Open {options.output / 'operating.png'}"])
 
 
+def schema(arguments: Sequence[str]) -> str:
+    """The JSON Schema of what this version reads of a kind of file."""
+    from reports.loading.schema import DOCUMENTS, json_schema
+
+    parser = _parser("schema")
+    parser.add_argument("document", choices=DOCUMENTS, nargs="?", default="bench", help="kind of file; default: bench")
+    return json.dumps(json_schema(parser.parse_args(arguments).document), indent=2)
+
+
 @dataclass(frozen=True)
 class Command:
     """What a first word stands for."""
@@ -88,6 +98,7 @@ class Command:
 COMMANDS = {
     "gate": Command(gate, "GATE.json", "show what the regression gate found"),
     "compare": Command(compare, "A.json B.json", "set two stored runs side by side"),
+    "schema": Command(schema, "[KIND]", "print the JSON Schema of what is read of a file"),
     "operating": Command(operating, "SELFTEST.json -o DIR", "show how large a slowdown the gate finds how often"),
 }
 

@@ -38,7 +38,7 @@ class Routing(ABC):
 
     Attributes:
         num_experts: E.
-        probs: (T, E), if the router computed them; else they follow from `logits` when somebody asks.
+        probs: (T, E), if the router computed them; else they follow from `logits` when they are read.
         logits: (T, E) before the softmax, if the router has them.
     """
 

@@ -6,6 +6,7 @@ import configparser
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ from routers import registry
 from routers.reference import check_router
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "bench/README.md", "bench/gate/README.md", "harness/README.md")
-EXAMPLES = {page: re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL) for page in PAGES}
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+# The recipes of CONTRIBUTING.md are carried out by test_recipes.py, docs/gptq.md by the tests of its own installation.
+EXECUTED = [page for page in PAGES if page not in ("CONTRIBUTING.md", "docs/gptq.md")]
+EXAMPLES = {page: re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL) for page in EXECUTED}
 
 
 @pytest.fixture(autouse=True)
-def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+def registry_as_before() -> Iterator[None]:
+    with registry.restored_registry():
+        yield
 
 
 def test_there_are_examples() -> None:
@@ -36,8 +40,10 @@ def test_the_examples_of_a_page_run_in_their_order(page: str) -> None:
         exec(compile(example, f"{page}, example {number}", "exec"), names)
 
 
-def test_the_readmes_router_keeps_the_contract(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(# cosine_router.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_documented_router_keeps_the_contract(tmp_path: Path) -> None:
+    (example,) = re.findall(
+        r"```python\n(# cosine_router.py\n.*?)```", (ROOT / "docs" / "usage.md").read_text(), re.DOTALL
+    )
     path = tmp_path / "cosine_router.py"
     path.write_text(example)
     name = registry.register_from_path(f"{path}:CosineRouter")
@@ -56,7 +62,7 @@ def test_tox_environments_that_are_named_exist() -> None:
 
 
 def test_options_that_are_named_exist(pytestconfig: pytest.Config) -> None:
-    table = re.findall(r"^\| (`--.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| (`--.*?) \|", (ROOT / "docs" / "usage.md").read_text(), re.MULTILINE)
     options = re.findall(r"--[a-z-]+", " ".join(table))
     assert len(options) >= 6
     for option in options:
@@ -66,7 +72,7 @@ def test_options_that_are_named_exist(pytestconfig: pytest.Config) -> None:
 def test_options_of_the_gate_that_are_named_exist() -> None:
     known = subprocess.run([sys.executable, "-m", "bench.gate", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert known.returncode == 0
-    page = (ROOT / "bench" / "gate" / "README.md").read_text()
+    page = (ROOT / "docs" / "gate.md").read_text()
     named = set(re.findall(r"(--[a-z][a-z-]+)", page)) - {"--benchmark-compare-fail"}
     assert len(named) >= 6
     assert not named - set(re.findall(r"--[a-z-]+", known.stdout))
@@ -76,3 +82,31 @@ def test_ci_calls_the_readmes_test_command() -> None:
     command = ".venv/bin/tox run -e tests"
     assert command in (ROOT / "README.md").read_text()
     assert command in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_exists(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, heading = target.partition("#")
+        linked = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert linked.exists(), f"{page} links to {target}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings}
+            assert heading in anchors, f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_source_files_that_a_page_names_exist(page: str) -> None:
+    if page == "CHANGELOG.md":  # of what there was, too
+        return
+    made = set(re.findall(r"<!-- recipe: create (\S+) -->", (ROOT / "CONTRIBUTING.md").read_text()))
+    for name in re.findall(r"`((?:routers|harness|bench|reports|tests)/[\w/]+\.py)`", (ROOT / page).read_text()):
+        assert name in made or (ROOT / name).is_file(), f"{page} names {name}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150

@@ -17,7 +17,7 @@ from bench.gate.revisions.process import BASE, HEAD
 from bench.gate.settings import GateSettings
 from bench.gate.verdicts.invariants import CHECK, TIME, Expectations, MovedFigure, compare_invariants
 from bench.gate.verdicts.sampling import BenchmarkResult
-from bench.record.machine import conditions, fingerprint
+from bench.record.machine import conditions, describe_machine
 from bench.timing.interleave import threads
 from bench.timing.intervals import Interval
 
@@ -28,7 +28,7 @@ NO_REGRESSION, REGRESSION, NOTHING_TO_COMPARE = 0, 1, 3
 def header(kind: str, settings: GateSettings, before: dict[str, Any]) -> dict[str, Any]:
     """The keys that the JSON of a gate and of a self-test have in common."""
     with threads(settings.threads):
-        machine = fingerprint()
+        machine = describe_machine()
     return {
         "schema": SCHEMA,
         "kind": kind,
@@ -43,7 +43,7 @@ def header(kind: str, settings: GateSettings, before: dict[str, Any]) -> dict[st
 def describe(
     facts: RevisionFacts, results: Mapping[str, BenchmarkResult], expectations: Expectations
 ) -> dict[str, Any]:
-    """What is known of every benchmark, and the outcome; README.md beside this file explains the keys."""
+    """What is known of every benchmark, and the outcome; docs/gate.md explains the keys."""
     rows = [_row(name, facts, results.get(name), expectations) for name in facts.benchmarks]
     moved, compared = compare_invariants(facts.invariants[BASE], facts.invariants[HEAD], expectations)
     shown = [row for row in rows if row["verdict"] is not None]

@@ -44,7 +44,7 @@ def judge(
         progress: makes bars.
 
     Returns:
-        the gate's JSON, as README.md beside this file describes it.
+        the gate's JSON, as docs/gate.md describes it.
 
     Raises:
         GateError: one line that names the mistake or the revision.

@@ -1,4 +1,4 @@
-"""What a run was made on: a fingerprint that runs are compared by, and conditions that only explain one.
+"""What a run was made on: a description that runs are compared by, and conditions that only explain one.
 
 Neither holds the machine's name or anybody's paths. What a machine does not say is None, or "unavailable".
 """
@@ -9,28 +9,32 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
 
-PROC = Path("/proc")
+Answer = TypeVar("Answer")
+
 CPUS = Path("/sys/devices/system/cpu")
 ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS")
 
 
-def fingerprint() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """What stays the same from run to run and has a say in how fast they are; JSON values. Never raises.
 
     torch's threads are those of the moment: call it with the number that timing uses.
     """
+    backend = re.search(r"^ATen parallel backend: (.+)$", torch.__config__.parallel_info(), re.MULTILINE)
     return {
         "cpu": _cpu(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": _asked(lambda: int(psutil.virtual_memory().total)),
         "governor": _governor(),
         "threads": {
             "torch": torch.get_num_threads(),
@@ -46,7 +50,7 @@ def fingerprint() -> dict[str, Any]:
         "torch": {
             "version": torch.__version__,
             "build": [line.strip() for line in torch.__config__.show().splitlines() if line.strip()],
-            "parallel_backend": _found(r"^ATen parallel backend: (.+)$", torch.__config__.parallel_info()),
+            "parallel_backend": backend[1] if backend else None,
         },
         "gpu": _gpu(),
     }
@@ -60,9 +64,9 @@ def conditions() -> dict[str, Any]:
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load": _load(),
+        "load": _asked(lambda: list(psutil.getloadavg())),
         "cpu_mhz": _cpu_mhz(),
-        "memory_available_bytes": _memory_available_bytes(),
+        "memory_available_bytes": _asked(lambda: int(psutil.virtual_memory().available)),
         "gpu": _gpu_conditions(),
     }
 
@@ -74,7 +78,7 @@ def _cpu() -> dict[str, Any]:
         "vendor": info.get("vendor_id_raw"),
         "architecture": platform.machine() or None,
         "flags": sorted(info.get("flags", [])),
-        "cores": _physical_cores(),
+        "cores": _asked(lambda: psutil.cpu_count(logical=False)),
         "logical": os.cpu_count(),
         "affinity": _affinity(),
     }
@@ -91,21 +95,9 @@ def _cpu_info() -> dict[str, Any]:
         return {}
 
 
-def _physical_cores() -> int | None:
-    names = ("physical_package_id", "core_id")
-    cores = {tuple(_read(folder / name) for name in names) for folder in CPUS.glob("cpu[0-9]*/topology")}
-    return len(cores) if cores and not any(None in core for core in cores) else None
-
-
 def _affinity() -> list[int] | None:
     """The numbers of the CPUs that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-
-
-def _memory_bytes() -> int | None:
-    with suppress(AttributeError, ValueError, OSError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
+    return _asked(lambda: sorted(psutil.Process().cpu_affinity()))
 
 
 def _governor() -> str:
@@ -114,24 +106,11 @@ def _governor() -> str:
     return ", ".join(sorted(governor for governor in governors if governor)) or "unavailable"
 
 
-def _load() -> list[float] | None:
-    with suppress(AttributeError, OSError):
-        return list(os.getloadavg())
-    return None
-
-
 def _cpu_mhz() -> float | None:
-    numbers = _affinity() or range(os.cpu_count() or 1)
-    khz = [_number(_read(CPUS / f"cpu{number}/cpufreq/scaling_cur_freq")) for number in numbers]
-    mhz = [value / 1e3 for value in khz if value is not None]
-    if not mhz:  # a virtual machine shows no frequencies of its own, but often the processor's
-        mhz = [float(value) for value in re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", _read(PROC / "cpuinfo") or "", re.M)]
-    return round(fmean(mhz), 1) if mhz else None
-
-
-def _memory_available_bytes() -> int | None:
-    kib = _number(_found(r"^MemAvailable:\s*(\d+) kB$", _read(PROC / "meminfo") or ""))
-    return None if kib is None else int(kib) * 1024
+    """The mean clock rate in MHz of the CPUs that this process may use, or None where no CPU has a known rate."""
+    rates = [frequency.current for frequency in _asked(lambda: psutil.cpu_freq(percpu=True)) or []]
+    usable = [rates[number] for number in _affinity() or range(len(rates)) if number < len(rates)]
+    return round(fmean(usable), 1) if usable else None
 
 
 def _gpu() -> dict[str, Any] | None:
@@ -177,9 +156,11 @@ def _read(path: Path) -> str | None:
     return None
 
 
-def _found(pattern: str, text: str) -> str | None:
-    match = re.search(pattern, text, re.MULTILINE)
-    return match[1] if match else None
+def _asked(question: Callable[[], Answer]) -> Answer | None:
+    """What psutil answers, or None where this system has no answer."""
+    with suppress(AttributeError, NotImplementedError, ValueError, OSError, RuntimeError, psutil.Error):
+        return question()
+    return None
 
 
 def _number(text: str | None) -> float | None:

@@ -34,7 +34,7 @@ class WholeFile(os.PathLike[str]):
 
     @staticmethod
     def suits(path: Path) -> bool:
-        """Devices and pipes cannot be replaced, and a link is somebody's wish: those are written as they are."""
+        """Devices and pipes cannot be replaced, and a link was made on purpose: those are written as they are."""
         return not path.is_symlink() and (path.is_file() or path.is_dir() or not path.exists())
 
     def __fspath__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bench.record.journal import Journal
-from bench.record.machine import conditions, fingerprint
+from bench.record.machine import conditions, describe_machine
 from bench.timing.clocks import CLOCKS
 from bench.timing.group import AnyTimedCall, Group, GroupSpec, measure_group
 from bench.timing.interleave import peak_gflops, threads
@@ -61,7 +61,7 @@ class MeasurementContext:
     def summary(self) -> dict[str, Any]:
         """The JSON's `study`, as far as it is about what was measured with and in what circumstances."""
         with threads(self.num_threads):
-            machine = fingerprint()
+            machine = describe_machine()
         floors = [group.noise_floor.estimate for group in self.groups.values() if group.blocks]
         return {
             "device": self.device,

@@ -33,7 +33,7 @@ def measure_block(
 
     A round's order is drawn at random and the next round takes it backwards (A B C, C B A): over each pair of rounds
     all subjects have the same mean position, and over the block each follows each of the others about as often, so
-    that neither a drift of the machine nor what a neighbour leaves in the caches favours anybody.
+    that neither a drift of the machine nor what a neighbour leaves in the caches favours one subject.
 
     Args:
         calls: subject -> what is timed.

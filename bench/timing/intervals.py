@@ -33,7 +33,7 @@ def paired_ratio(durations: Sequence[Sequence[int]], baseline: Sequence[Sequence
 
     Args:
         durations: [block][round], nanoseconds.
-        baseline: likewise, same shape.
+        baseline: [block][round], nanoseconds, of the same rounds.
     """
     logs = [
         math.log(median(a / b for a, b in zip(block, base, strict=True)))

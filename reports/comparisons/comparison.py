@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reports.format.machine import Difference
 from reports.judging.intervals import Interval
-from reports.records.machine import Difference
 
 
 class Change(StrEnum):
@@ -47,7 +47,7 @@ class Row:
         change: the verdict.
         reason: a sentence on a verdict that needs one.
         first_look: the ratio of the first look, where later processes were judged.
-        expected: whether somebody said beforehand that it would change.
+        expected: whether the user said beforehand that it would change (`--expect`).
     """
 
     benchmark: str
@@ -128,7 +128,7 @@ class Comparison:
 
     @property
     def changed(self) -> tuple[Row, ...]:
-        """The rows that somebody has to look at."""
+        """The rows whose verdict is not SAME."""
         return tuple(row for row in self.rows if row.change is not Change.SAME)
 
     @property

@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import median
 
 from reports.comparisons.comparison import Change, Comparison, MovedFigure, Row, Side, ordered
+from reports.format.machine import describe
 from reports.format.numbers import within
 from reports.loading.gate_file import Commit, GateDocument, read_gate
-from reports.records.machine import describe
 
 _HEADLINES = {0: "No regression", 1: "Regression", 3: "Nothing to compare"}
 

@@ -16,9 +16,9 @@ from typing import Any
 from reports.comparisons.comparison import Change, Comparison, Excluded, Row, Side, ordered
 from reports.comparisons.moved import moved_figures
 from reports.errors import NothingToCompareError
+from reports.format.machine import describe, differences
 from reports.judging.intervals import Interval, unpaired_ratio
 from reports.loading.load import load_benchmarks
-from reports.records.machine import describe, differences
 from reports.records.measurements import Measurement
 from reports.records.report_data import ReportData, Source
 
@@ -147,7 +147,7 @@ def _setting(pairs: list[tuple[Measurement, Measurement]]) -> tuple[str, ...]:
 
 
 def _machines(base: Source, head: Source) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The runs' fingerprints; where either has none, what pytest-benchmark noted for both."""
+    """The runs' machines; where either has none, what pytest-benchmark noted for both."""
     old, new = base.run.get("machine"), head.run.get("machine")
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return old, new

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     # pandas and matplotlib stand behind these, and a comparison is shown without either.
     from reports.format.plot import Plot
     from reports.format.table import Table
-    from reports.page.sections import Section
 
 
 def to_csv(table: Table) -> str:
@@ -83,16 +82,3 @@ def align(rows: Sequence[Sequence[str]], are_numbers: Sequence[bool]) -> str:
         ).rstrip()
         for row in clean
     )
-
-
-def to_markdown_report(lead: Sequence[str], sections: Sequence[Section]) -> str:
-    """The whole report as one Markdown file beside its figures."""
-    parts = ["# Routers measured", "", *(line for text in lead for line in (escape_markdown(text), ""))]
-    for section in sections:
-        parts += [f"## {escape_markdown(section.title)}", ""]
-        parts += [escape_markdown(section.intro), ""] if section.intro else []
-        parts += [to_markdown(table) for table in section.tables]
-        for plot in section.plots:
-            parts += [to_markdown_figure(plot, f"figures/{plot.name}.png")]
-        parts += [line for text in section.left_out for line in (escape_markdown(text), "")]
-    return "\n".join(parts).rstrip() + "\n"

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from reports.format.machine import describe
 from reports.loading.check import check
 from reports.loading.document import SELF_TEST, about, expect_kind, read_document
 from reports.loading.gate_file import Commit, Named
-from reports.records.machine import describe
 from reports.records.record import Count, Number, Positive, Record, Text
 
 SCHEMA = 1

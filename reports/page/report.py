@@ -11,9 +11,9 @@ from markupsafe import Markup, escape
 from tqdm import tqdm
 
 from reports.figures.style import report_style, save
-from reports.format.escape import one_line
+from reports.format.escape import escape_markdown, one_line
 from reports.format.plot import Plot
-from reports.format.render import to_csv, to_latex, to_markdown, to_markdown_figure, to_markdown_report, to_text
+from reports.format.render import to_csv, to_latex, to_markdown, to_markdown_figure, to_text
 from reports.format.table import Table
 from reports.judging import paper
 from reports.page import definitions
@@ -49,7 +49,7 @@ def report_files(study: ReportData, sections: list[Section]) -> dict[str, bytes]
             for kind in ("svg", "png"):
                 files[f"figures/{plot.name}.{kind}"] = save(figure, kind)
     findings = [finding for section in sections for finding in section.findings]
-    files["report.md"] = to_markdown_report([*statement(study), *findings], sections).encode()
+    files["report.md"] = _markdown_report([*statement(study), *findings], sections).encode()
     files["index.html"] = _page(study, sections, findings, files).encode()
     return files
 
@@ -69,6 +69,18 @@ def operating_files(table: Table, plot: Plot) -> dict[str, bytes]:
     files["operating.csv"] = to_csv(table).encode()
     markdown = f"{to_markdown(table)}\n{to_markdown_figure(plot, 'operating.png')}"
     return files | {"operating.md": markdown.encode()}
+
+
+def _markdown_report(lead: Sequence[str], sections: Sequence[Section]) -> str:
+    """The whole report as one Markdown file beside its figures."""
+    parts = ["# Routers measured", "", *(line for text in lead for line in (escape_markdown(text), ""))]
+    for section in sections:
+        parts += [f"## {escape_markdown(section.title)}", ""]
+        parts += [escape_markdown(section.intro), ""] if section.intro else []
+        parts += [to_markdown(table) for table in section.tables]
+        parts += [to_markdown_figure(plot, f"figures/{plot.name}.png") for plot in section.plots]
+        parts += [line for text in section.left_out for line in (escape_markdown(text), "")]
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def _page(study: ReportData, sections: list[Section], findings: Sequence[str], files: Mapping[str, bytes]) -> str:

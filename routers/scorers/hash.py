@@ -100,7 +100,7 @@ class HashRouter(Router):
 
 @dataclass(frozen=True, eq=False)
 class OneExpert(TokenChoice):
-    """Token choice of one expert with weight 1, whose one-hot probabilities are made when somebody asks."""
+    """Token choice of one expert with weight 1, whose one-hot probabilities are made when they are read."""
 
     @cached_property
     def router_probs(self) -> Tensor:

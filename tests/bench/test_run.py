@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from reports.loading.schema import json_schema
 from routers import list_routers
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +135,7 @@ def test_without_timing_every_router_is_still_checked(run_bench: Runner) -> None
 
 def test_every_result_says_what_was_measured(run_bench: Runner) -> None:
     run = run_bench(*ONE_GROUP)
+    Draft202012Validator(json_schema("bench")).validate(json.loads(run.json_path.read_text()))
     assert run.returncode == 0, run.output
     for benchmark in run.document["benchmarks"]:
         info = benchmark["extra_info"]
@@ -269,3 +272,19 @@ def test_a_journal_of_another_run_is_not_continued(run_bench: Runner, tmp_path: 
     run = run_bench(*ONE_GROUP, "--resume")
     assert run.returncode == pytest.ExitCode.USAGE_ERROR
     assert "made with another configuration" in run.output
+
+
+def test_a_pytest_benchmark_that_is_too_old_is_one_usage_error(tmp_path: Path) -> None:
+    old = tmp_path / "site" / "pytest_benchmark-5.1.0.dist-info"  # found before the installed one
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: pytest-benchmark\nVersion: 5.1.0\n")
+    (old / "entry_points.txt").write_text("[pytest11]\nbenchmark = pytest_benchmark.plugin\n")
+    process = subprocess.run(
+        command_line(tmp_path, "--collect-only"),
+        cwd=ROOT,
+        env=clean_environment() | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR
+    assert process.stderr == "ERROR: pytest-benchmark 5.1.0 is installed; this suite needs 5.2 or newer\n\n"

@@ -106,10 +106,14 @@ def test_keeps_shape_and_dtype(router_name, dtype, make_layer, random_tokens):
         assert bool(torch.isfinite(output).all())
 
 
-def test_a_batch_of_sequences_equals_its_tokens(router_name, make_layer, random_tokens):
+def test_a_batch_of_sequences_equals_its_tokens(router_name, make_layer, random_tokens, decided):
     layer, tokens = make_layer(router_name), random_tokens(2, 5, 16)
-    assert torch.equal(layer(tokens).flatten(0, 1), layer(tokens.flatten(0, 1)))
-    torch.testing.assert_close(layer(tokens.transpose(0, 1)).transpose(0, 1), layer(tokens))
+    rows = tokens.flatten(0, 1)
+    counts = decided(layer.router, rows).view(2, 5)
+    expected = layer(tokens)[counts]
+    # equal but for float32's rounding, which may differ with the shape of a matrix product and the order of its rows
+    torch.testing.assert_close(layer(rows).view_as(tokens)[counts], expected)
+    torch.testing.assert_close(layer(tokens.transpose(0, 1)).transpose(0, 1)[counts], expected)
 
 
 @pytest.mark.parametrize("straight_through", [False, True])

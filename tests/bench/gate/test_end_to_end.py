@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+
+from reports.loading.schema import json_schema
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
@@ -74,6 +77,7 @@ def test_a_comment_is_no_regression(gate: Callable[..., int], sources: Path, cap
     assert (code, error) == (0, "")
     assert LINEAR in output
     found = document(sources)
+    Draft202012Validator(json_schema("gate")).validate(found)
     [row] = found["rows"]
     assert row["benchmark"] == LINEAR
     assert row["verdict"] in {"SAME", "UNCERTAIN"}

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[3]
 FORKER = """
 import json, os, sys
 import bench.gate.command as gate
-from bench.record.machine import fingerprint
-fingerprint()  # asks for the processor, which takes a second once
+from bench.record.machine import describe_machine
+describe_machine()  # asks for the processor, which takes a second once
 for line in sys.stdin:
     folder, arguments = json.loads(line)
     pid = os.fork()

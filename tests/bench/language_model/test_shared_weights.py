@@ -15,7 +15,7 @@ def gates(model: nn.Module) -> list[nn.Module]:
     return [block.gate for block in find_moe_blocks(model)]
 
 
-def test_a_shell_has_the_models_weights_and_modules_of_its_own(loaded: LoadedModel) -> None:
+def test_a_shared_copy_has_the_models_weights_and_modules_of_its_own(loaded: LoadedModel) -> None:
     shared_copy = make_shared_copy(loaded.model)
     assert [id(weight) for weight in shared_copy.parameters()] == [id(weight) for weight in loaded.model.parameters()]
     assert [id(buffer) for buffer in shared_copy.buffers()] == [id(buffer) for buffer in loaded.model.buffers()]
@@ -23,7 +23,7 @@ def test_a_shell_has_the_models_weights_and_modules_of_its_own(loaded: LoadedMod
 
 
 @pytest.mark.parametrize("name", [STOCK, *list_routers()])
-def test_routers_in_one_shell_leave_the_model_and_other_shells_alone(loaded: LoadedModel, name: str) -> None:
+def test_routers_in_one_shared_copy_leave_the_model_and_other_copies_alone(loaded: LoadedModel, name: str) -> None:
     before = gates(loaded.model)
     shared_copy, other = make_shared_copy(loaded.model), make_shared_copy(loaded.model)
     untouched = gates(other)
@@ -62,9 +62,16 @@ def test_blocks_that_share_a_gate_share_its_copy(loaded: LoadedModel) -> None:
     assert first.gate is second.gate
 
 
-def test_a_shell_with_the_models_own_gates_answers_as_the_model(loaded: LoadedModel) -> None:
+def test_a_shared_copy_with_the_models_own_gates_answers_as_the_model(loaded: LoadedModel) -> None:
     shared_copy = make_shared_copy(loaded.model)
     OwnGates(shared_copy)
     ids = loaded.read(2, 20)
     with torch.no_grad():
-        assert torch.equal(shared_copy(input_ids=ids).logits, loaded.model(input_ids=ids).logits)
+        answer, expected = (model(input_ids=ids, output_router_logits=True) for model in (shared_copy, loaded.model))
+    # The copied gates lie elsewhere in memory, so a processor may round differently: logits below 1 by a few 1e-7.
+    torch.testing.assert_close(answer.logits, expected.logits, atol=1e-6, rtol=0)
+    for one, other in zip(answer.router_logits, expected.router_logits, strict=True):
+        best, experts = other.topk(3)
+        # No token is so near a tie that rounding decides which two of the eight experts it gets.
+        assert float((best[:, 1] - best[:, 2]).min()) > 1e-5
+        assert torch.equal(one.topk(2).indices.sort().values, experts[:, :2].sort().values)

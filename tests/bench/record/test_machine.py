@@ -11,25 +11,26 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import psutil
 import pytest
 import torch
 
 from bench.presets import get_preset
 from bench.record import machine
 from bench.record.journal import Journal
-from bench.record.machine import conditions, fingerprint
+from bench.record.machine import conditions, describe_machine
 from bench.run import Run
 from bench.timing.context import MeasurementContext
 from bench.timing.interleave import threads
 
 ROOT = Path(__file__).parents[3]
+real_affinity = machine._affinity
 
 
 @pytest.fixture
 def cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty /sys and /proc, to be filled."""
+    """An empty /sys, to be filled; the process may use CPUs 0 and 1."""
     monkeypatch.setattr(machine, "CPUS", tmp_path / "cpu")
-    monkeypatch.setattr(machine, "PROC", tmp_path)
     monkeypatch.setattr(machine, "_affinity", lambda: [0, 1])
     return tmp_path / "cpu"
 
@@ -39,8 +40,8 @@ def put(path: Path, content: str) -> None:
     path.write_text(content)
 
 
-def test_two_processes_on_one_machine_have_the_same_fingerprint() -> None:
-    program = "import json; from bench.record.machine import fingerprint; print(json.dumps(fingerprint()))"
+def test_two_processes_on_one_machine_are_described_alike() -> None:
+    program = "import json; from bench.record.machine import describe_machine; print(json.dumps(describe_machine()))"
     processes = [
         subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
@@ -50,7 +51,7 @@ def test_two_processes_on_one_machine_have_the_same_fingerprint() -> None:
 
 
 def test_both_are_plain_json() -> None:
-    stable, volatile = fingerprint(), conditions()
+    stable, volatile = describe_machine(), conditions()
     for values in (stable, volatile):
         assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert datetime.fromisoformat(volatile["time"]).tzinfo is not None
@@ -60,7 +61,7 @@ def test_both_are_plain_json() -> None:
 
 def test_neither_says_whose_machine_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "node", lambda: "the-name-of-the-machine")
-    stable = fingerprint()
+    stable = describe_machine()
     del stable["torch"]["build"]  # names folders of the machine on which torch was built
     said = json.dumps([stable, conditions()])
     assert "the-name-of-the-machine" not in said
@@ -74,7 +75,7 @@ def test_the_threads_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     for count in (1, 2):
         with threads(count):
-            found = fingerprint()["threads"]
+            found = describe_machine()["threads"]
         assert found.pop("torch_interop") >= 1
         assert found == {
             "torch": count,
@@ -84,27 +85,29 @@ def test_the_threads_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) ->
         }
 
 
-def test_a_run_has_the_fingerprint_with_the_threads_it_times_with(tmp_path: Path) -> None:
+def test_a_run_has_the_machine_with_the_threads_it_times_with(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal", {}, resume=False) as journal, threads(1):
         context = MeasurementContext(journal, lambda what, steps: nullcontext(), "cpu", num_threads=2)  # type: ignore[arg-type,return-value]  # no bar is shown
         summary = Run(get_preset("smoke"), context, []).summary()
-        assert summary["machine"] == fingerprint() | {"threads": fingerprint()["threads"] | {"torch": 2}}
+        assert summary["machine"] == describe_machine() | {"threads": describe_machine()["threads"] | {"torch": 2}}
     before, after = summary["conditions"]["before"], summary["conditions"]["after"]
     assert before.keys() == after.keys() == conditions().keys()
     assert before["time"] <= after["time"]
 
 
 def test_a_machine_that_says_nothing_is_no_error(cpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> NoReturn:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError("not here")
 
-    for name in ("sysconf", "getloadavg", "cpu_count"):
-        monkeypatch.setattr(os, name, refuse if name != "cpu_count" else lambda: None)
-    monkeypatch.setattr(machine, "_affinity", lambda: None)
+    for name in ("virtual_memory", "getloadavg", "cpu_freq", "Process"):
+        monkeypatch.setattr(psutil, name, refuse)
+    for module in (os, psutil):
+        monkeypatch.setattr(module, "cpu_count", lambda logical=True: None)
+    monkeypatch.setattr(machine, "_affinity", real_affinity)
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(machine, "_cpu_info", machine._cpu_info.__wrapped__)
     monkeypatch.setitem(sys.modules, "cpuinfo", None)  # as if it were not installed
-    stable, volatile = fingerprint(), conditions()
+    stable, volatile = describe_machine(), conditions()
     silent = dict.fromkeys(("model", "vendor", "cores", "logical", "affinity"))
     assert stable["cpu"] == silent | {"architecture": platform.machine(), "flags": []}
     assert (stable["memory_bytes"], stable["governor"], stable["os"]["libc"]) == (None, "unavailable", None)
@@ -118,35 +121,38 @@ def test_a_processor_that_cpuinfo_does_not_know_is_no_error(monkeypatch: pytest.
 
     monkeypatch.setitem(sys.modules, "cpuinfo", SimpleNamespace(get_cpu_info=refuse))
     monkeypatch.setattr(machine, "_cpu_info", machine._cpu_info.__wrapped__)
-    assert fingerprint()["cpu"]["model"] is None
+    assert describe_machine()["cpu"]["model"] is None
 
 
-def test_cores_are_counted_once_whatever_their_threads(cpus: Path) -> None:
-    for cpu, (package, core) in enumerate([("0", "0"), ("0", "1"), ("0", "0"), ("0", "1"), ("1", "0")]):
-        put(cpus / f"cpu{cpu}" / "topology" / "physical_package_id", package + "\n")
-        put(cpus / f"cpu{cpu}" / "topology" / "core_id", core + "\n")
-    assert fingerprint()["cpu"]["cores"] == 3
-    (cpus / "cpu1" / "topology" / "core_id").unlink()
-    assert fingerprint()["cpu"]["cores"] is None
+def test_cores_are_counted_once_whatever_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 5 if logical else 3)
+    assert describe_machine()["cpu"]["cores"] == 3
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: None)
+    assert describe_machine()["cpu"]["cores"] is None
 
 
 def test_governors_are_named_each_once(cpus: Path) -> None:
     for cpu, governor in enumerate(("schedutil", "performance", "schedutil")):
         put(cpus / f"cpu{cpu}" / "cpufreq" / "scaling_governor", governor + "\n")
-    assert fingerprint()["governor"] == "performance, schedutil"
+    assert describe_machine()["governor"] == "performance, schedutil"
 
 
-def test_the_clock_rate_is_the_mean_of_the_usable_cpus(cpus: Path, tmp_path: Path) -> None:
-    put(tmp_path / "cpuinfo", "processor\t: 0\ncpu MHz\t\t: 1000.000\nprocessor\t: 1\ncpu MHz\t\t: 2000.000\n")
-    assert conditions()["cpu_mhz"] == 1500
-    for cpu, khz in enumerate((3_000_000, 4_000_000, 800_000)):  # the third is not ours
-        put(cpus / f"cpu{cpu}" / "cpufreq" / "scaling_cur_freq", f"{khz}\n")
+@pytest.mark.usefixtures("cpus")
+def test_the_clock_rate_is_the_mean_of_the_usable_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = [SimpleNamespace(current=mhz) for mhz in (3000.0, 4000.0, 800.0)]  # the third is not ours
+    monkeypatch.setattr(psutil, "cpu_freq", lambda percpu: rates)
     assert conditions()["cpu_mhz"] == 3500
+    rates.clear()
+    assert conditions()["cpu_mhz"] is None
 
 
-def test_available_memory_is_in_bytes(cpus: Path, tmp_path: Path) -> None:
-    put(tmp_path / "meminfo", "MemTotal:       24684096 kB\nMemAvailable:       1024 kB\n")
+def test_memory_is_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"MemTotal": 2048, "MemFree": 512, "MemAvailable": 1024}
+    said |= dict.fromkeys(("Buffers", "Cached", "Shmem", "Active", "Inactive"), 0)
+    put(tmp_path / "meminfo", "".join(f"{name}: {kib} kB\n" for name, kib in said.items()))
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     assert conditions()["memory_available_bytes"] == 2**20
+    assert describe_machine()["memory_bytes"] == 2**21
 
 
 @pytest.fixture
@@ -168,7 +174,7 @@ def nvidia_smi(folder: Path, answer: str) -> None:
 
 def test_a_gpu_is_described_by_torch_and_its_driver(gpu: Path) -> None:
     nvidia_smi(gpu, 'echo "550.54.15, 1980, 2619"')
-    assert fingerprint()["gpu"] == {
+    assert describe_machine()["gpu"] == {
         "name": "NVIDIA H100",
         "memory_bytes": 85_000_000_000,
         "capability": "9.0",
@@ -185,5 +191,5 @@ def test_a_gpu_is_described_by_torch_and_its_driver(gpu: Path) -> None:
 @pytest.mark.parametrize("answer", ["exit 9", "echo nonsense", "true"], ids=["fails", "says something else", "silent"])
 def test_a_driver_tool_that_does_not_answer_is_no_error(gpu: Path, answer: str) -> None:
     nvidia_smi(gpu, answer)
-    assert fingerprint()["gpu"]["driver"] is None
+    assert describe_machine()["gpu"]["driver"] is None
     assert set(conditions()["gpu"].values()) == {None}

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from harness.finetuning import command
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
 from harness.finetuning.settings import DivergedError, RunSpec
-from routers import registry
+from reports.loading.schema import json_schema
+from routers.registry import restored_registry
 
 ROOT = Path(__file__).parents[3]
 EXPERT_CHOICE = """
@@ -81,6 +83,7 @@ def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_document_says_what_was_done(whole: Path) -> None:
     document = json.loads((whole / "finetune.json").read_text())
+    Draft202012Validator(json_schema("finetune")).validate(document)
     assert (document["kind"], document["schema"]) == ("fine-tuning", 1)
     assert document["model"]["layers"] == [0, 1]
     assert document["model"]["num_experts"] == 4
@@ -222,13 +225,13 @@ def test_quick_takes_less_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_router_that_does_not_choose_for_tokens_is_one_line(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     path = tmp_path / "chooses_tokens.py"
     path.write_text(EXPERT_CHOICE)
     options = ["--router", f"{path}:ExpertChoice", "--model", str(tiny_folder), "-o", str(tmp_path / "out"), *SMALL]
-    assert main(options) == MISTAKE
+    with restored_registry():
+        assert main(options) == MISTAKE
     error = capsys.readouterr().err
     assert error.startswith("finetune: expert_choice: ExpertChoice gives a ")
     assert error.count("\n") == 1

@@ -26,7 +26,6 @@ from harness.language_models.load import list_language_models, load_language_mod
 from harness.replacement.moe_blocks import find_moe_blocks
 from harness.text.passages import encode_windows, load_passages
 from harness.text.perplexity import perplexity
-from tests.harness.language_models.builtin.gguf_files import tiny_llama, write_gguf
 from tests.harness.tiny_models import tiny_config
 
 COMMIT = "0123456789" * 4
@@ -36,6 +35,7 @@ COMMIT = "0123456789" * 4
 def whole_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen2-MoE of two layers on disk, with a tokenizer."""
     from harness.language_models.builtin.gguf_llama import read_llama
+    from tests.harness.language_models.builtin.gguf_files import tiny_llama, write_gguf  # skips without gguf
 
     directory = tmp_path_factory.mktemp("whole")
     with torch.random.fork_rng():

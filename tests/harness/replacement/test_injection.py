@@ -18,7 +18,7 @@ from harness.replacement.injection import replace_routers
 from harness.replacement.moe_blocks import GATES, find_moe_blocks
 from harness.replacement.router_gate import RouterGate
 from harness.saving.routers import load_routers, save_routers
-from routers import LogitRouter, Router, list_routers, registry
+from routers import LogitRouter, Router, list_routers, temporary_router
 from routers.routing import Routing
 from routers.scorers import hadamard_matrix
 from tests.harness.tiny_models import EXPERTS, HIDDEN, IDS, LAYERS, OWN_SIZES, SIZES, TOP_K, logits_of, tiny_model
@@ -380,7 +380,7 @@ def test_a_size_that_nothing_says(qwen: Any) -> None:
         find_moe_blocks(qwen)
 
 
-def test_a_router_that_moves_experts_to_tokens_is_refused(qwen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_router_that_moves_experts_to_tokens_is_refused(qwen: Any) -> None:
     class Soft(LogitRouter):
         def compute_router_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
             return hidden_states[..., : self.num_experts]
@@ -391,8 +391,8 @@ def test_a_router_that_moves_experts_to_tokens_is_refused(qwen: Any, monkeypatch
 
             return Slots(self.num_experts)
 
-    monkeypatch.setitem(registry._classes, "soft", Soft)
     with (
+        temporary_router("soft", Soft),
         replace_routers(qwen, "soft"),
         pytest.raises(TypeError, match="Soft gives a Slots; a block of a language model"),
     ):

@@ -21,7 +21,7 @@ from harness.replacement.injection import replace_routers
 from harness.saving import files as router_files
 from harness.saving.files import CONFIG, WEIGHTS, SavedRoutersError
 from harness.saving.routers import load_routers, save_routers, saved_differences
-from routers import LogitRouter, list_routers, registry
+from routers import LogitRouter, list_routers, temporary_router
 from tests.harness.tiny_models import logits_of, tiny_model
 
 GATE = "model.layers.0.mlp.gate"
@@ -108,9 +108,7 @@ def test_routers_that_blocks_share_are_shared_again(model: Any, tmp_path: Path) 
     assert first is second
 
 
-def test_a_router_of_the_users_own_comes_back_where_it_is_registered(
-    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_router_of_the_users_own_comes_back_where_it_is_registered(model: Any, tmp_path: Path) -> None:
     class Own(LogitRouter):
         def __init__(self, *, scale: float, **sizes: Any) -> None:
             super().__init__(**sizes)
@@ -124,17 +122,16 @@ def test_a_router_of_the_users_own_comes_back_where_it_is_registered(
     class Other(Own):
         pass
 
-    monkeypatch.setitem(registry._classes, "own", Own)
-    save_routers(replace_routers(model, "own", scale=2.0), tmp_path)
+    with temporary_router("own", Own):
+        save_routers(replace_routers(model, "own", scale=2.0), tmp_path)
     second = tiny_model()
-    monkeypatch.setitem(registry._classes, "own", Other)
-    with pytest.raises(SavedRoutersError, match=r"gate: class is .*Other, saved with .*Own; model.layers.1"):
+    other_class = pytest.raises(SavedRoutersError, match=r"gate: class is .*Other, saved with .*Own; model.layers.1")
+    with temporary_router("own", Other), other_class:
         load_routers(second, tmp_path)
-    monkeypatch.delitem(registry._classes, "own")
     with pytest.raises(SavedRoutersError, match=r"gate: unknown router 'own'; there are: "):
         load_routers(second, tmp_path)
-    monkeypatch.setitem(registry._classes, "own", Own)
-    load_routers(second, tmp_path)
+    with temporary_router("own", Own):
+        load_routers(second, tmp_path)
     assert torch.equal(logits_of(model), logits_of(second))
 
 
@@ -152,9 +149,7 @@ def test_routers_saved_before_their_module_moved_still_load(model: Any, copy: Pa
         load_routers(tiny_model(), copy)
 
 
-def test_what_json_cannot_carry_is_refused_and_nothing_is_written(
-    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_json_cannot_carry_is_refused_and_nothing_is_written(model: Any, tmp_path: Path) -> None:
     class Own(LogitRouter):
         def __init__(self, *, kind: object, **sizes: Any) -> None:
             super().__init__(**sizes)
@@ -162,10 +157,10 @@ def test_what_json_cannot_carry_is_refused_and_nothing_is_written(
         def compute_router_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
             return hidden_states[..., : self.num_experts]
 
-    monkeypatch.setitem(registry._classes, "own", Own)
-    replace_routers(model, "own", kind={1: torch.float32})
-    with pytest.raises(ValueError, match=r"router 'own': its option kind = \{1: torch.float32\} cannot be written"):
-        save_routers(model, tmp_path / "new")
+    with temporary_router("own", Own):
+        replace_routers(model, "own", kind={1: torch.float32})
+        with pytest.raises(ValueError, match=r"router 'own': its option kind = \{1: torch.float32\} cannot be written"):
+            save_routers(model, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 

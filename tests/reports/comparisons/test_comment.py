@@ -8,8 +8,8 @@ from reports.comparisons.comment import LIMIT, to_comment
 from reports.comparisons.comparison import Change, Comparison, Excluded, MovedFigure, Row, Side, ordered
 from reports.comparisons.gate import load_gate
 from reports.format.escape import code
+from reports.format.machine import Difference
 from reports.judging.intervals import Interval
-from reports.records.machine import Difference
 
 NAMES = (
     "a|b",

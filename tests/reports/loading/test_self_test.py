@@ -16,8 +16,7 @@ def level(slowdown, found, low, high, **verdicts):
     }  # fmt: skip
 
 
-@pytest.fixture
-def self_test():
+def make_self_test():
     """A self-test of five slowdowns; Wilson's intervals are those of 0, 3, 31 and 40 of 40."""
     return {
         "schema": 1,
@@ -45,6 +44,11 @@ def self_test():
             level(0.05, 31, 0.6250, 0.8768, SLOWER=31, UNCERTAIN=9),
         ],
     }  # fmt: skip
+
+
+@pytest.fixture
+def self_test():
+    return make_self_test()
 
 
 def test_a_self_test_comes_through_typed_and_in_order(self_test, save):

@@ -1,16 +1,16 @@
-"""A tiny Llama in a GGUF file, written as llama.cpp's converter writes it."""
+"""A tiny Llama in a GGUF file, written as llama.cpp's converter writes it. Who imports this is skipped without gguf."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
-from gguf import GGUFWriter
-from gguf.constants import GGMLQuantizationType
-from gguf.quants import quantize
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
+
+gguf = pytest.importorskip("gguf")
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ t", "h e", "Ġt he", "1 5", "15 9"]
@@ -57,7 +57,7 @@ def permute(weight: Tensor, heads: int) -> Tensor:
 
 def write_gguf(path: Path, model: LlamaForCausalLM, *, quantised: bool = False, pre: str = "smollm") -> None:
     config = model.config
-    writer = GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -86,8 +86,8 @@ def write_gguf(path: Path, model: LlamaForCausalLM, *, quantised: bool = False, 
         else:
             stored, weight = {"embed_tokens": "token_embd", "norm": "output_norm"}[module] + ".weight", value
         if quantised and weight.ndim == 2:
-            kind = GGMLQuantizationType.Q8_0
-            writer.add_tensor(stored, quantize(weight.numpy(), kind), raw_dtype=kind)
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(stored, gguf.quants.quantize(weight.numpy(), kind), raw_dtype=kind)
         else:
             writer.add_tensor(stored, weight.numpy())
     writer.write_header_to_file()

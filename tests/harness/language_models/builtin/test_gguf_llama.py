@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from gguf import GGUFReader
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -93,6 +92,8 @@ def test_another_tokenizer_is_refused(original: LlamaForCausalLM, tmp_path: Path
 
 
 def test_a_file_without_a_field_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gguf import GGUFReader
+
     write_gguf(tmp_path / "tiny.gguf", tiny_llama())
     whole = GGUFReader.get_field
     monkeypatch.setattr(GGUFReader, "get_field", lambda self, key: None if "rope" in key else whole(self, key))

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from reports.records.machine import describe, differences
+from reports.format.machine import describe, differences
 
 # As conftest.py has it, without what no test here looks at.
 MACHINE = {

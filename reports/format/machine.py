@@ -1,6 +1,6 @@
 """What two machines differ in, and a machine in one line.
 
-A fingerprint is a nested dict of fields that stay the same from run to run. Files from before there was one have
+A machine is a nested dict of fields that stay the same from run to run. Files from before there was one have
 pytest-benchmark's `machine_info` instead, which also holds the clock rate of the moment.
 """
 
@@ -74,7 +74,7 @@ def _words(value: Any) -> str:
 
 
 def describe(machine: Mapping[str, Any]) -> str:
-    """A machine in one line, of what its fingerprint knows."""
+    """A machine in one line, of what is known of it."""
     cpu, system = mapping_in(machine, "cpu"), mapping_in(machine, "os") or machine
     python, torch, gpu = mapping_in(machine, "python"), mapping_in(machine, "torch"), mapping_in(machine, "gpu")
     processors = _first(cpu, "logical", "count")
