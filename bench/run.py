@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.case import Case, Suite
+from bench.case import Case
 from bench.presets import Preset
 from bench.scenario import list_scenarios
+from bench.suite import Suite
 from bench.timing.context import MeasurementContext
 
 SCHEMA = 2
@@ -25,12 +26,12 @@ class Run:
         suites: no two of one subject.
     """
 
-    def __init__(self, preset: Preset, context: MeasurementContext, suites: Sequence[Suite]) -> None:
+    def __init__(self, preset: Preset, context: MeasurementContext, suites: Sequence[Suite[Any]]) -> None:
         self.preset = preset
         self.context = context
         self._suites = {scenario: suite for suite in suites for scenario in list_scenarios(suite.subject)}
 
-    def suite(self, case: Case) -> Suite:
+    def suite(self, case: Case) -> Suite[Any]:
         """The suite that measures a case."""
         return self._suites[case.scenario]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
@@ -28,6 +28,10 @@ class Scenario(ABC):
     label: str
     description: str
     gradients: bool = False
+
+    @abstractmethod
+    def benchmark(self) -> Callable[..., None]:
+        """What pytest collects: a benchmark of the scenario, whose arguments are `parameters`."""
 
     @abstractmethod
     def parameters(self) -> dict[str, Sequence[str]]:
@@ -55,8 +59,8 @@ def register_scenario(scenario: AnyScenario) -> AnyScenario:
 
 
 def list_scenarios(subject: str) -> dict[str, Scenario]:
-    """The registered scenarios of a subject by name, in the order of their files."""
+    """The registered scenarios of a subject, in the order of their names, which is that of their files."""
     benchmarks = import_module("bench.benchmarks")
     for module in iter_modules(benchmarks.__path__):
         import_module(f"bench.benchmarks.{module.name}")
-    return {name: scenario for name, scenario in _scenarios.items() if scenario.subject == subject}
+    return {name: scenario for name, scenario in sorted(_scenarios.items()) if scenario.subject == subject}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.case import Case, Suite
+from bench.case import Case
 from bench.language_model.suite import LanguageModelSuite
 from bench.presets import get_preset
 from bench.record.journal import Journal, JournalError
@@ -23,6 +23,7 @@ from bench.router.inputs import Inputs
 from bench.router.suite import RouterSuite
 from bench.run import Run
 from bench.scenario import Scenario
+from bench.suite import Suite
 from bench.timing.context import MeasurementContext
 from harness.progress import progress_bar
 from routers import get_router_class, list_routers
@@ -55,7 +56,7 @@ def make_run(session: pytest.Session) -> Run:
         with uncaptured(config):
             print(f"\n{journal.notice}", file=sys.stderr)
     context = MeasurementContext(journal, progress_bar, device, num_threads)
-    suites: list[Suite] = [
+    suites: list[Suite[Any]] = [
         RouterSuite(Inputs(preset, device, models), context),
         LanguageModelSuite(preset, context, language_models),
     ]

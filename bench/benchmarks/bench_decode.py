@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import nn
 
-from bench.case import Case, Replay
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
 
-if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
-    from transformers import PreTrainedModel
 
-
-def next_token(model: PreTrainedModel, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
+def next_token(model: nn.Module, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
     """One token for each of B texts, after S tokens that are in the cache; it leaves the cache again after each call.
 
     What the cache holds was computed with the routers in question. It keeps all tokens in every layer, those too that a
@@ -46,7 +42,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_decode(replay: Replay, router_name: str) -> None:
-    """Time of one token after those in the cache."""
-    replay(Case(SCENARIO.name, router_name))
+bench_decode = SCENARIO.benchmark()

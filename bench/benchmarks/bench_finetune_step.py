@@ -5,21 +5,16 @@ Axes: B batch, S sequence.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import nn
 
-from bench.case import Case, Replay
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
 from harness.replacement.moe_blocks import find_moe_blocks
 
-if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
-    from transformers import PreTrainedModel
 
-
-def finetune_step(model: PreTrainedModel, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
+def finetune_step(model: nn.Module, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
     """One batch of `python -m harness finetune`: forward, both losses, backward, and a step of AdamW.
 
     LoRA's weights and the routers' are trained, the model's own routers too. The learning rate is zero, so that every
@@ -64,7 +59,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_finetune_step(replay: Replay, router_name: str) -> None:
-    """Time of forward, backward and the optimiser's step on one batch."""
-    replay(Case(SCENARIO.name, router_name))
+bench_finetune_step = SCENARIO.benchmark()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import nn
 
-from bench.case import Case, Replay
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
 
-if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
-    from transformers import PreTrainedModel
 
-
-def replace_and_restore(model: PreTrainedModel, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
+def replace_and_restore(model: nn.Module, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
     """Find the blocks, make a router for each, put them in and take them out again.
 
     For stock: find the blocks, copy the model's own gates, put the copies in and take them out, which is the least that
@@ -34,7 +30,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_inject(replay: Replay, router_name: str) -> None:
-    """Time to replace all routers and to restore them."""
-    replay(Case(SCENARIO.name, router_name))
+bench_inject = SCENARIO.benchmark()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import nn
 
-from bench.case import Case, Replay
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
 
-if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
-    from transformers import PreTrainedModel
 
-
-def read_text(model: PreTrainedModel, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
+def read_text(model: nn.Module, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:
     """Read B texts of S tokens without a cache, for the logits of each one's last token, which generation needs.
 
     The logits of all positions would add a product with the whole vocabulary that no router has a part in.
@@ -33,7 +29,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_prefill(replay: Replay, router_name: str) -> None:
-    """Time of one forward pass without a cache."""
-    replay(Case(SCENARIO.name, router_name))
+bench_prefill = SCENARIO.benchmark()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.case import Case, Replay
 from bench.router.scenarios import MakeExperts, RouterScenario
 from bench.scenario import register_scenario
 from bench.timing.interleave import Call
@@ -26,7 +25,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_router(replay: Replay, input_name: str, router_name: str) -> None:
-    """Time of the routing decision."""
-    replay(Case(SCENARIO.name, router_name, input_name))
+bench_router = SCENARIO.benchmark()

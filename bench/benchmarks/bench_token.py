@@ -7,7 +7,6 @@ from itertools import cycle
 import torch
 from torch import Tensor
 
-from bench.case import Case, Replay
 from bench.router.scenarios import MakeExperts, RouterScenario
 from bench.scenario import register_scenario
 from bench.timing.interleave import Call
@@ -37,7 +36,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_token(replay: Replay, input_name: str, router_name: str) -> None:
-    """Time of one token through the layer."""
-    replay(Case(SCENARIO.name, router_name, input_name))
+bench_token = SCENARIO.benchmark()

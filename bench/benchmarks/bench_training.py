@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.case import Case, Replay
 from bench.router.scenarios import MakeExperts, RouterScenario
 from bench.scenario import register_scenario
 from bench.timing.interleave import Call
@@ -42,7 +41,4 @@ SCENARIO = register_scenario(
     )
 )
 
-
-def bench_training(replay: Replay, input_name: str, router_name: str) -> None:
-    """Time of a forward and a backward."""
-    replay(Case(SCENARIO.name, router_name, input_name))
+bench_training = SCENARIO.benchmark()

@@ -37,23 +37,12 @@ class LoadedModel:
     model: PreTrainedModel
     encode: Callable[[str], list[int]]
 
-
-class TextReader:
-    """Gives the first tokens of the held-out text, as a model has them.
-
-    Args:
-        loaded: the model.
-    """
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self._loaded = loaded
-
     def read(self, *shape: int) -> Tensor:
-        """The text's first tokens, int64 of that shape, on the model's device."""
+        """The first tokens of the held-out text, int64 of that shape, on the model's device."""
         count = int(torch.Size(shape).numel())
         lines = self._lines[:count]  # a line has more than one token
-        ids = torch.tensor(self._loaded.encode("\n".join(lines))[:count])
-        return ids.view(shape).to(self._loaded.model.device)
+        ids = torch.tensor(self.encode("\n".join(lines))[:count])
+        return ids.view(shape).to(self.model.device)
 
     @cached_property
     def _lines(self) -> Sequence[str]:

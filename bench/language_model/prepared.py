@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.language_model.models import LoadedModel
-from bench.language_model.scenarios import LanguageModelScenario, Read
+from bench.language_model.scenarios import LanguageModelScenario
 from bench.language_model.shared_weights import TWIN, install_routers, make_shared_copy
 from bench.presets import Preset
 from bench.router.prepared import backend
@@ -55,19 +55,18 @@ class WrongRouterError(Exception):
     """What a router makes of a language model is not right."""
 
 
-def check_in_model(name: str, loaded: LoadedModel, read: Read) -> InstalledRouters:
+def check_in_model(name: str, loaded: LoadedModel) -> InstalledRouters:
     """Put routers into a copy, see that the model still works, take them out, and see that nothing has changed.
 
     Args:
         name: registered, or "stock": copies of the model's own, which must answer as these do, to the last bit.
-        loaded: the model.
-        read: gives text.
+        loaded: the model, which reads a text.
 
     Raises:
         WrongRouterError: logits that are not finite, or differ where they must not.
         Exception: whatever the router raises.
     """
-    model, ids = make_shared_copy(loaded.model), read(1, CHECKED_TOKENS)
+    model, ids = make_shared_copy(loaded.model), loaded.read(1, CHECKED_TOKENS)
     gates = [block.gate for block in find_moe_blocks(model)]
     with torch.no_grad(), drawn_from_the_seed():
         untouched = _logits(loaded.model, ids)
@@ -88,7 +87,6 @@ def prepare_model(
     name: str,
     scenario: LanguageModelScenario,
     loaded: LoadedModel,
-    read: Read,
     preset: Preset,
     *,
     installed: InstalledRouters | Exception,
@@ -98,8 +96,7 @@ def prepare_model(
     Args:
         name: of the routers.
         scenario: what a call does.
-        loaded: the model.
-        read: gives text.
+        loaded: the model, which reads a text.
         preset: sizes.
         installed: what `check_in_model` returned or raised.
     """
@@ -108,7 +105,7 @@ def prepare_model(
             raise installed
         model = make_shared_copy(loaded.model)
         with torch.set_grad_enabled(scenario.gradients), drawn_from_the_seed():
-            prepared = scenario.prepare(model, install_routers(name), read, scenario.shape(preset))
+            prepared = scenario.prepare(model, install_routers(name), loaded.read, scenario.shape(preset))
             reset = prepared.reset or (lambda: None)
             prepared.call()
             reset()

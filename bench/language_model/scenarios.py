@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.case import Case, Replay
 from bench.language_model.shared_weights import Install
 from bench.presets import Preset
 from bench.scenario import Scenario, list_scenarios
 from bench.timing.interleave import Call
 from harness.replacement.moe_blocks import STOCK
 from routers import list_routers
-
-if TYPE_CHECKING:  # for its type alone; it takes three seconds to import
-    from transformers import PreTrainedModel
 
 Read = Callable[..., Tensor]
 """(*shape) -> tokens of real text."""
@@ -48,10 +46,18 @@ class LanguageModelScenario(Scenario):
 
     subject = "language_model"
 
-    prepare: Callable[[PreTrainedModel, Install, Read, tuple[int, int]], PreparedCall]
+    prepare: Callable[[nn.Module, Install, Read, tuple[int, int]], PreparedCall]
     shape: Callable[[Preset], tuple[int, int]]
     tokens: Callable[[int, int], int] = lambda B, S: B * S
     share: int = 1
+
+    def benchmark(self) -> Callable[..., None]:
+        """A benchmark of a language model with a router."""
+
+        def bench(replay: Replay, router_name: str) -> None:
+            replay(Case(self.name, router_name))
+
+        return bench
 
     def parameters(self) -> dict[str, Sequence[str]]:
         """The model's own routers, and every registered one."""

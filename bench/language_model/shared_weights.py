@@ -6,34 +6,19 @@ Axes: E experts, K experts per token.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
-from harness.replacement.injection import replace_routers
+from harness.replacement.injection import Replacement, replace_routers
 from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 
 TWIN = "stock@again"
 """Those a second time, in a copy of the model of their own."""
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-
-
-class Installed(Protocol):
-    """Routers in a model, until `restore`."""
-
-    @property
-    def routers(self) -> Mapping[str, nn.Module]:
-        """Path of the block -> what decides in it."""
-
-    def restore(self) -> None:
-        """Put back what was there before."""
-
-
-Install = Callable[[nn.Module], Installed]
-"""Puts routers into a model."""
 
 
 def make_shared_copy(model: AnyModule) -> AnyModule:
@@ -64,6 +49,10 @@ class OwnGates:
         """Put the very same gates back."""
         for block, gate in self._replaced:
             setattr(block.module, block.gate_name, gate)
+
+
+Install = Callable[[nn.Module], OwnGates | Replacement]
+"""Puts routers into a model, until their `restore`."""
 
 
 def install_routers(name: str) -> Install:

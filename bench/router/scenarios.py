@@ -9,6 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.case import Case, Replay
 from bench.router.inputs import INPUTS
 from bench.scenario import Scenario, list_scenarios
 from bench.timing.interleave import Call
@@ -32,6 +33,14 @@ class RouterScenario(Scenario):
     prepare: Callable[[Router, Tensor, MakeExperts], Call]
     tokens: Callable[[int], int] = lambda tokens: tokens
     every_input: bool = False
+
+    def benchmark(self) -> Callable[..., None]:
+        """A benchmark of a router on an input."""
+
+        def bench(replay: Replay, input_name: str, router_name: str) -> None:
+            replay(Case(self.name, router_name, input_name))
+
+        return bench
 
     def parameters(self) -> dict[str, Sequence[str]]:
         """Every registered router on every input of the scenario."""

@@ -18,8 +18,9 @@ from bench.router.inputs import INPUTS, Inputs
 from bench.router.prepared import BASELINE, TWIN, PreparedRouter, backend, draw_router, prepare_router
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
+from bench.suite import Suite, describe_text
 from bench.timing.context import MeasurementContext
-from bench.timing.group import Group, GroupSpec
+from bench.timing.group import GroupSpec
 from bench.timing.interleave import threads
 from harness.progress import Bar
 from routers.metric import METRICS
@@ -27,48 +28,26 @@ from routers.parameters import count_parameters
 from routers.registry import class_path
 
 
-class RouterSuite:
-    """Measures on demand and remembers. A `bench.case.Suite`.
+class RouterSuite(Suite[PreparedRouter]):
+    """The suite of routers by themselves.
 
     Args:
         inputs: where batches come from, and the preset with them.
         context: what to measure with.
     """
 
-    subject = "router"
+    subject, baseline, twin = "router", BASELINE, TWIN
 
     def __init__(self, inputs: Inputs, context: MeasurementContext) -> None:
+        super().__init__(inputs.preset, context)
         self.inputs = inputs
-        self.preset = inputs.preset
-        self.context = context
-        self.planned: dict[tuple[str, str], list[str]] = {}
         self._observed: dict[str, dict[str, list[Observation] | Exception]] = {}
         self._experts: tuple[str, torch.nn.Module] | None = None
 
-    def plan(self, case: Case) -> None:
-        """Note that a benchmark will ask for a case: it is measured together with the others of its group."""
-        self.planned.setdefault((case.scenario, case.input), []).append(case.router)
-
-    def durations(self, case: Case) -> list[int]:
-        """All rounds of a router, nanoseconds; raises what was wrong with it, if it was not timed."""
-        return self.group(case.scenario, case.input).durations(case.router)
-
-    def check(self, case: Case) -> None:
-        """Compare a router with the reference and make one call, without timing anything.
-
-        Raises:
-            Exception: what is wrong with it.
-        """
-        prepared = self._prepare(case.scenario, case.input, case.router)
-        if prepared.error is not None:
-            raise prepared.error
-
-    def group(self, scenario_name: str, input_name: str) -> Group[PreparedRouter]:
-        """All planned routers of a scenario on an input, measured together the first time."""
-        planned = self.planned[scenario_name, input_name]
-        names = [BASELINE, TWIN, *(name for name in planned if name != BASELINE)]
+    def spec(self, scenario_name: str, input_name: str) -> GroupSpec:
+        """The preset's rounds, on the seed that is timed."""
         scenario = get_router_scenario(scenario_name)
-        spec = GroupSpec(
+        return GroupSpec(
             key=f"{scenario_name} | {input_name}",
             baseline=BASELINE,
             twin=TWIN,
@@ -78,22 +57,20 @@ class RouterSuite:
             repetitions=self.preset.repetitions,
             rounds=self.preset.rounds,
         )
-        return self.context.measure(
-            spec, lambda: {name: self._prepare(scenario_name, input_name, name) for name in names}
-        )
 
-    def extra_info(self, case: Case) -> dict[str, Any]:
-        """The JSON entry of one benchmark, as docs/json.md describes it."""
-        group, batch = self.group(case.scenario, case.input), self.inputs.batch(case.input, 0)
-        prepared = group.calls[case.router]
-        router = prepared.router
+    def prepare(self, case: Case) -> PreparedRouter:
+        """Compare the router with the reference, and prepare its call."""
+        scenario = get_router_scenario(case.scenario)
+        return prepare_router(case.router, scenario, self.inputs, case.input, lambda: self._timed_experts(case.input))
+
+    def describe(self, case: Case, prepared: PreparedRouter) -> dict[str, Any]:
+        """Sizes and behaviour; raises what was wrong with the router where its behaviour was observed."""
+        batch, router = self.inputs.batch(case.input, 0), prepared.router
         assert router is not None
         observations = self.observations(case.input)[case.router]
         if isinstance(observations, Exception):
             raise observations
         info = {
-            "scenario": case.scenario,
-            "router": case.router,
             "input": case.input,
             "num_tokens": len(batch.hidden_states),
             "batch_size": batch.batch_size,
@@ -104,13 +81,7 @@ class RouterSuite:
             "top_k": self.preset.top_k,
             "experts_per_token": router.top_k,
             "dtype": "float32",
-            "device": self.context.device,
-            "threads": self.context.num_threads,
-            "preset": self.preset.name,
             "parameters": count_parameters(router, trainable=True),
-            "flops": prepared.flops,
-            "peak_memory": prepared.peak_memory,
-            "timing": group.timing(case.router, self.context.peak),
             "behaviour": combine(observations),
         }
         figures = {"figures": observations[0].figures} if case.scenario == "router" else {}
@@ -131,20 +102,16 @@ class RouterSuite:
             encoder = self.inputs.encoder
             model = asdict(encoder.asset) | {"hidden_size": encoder.hidden_size}
             del model["path"]
-        texts = {name: self.inputs.text(name) for name in sorted({kind.text for kind in used if kind.text})}
+        texts = sorted({kind.text for kind in used if kind.text})
         return {
             "routers": {
                 name: {"class": class_path(type(prepared.router))}
-                for planned in self.planned
-                if (group := self.context.groups.get(" | ".join(planned)))
+                for group in self._groups.values()
                 for name, prepared in group.calls.items()
                 if prepared.router is not None and name != TWIN
             },
             "model": model,
-            "texts": {
-                name: {"source": text.source, "sha256": text.sha256, "characters": len(text.text)}
-                for name, text in texts.items()
-            },
+            "texts": {name: describe_text(self.inputs.text(name)) for name in texts},
             "metrics": {name: metric.as_dict() for name, metric in METRICS.items()},
             "scenarios": {
                 name: scenario.as_dict() for name, scenario in list_scenarios(self.subject).items() if name in scenarios
@@ -165,10 +132,6 @@ class RouterSuite:
         if input_name not in self._observed:
             self._observed[input_name] = self._observe_seeds(input_name)
         return self._observed[input_name]
-
-    def _prepare(self, scenario_name: str, input_name: str, name: str) -> PreparedRouter:
-        scenario = get_router_scenario(scenario_name)
-        return prepare_router(name, scenario, self.inputs, input_name, lambda: self._timed_experts(input_name))
 
     def _timed_experts(self, input_name: str) -> torch.nn.Module:
         """One bank for all routers of an input: they are timed on the same weights in the same memory."""

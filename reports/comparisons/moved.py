@@ -2,62 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import isclose
+from collections.abc import Mapping
+from math import inf, isclose
+from typing import Any
 
 from reports.comparisons.comparison import MovedFigure
-from reports.records.measurements import Measurement, Stat
+from reports.records.measurements import Measurement
 
+# By which share, and by how much, two values of a figure may differ.
+_EXACT = 0.0, 0.0
 # A router draws from a seed and computes in float32: the same code gives the same figure up to the order of its sums,
 # which is the machine's. The absolute part is for figures that are zero.
-_RELATIVE, _ABSOLUTE = 1e-4, 1e-7
+_SUMS = 1e-4, 1e-7
 # What an allocator rounds up to is its own affair.
-_MEMORY_TOLERANCE = 0.01
+_ALLOCATED = 1e-2, 0.0
+
+_Tolerance = tuple[float, float]
+_BySeed = Mapping[Any, float | None]
 
 
 def moved_figures(benchmark: str, base: Measurement, head: Measurement) -> tuple[list[MovedFigure], int]:
     """The figures that differ, and how many were compared; one that only one run has is not."""
-    found = [*_costs(base, head), *_behaviour(base, head)]
-    return [MovedFigure(benchmark, figure, old, new) for figure, old, new, same in found if not same], len(found)
+    found, afters = [], _figures(head)
+    for figure, (tolerance, before) in _figures(base).items():
+        _, after = afters.get(figure, (tolerance, {}))
+        pairs = {seed: (old, after[seed]) for seed, old in before.items() if seed in after}
+        found += [_worst(benchmark, figure, pairs, tolerance)] if pairs else []
+    return [moved for moved in found if moved], len(found)
 
 
-_Found = tuple[str, float | None, float | None, bool]
+def _figures(measurement: Measurement) -> dict[str, tuple[_Tolerance, _BySeed]]:
+    """Tolerance and values of each figure, by seed, or under None where a figure does not depend on seeds."""
+    figures: dict[str, tuple[_Tolerance, _BySeed]] = {}
+    for figure, value in measurement.counts.items():
+        figures[figure] = _EXACT, {None: value}
+    if measurement.peak_memory is not None:
+        figures["peak_memory"] = _ALLOCATED, {None: measurement.peak_memory}
+    for metric, stat in measurement.metric_stats.items():
+        figures[metric] = _SUMS, stat.by_seed
+    return figures
 
 
-def _costs(base: Measurement, head: Measurement) -> Iterator[_Found]:
-    for figure, old in base.counts.items():
-        new = head.counts[figure]
-        yield figure, old, new, old == new
-    if base.peak_memory is not None and head.peak_memory is not None:
-        same = isclose(base.peak_memory, head.peak_memory, rel_tol=_MEMORY_TOLERANCE)
-        yield "peak_memory", base.peak_memory, head.peak_memory, same
+def _worst(
+    benchmark: str,
+    figure: str,
+    pairs: Mapping[int | None, tuple[float | None, float | None]],
+    tolerance: _Tolerance,
+) -> MovedFigure | None:
+    """A figure at the seed where it differs most, if it differs: means over seeds could agree by chance."""
+    moved = [seed for seed, pair in pairs.items() if not _alike(*pair, *tolerance)]
+    if not moved:
+        return None
+    seed = max(moved, key=lambda seed: _distance(*pairs[seed]))
+    of_seeds = f" ({len(moved)} of {len(pairs)} seeds)" if len(pairs) > 1 else ""
+    return MovedFigure(benchmark, figure if seed is None else f"{figure}, seed {seed}{of_seeds}", *pairs[seed])
 
 
-def _behaviour(base: Measurement, head: Measurement) -> Iterator[_Found]:
-    for metric, before in base.metric_stats.items():
-        after = head.metric_stats.get(metric)
-        shared = before.by_seed.keys() & after.by_seed.keys() if after else set()
-        if after and shared:
-            yield _worst_seed(metric, before, after, sorted(shared))
-
-
-def _worst_seed(metric: str, base: Stat, head: Stat, seeds: list[int]) -> _Found:
-    """A metric where it differs most: means over seeds could agree by chance."""
-    values = {seed: (base.by_seed[seed], head.by_seed[seed]) for seed in seeds}
-    moved = [seed for seed, pair in values.items() if not _alike(*pair)]
-    worst = max(moved or seeds, key=lambda seed: _distance(*values[seed]))
-    of_seeds = f" ({len(moved)} of {len(seeds)} seeds)" if len(seeds) > 1 else ""
-    return f"{metric}, seed {worst}{of_seeds}", *values[worst], not moved
-
-
-def _alike(old: float | None, new: float | None) -> bool:
+def _alike(old: float | None, new: float | None, relative: float, absolute: float) -> bool:
     if old is None or new is None:
         return old is new
-    return isclose(old, new, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    return isclose(old, new, rel_tol=relative, abs_tol=absolute)
 
 
 def _distance(old: float | None, new: float | None) -> float:
     """The difference as a share of the larger of the two; without limit where one does not exist."""
-    if old is None or new is None:
-        return 0.0 if old is new else float("inf")
-    return abs(new - old) / max(abs(old), abs(new), _ABSOLUTE)
+    return inf if old is None or new is None else abs(new - old) / max(abs(old), abs(new), _SUMS[1])

@@ -6,6 +6,7 @@ nothing of that. The intervals are those inside the runs, and a difference is ca
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import exp, log
 from pathlib import Path
@@ -60,7 +61,9 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
     return Comparison(
         marker="moe-router-compare",
         title="Two stored runs of the router benchmarks",
-        headline=", ".join(f"{number} {change.lower()}" for change, number in _counts(rows).items()),
+        headline=", ".join(
+            f"{number} {change.lower()}" for change, number in Counter(row.change for row in rows).items()
+        ),
         reasons=(),
         caveat=_CAVEAT,
         base=_side(sources[0]),
@@ -124,12 +127,6 @@ def _nothing(sources: tuple[Source, Source], excluded: tuple[Excluded, ...]) -> 
         return f"{files} have no benchmark in common"
     first = excluded[0]
     return f"{files} have {len(excluded)} benchmarks in common and none comparable: {first.benchmark}: {first.reason}"
-
-
-def _counts(rows: tuple[Row, ...]) -> dict[Change, int]:
-    """Verdict -> the number of its rows, for the verdicts that occur."""
-    changes = [row.change for row in rows]
-    return {change: changes.count(change) for change in Change if change in changes}
 
 
 def _geometric_mean(rows: tuple[Row, ...]) -> Interval:

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import OKABE_ITO, label, log_ticks, panels
+from reports.figures.style import OKABE_ITO, label, log_ticks, panels, shared_legend
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging import paper
 from reports.judging.order import start_rank
-from reports.records.fine_tuning import FineTuning, Run, at_step, steps
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
+from reports.records.fine_tuning import FineTuning, Runs
 
 _STOCK, _PAPER = "0.55", "0.15"
 
 
 @registry.figure("fine-tuning", "Figure of fine-tuning losses", place=1)
-def curves(study: ReportData) -> Plot:
+@registry.of_fine_tuning
+def curves(tuning: FineTuning) -> Plot:
     """Mean and range over seeds, a colour per start, dashed where the router was frozen; stock in every panel."""
-    tuning = study.tuned
     if not any(_points(runs) for variant in tuning.variants for runs in (variant.trained, variant.frozen)):
         raise MissingDataError("the files hold no losses")
     return Plot(
         name="fine-tuning-loss",
-        title=tuned_title(tuning, "Fine-tuning loss over the steps"),
-        caption=tuned_caption(
-            tuning,
-            "Logarithmic axis. Lines are means over seeds, bands go from the smallest to the largest seed. Dashed: "
-            "router frozen, adapters trained. Grey: the model's own gates, trained likewise. The paper's losses have a "
-            "panel with an axis of its own: other model, other settings.",
-        ),
+        title="Fine-tuning loss over the steps",
+        caption="Logarithmic axis. Lines are means over seeds, bands go from the smallest to the largest seed. Dashed: "
+        "router frozen, adapters trained. Grey: the model's own gates, trained likewise. The paper's losses have a "
+        "panel with an axis of its own: other model, other settings.",
         draw=lambda: _draw(tuning),
     )
 
@@ -50,7 +44,6 @@ def _draw(tuning: FineTuning) -> Figure:
     colours = {start: OKABE_ITO[place % len(OKABE_ITO)] for place, start in enumerate(starts)}
     printed = [router for router in paper.FINE_TUNING if router in routers]
     figure, axes = panels(len(routers) + bool(printed), width=3.1, height=1.9)
-    entries: dict[str, Artist] = {}
     for ax, router in zip(axes[: len(routers)], routers, strict=True):
         if tuning.stock:
             _draw_runs(ax, tuning.stock.trained, _STOCK, "-", "stock")
@@ -60,22 +53,21 @@ def _draw(tuning: FineTuning) -> Figure:
                 _draw_runs(ax, variant.trained, colour, "-", start)
                 _draw_runs(ax, variant.frozen, colour, "--", f"{start}, frozen")
         _finish(ax, label(router))
-        entries |= {name: handle for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     if printed:
         _draw_paper(figure, axes[-1], printed)
     figure.supxlabel("step", fontsize=9)
     figure.supylabel("training loss", fontsize=9)
-    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=3, frameon=False)
+    shared_legend(figure, axes[: len(routers)], columns=3, loc="outside upper center")
     return figure
 
 
-def _points(runs: Mapping[int, Run]) -> list[tuple[int, list[float]]]:
+def _points(runs: Runs) -> list[tuple[int, list[float]]]:
     """Steps with the losses of all seeds, those that a logarithmic axis can show."""
-    logged = [(step, list(at_step(runs, step, lambda log: log.loss).values())) for step in steps(runs)]
+    logged = [(step, list(runs.at(step, lambda log: log.loss).values())) for step in runs.steps]
     return [(step, losses) for step, losses in logged if losses and min(losses) > 0]
 
 
-def _draw_runs(ax: Axes, runs: Mapping[int, Run], colour: str, style: str, name: str) -> None:
+def _draw_runs(ax: Axes, runs: Runs, colour: str, style: str, name: str) -> None:
     points = _points(runs)
     if not points:
         return
@@ -113,5 +105,5 @@ def _finish(ax: Axes, title: str) -> None:
     ax.set_title(title)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10), integer=True))
     log_ticks(ax.yaxis, *ax.get_ylim())
-    ax.grid(axis="y", color="0.9")
+    ax.grid(axis="y")
     ax.set_axisbelow(True)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.style import OKABE_ITO
+from reports.figures.style import OKABE_ITO, shared_legend, whiskers
 from reports.format.plot import Plot
 from reports.loading.self_test import SelfTest, Share
 
@@ -45,9 +45,9 @@ def _draw(test: SelfTest) -> Figure:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     ax.set(xlabel="true slowdown (%)", ylabel="share of trials", ylim=(-0.03, 1.03))
-    ax.grid(axis="y", color="0.9")
+    ax.grid(axis="y")
     ax.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    shared_legend(figure, [ax], columns=3)
     return figure
 
 
@@ -56,10 +56,7 @@ def _points(ax: Axes, points: list[tuple[float, Share]], style: str, colour: str
     ax.errorbar(
         [x for x, _, _ in known],
         [y for _, y, _ in known],
-        yerr=[
-            [0.0 if share.low is None else max(0.0, y - share.low) for _, y, share in known],
-            [0.0 if share.high is None else max(0.0, share.high - y) for _, y, share in known],
-        ],
+        yerr=whiskers([(y, share.low, share.high) for _, y, share in known]),
         fmt=style,
         color=colour,
         markersize=5,

@@ -10,12 +10,10 @@ from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import name_rows
-from reports.figures.style import OKABE_ITO, label, log_ticks
+from reports.figures.style import OKABE_ITO, label, log_ticks, shared_legend
 from reports.format import registry
 from reports.format.plot import Plot
-from reports.records.fine_tuning import FineTuning, Variant, known
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
+from reports.records.fine_tuning import FineTuning, Variant
 from reports.tables.perplexity import after, before
 
 _BEFORE, _AFTER, _FROZEN = OKABE_ITO[1], OKABE_ITO[0], OKABE_ITO[3]
@@ -27,9 +25,9 @@ _LEGEND_WIDTH = 7.0
 
 
 @registry.figure("fine-tuning", "Figure of held-out perplexity", place=2)
-def slopes(study: ReportData) -> Plot:
+@registry.of_fine_tuning
+def slopes(tuning: FineTuning) -> Plot:
     """A panel per start; seeds are points, their mean a stroke, an arrow leads from before to after."""
-    tuning = study.tuned
     by_start: dict[str, list[Variant]] = {}
     for variant in tuning.variants:
         if variant is not tuning.stock and variant.at_start(before):
@@ -38,12 +36,9 @@ def slopes(study: ReportData) -> Plot:
         raise MissingDataError("the files hold no held-out perplexity of another router than the model's own")
     return Plot(
         name="held-out-perplexity",
-        title=tuned_title(tuning, "Held-out perplexity before and after fine-tuning"),
-        caption=tuned_caption(
-            tuning,
-            "Logarithmic axis; lower is better. Each point is a seed, each stroke a mean. Frozen: the adapters alone "
-            "were trained. Lines: the untouched model, and the model's own gates after the same training.",
-        ),
+        title="Held-out perplexity before and after fine-tuning",
+        caption="Logarithmic axis; lower is better. Each point is a seed, each stroke a mean. Frozen: the adapters "
+        "alone were trained. Lines: the untouched model, and the model's own gates after the same training.",
         draw=lambda: _draw(tuning, by_start),
     )
 
@@ -59,20 +54,19 @@ def _draw(tuning: FineTuning, by_start: dict[str, list[Variant]]) -> Figure:
         for variant in variants:
             _draw_variant(ax, variant, routers.index(variant.router))
         ax.set(title=label(f"{start} start"), xlabel="perplexity", xscale="log")
-        ax.grid(axis="x", color="0.9")
+        ax.grid(axis="x")
         ax.set_axisbelow(True)
     # The panels share one axis, whose limits stand only now.
     log_ticks(axes[0].xaxis, *axes[0].get_xlim())
     name_rows(axes[0], routers)
-    entries = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=5, frameon=False)
+    shared_legend(figure, axes, columns=5)
     return figure
 
 
 def _draw_references(ax: Axes, tuning: FineTuning) -> None:
     if tuning.original is not None:
         ax.axvline(tuning.original, color=_ORIGINAL, linewidth=1, linestyle=":", label="untouched model")
-    trained = list(known(tuning.stock.trained, after).values()) if tuning.stock else []
+    trained = list(tuning.stock.trained.known(after).values()) if tuning.stock else []
     if trained:
         ax.axvline(fmean(trained), color=_ORIGINAL, linewidth=1, linestyle="--", label="stock, trained")
 
@@ -80,8 +74,8 @@ def _draw_references(ax: Axes, tuning: FineTuning) -> None:
 def _draw_variant(ax: Axes, variant: Variant, row: int) -> None:
     values = {
         "before": (variant.at_start(before).values(), _BEFORE, -_APART),
-        "after": (known(variant.trained, after).values(), _AFTER, 0.0),
-        "after, frozen": (known(variant.frozen, after).values(), _FROZEN, _APART),
+        "after": (variant.trained.known(after).values(), _AFTER, 0.0),
+        "after, frozen": (variant.frozen.known(after).values(), _FROZEN, _APART),
     }
     for name, (points, colour, offset) in values.items():
         _draw_points(ax, points, row + offset, colour, name)

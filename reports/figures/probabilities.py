@@ -71,7 +71,7 @@ def _draw_sequence(samples: list[tuple[Entry, Sample]]) -> Figure:
     if num_experts <= _LEGEND_UP_TO:
         names = [f"expert {index}" for index in range(num_experts)]
         handles = axes[0].collections[:num_experts]
-        figure.legend(handles, names, loc="outside upper center", ncols=8, frameon=False, handlelength=1)
+        figure.legend(handles, names, loc="outside upper center", ncols=8, handlelength=1)
     return figure
 
 

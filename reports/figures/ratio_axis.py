@@ -1,17 +1,73 @@
-"""A logarithmic axis of ratios to a baseline: points with whiskers, and the band of the noise floor."""
+"""Panels of ratios to a baseline on logarithmic axes: points with whiskers, and the band of the noise floor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from reports.figures.style import label, log_ticks
-from reports.judging.intervals import Interval
+from reports.figures.style import OKABE_ITO, label, log_ticks, shared_legend, whiskers
 from reports.records.measurements import Timing
 
+_MARKERS = ("o", "s", "D", "^", "v", "P")
 
-def draw_noise(ax: Axes, timings: Sequence[Timing]) -> None:
+
+@dataclass(frozen=True)
+class Point:
+    """A router's time in a panel, among those of a series."""
+
+    router: str
+    series: str
+    timing: Timing
+
+
+def draw_panels(
+    panels: Mapping[str, Sequence[Point]],
+    routers: Sequence[str],
+    series: Sequence[str],
+    *,
+    width: float,
+    draw_beside: Callable[[Axes, str], Sequence[float]] = lambda ax, panel: (),
+) -> Figure:
+    """A row per router, a marker per series, a panel per title.
+
+    Args:
+        panels: title -> its points.
+        routers: the rows, from the top.
+        series: in the order of their markers.
+        width: of a panel, inches.
+        draw_beside: adds what else a panel (axes, title) shows, and returns the ratios that have to lie inside.
+    """
+    figure = Figure(figsize=(width * len(panels) + 1.4, 0.34 * len(routers) + 1.5), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, points) in zip(axes, panels.items(), strict=True):
+        _draw_noise(ax, [point.timing for point in points])
+        for place, name in enumerate(series):
+            chosen = [point for point in points if point.series == name]
+            apart = 0.56 * ((place + 0.5) / len(series) - 0.5)
+            ratios = [point.timing.ratio for point in chosen]
+            ax.errorbar(
+                [ratio.estimate for ratio in ratios],
+                [routers.index(point.router) + apart for point in chosen],
+                xerr=whiskers([(ratio.estimate, ratio.low, ratio.high) for ratio in ratios]),
+                fmt=_MARKERS[place % len(_MARKERS)],
+                color=OKABE_ITO[place % len(OKABE_ITO)],
+                markersize=4,
+                capsize=2.5,
+                linewidth=1,
+                label=label(name),
+            )
+        ax.set_title(title)
+        shown = [1.0, *(point.timing.ratio.estimate for point in points), *draw_beside(ax, title)]
+        _finish(ax, shown, points[0].timing.baseline)
+    name_rows(axes[0], routers)
+    shared_legend(figure, axes[:1], columns=4)
+    return figure
+
+
+def _draw_noise(ax: Axes, timings: Sequence[Timing]) -> None:
     """The band in which the baseline differs from itself, over all groups of the panel."""
     floors = [timing.noise_floor for timing in timings]
     low = min(floor.estimate if floor.low is None else floor.low for floor in floors)
@@ -20,27 +76,7 @@ def draw_noise(ax: Axes, timings: Sequence[Timing]) -> None:
     ax.axvspan(min(low, 1.0), max(high, 1.0), color="0.7", linewidth=1.5, label="noise floor", zorder=1)
 
 
-def draw_ratios(
-    ax: Axes, ratios: Sequence[Interval], rows: Sequence[float], *, colour: str, marker: str, name: str
-) -> None:
-    """Estimates at their rows, with whiskers where they have bounds."""
-    ax.errorbar(
-        [ratio.estimate for ratio in ratios],
-        rows,
-        xerr=[
-            [0.0 if r.low is None else max(0.0, r.estimate - r.low) for r in ratios],
-            [0.0 if r.high is None else max(0.0, r.high - r.estimate) for r in ratios],
-        ],
-        fmt=marker,
-        color=colour,
-        markersize=4,
-        capsize=2.5,
-        linewidth=1,
-        label=name,
-    )
-
-
-def finish(ax: Axes, shown: Sequence[float], baseline: str) -> None:
+def _finish(ax: Axes, shown: Sequence[float], baseline: str) -> None:
     """Scale, limits, ticks and grid; `shown` are the estimates that have to lie inside."""
     ax.set_xscale("log")
     low, high = ax.get_xlim()
@@ -49,7 +85,7 @@ def finish(ax: Axes, shown: Sequence[float], baseline: str) -> None:
     ax.set_xlim(low, high)
     ax.set_xlabel(f"ratio to {label(baseline)}")
     log_ticks(ax.xaxis, low, high)
-    ax.grid(axis="x", color="0.9")
+    ax.grid(axis="x")
     ax.set_axisbelow(True)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 
@@ -37,6 +37,8 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.dpi": 100,
+    "grid.color": "0.9",
+    "legend.frameon": False,
     "savefig.dpi": 160,
     "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
     "svg.hashsalt": "moe-router-bench",  # ids that do not change from run to run
@@ -81,6 +83,26 @@ def log_ticks(axis: Axis, low: float, high: float) -> None:
     axis.set_major_locator(LogLocator(subs=steps) if steps else MaxNLocator(5, steps=(1, 2, 5, 10)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def whiskers(values: Sequence[tuple[float, float | None, float | None]]) -> list[list[float]]:
+    """matplotlib's errors of (estimate, low, high): below and above, zero where a bound does not exist."""
+    return [
+        [0.0 if low is None else max(0.0, estimate - low) for estimate, low, _ in values],
+        [0.0 if high is None else max(0.0, high - estimate) for estimate, _, high in values],
+    ]
+
+
+def shared_legend(
+    figure: Figure,
+    axes: Sequence[Axes],
+    *,
+    columns: int,
+    loc: Literal["outside lower center", "outside upper center"] = "outside lower center",
+) -> None:
+    """One legend for all these axes, which names what several of them show once."""
+    entries = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(entries.values()), list(entries), loc=loc, ncols=columns)
 
 
 def label(name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.format.numbers import listing
+from reports.records.record import mapping_in
 
 _VOLATILE = frozenset({"hz_actual", "hz_actual_friendly"})
 _GIBIBYTE = 2**30
@@ -74,8 +75,8 @@ def _words(value: Any) -> str:
 
 def describe(machine: Mapping[str, Any]) -> str:
     """A machine in one line, of what is known of it."""
-    cpu, system = _mapping(machine, "cpu"), _mapping(machine, "os") or machine
-    python, torch, gpu = _mapping(machine, "python"), _mapping(machine, "torch"), _mapping(machine, "gpu")
+    cpu, system = mapping_in(machine, "cpu"), mapping_in(machine, "os") or machine
+    python, torch, gpu = mapping_in(machine, "python"), mapping_in(machine, "torch"), mapping_in(machine, "gpu")
     processors = _first(cpu, "logical", "count")
     memory = machine.get("memory_bytes")
     governor = machine.get("governor")
@@ -90,11 +91,6 @@ def describe(machine: Mapping[str, Any]) -> str:
         _joined("governor", None if governor in (None, "", "unavailable") else str(governor)),
     ]
     return ", ".join(part for part in parts if part)
-
-
-def _mapping(machine: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = machine.get(key)
-    return value if isinstance(value, Mapping) else {}
 
 
 def _first(fields: Mapping[str, Any], *keys: str) -> str | None:

@@ -29,15 +29,8 @@ def count(value: Any) -> str:
 
 
 def fixed(decimals: int, *, signed: bool = False) -> Show:
-    """So many decimals, with a true minus sign."""
-
-    def show(value: Any) -> str:
-        if missing(value):
-            return DASH
-        rounded = round(value, decimals) + 0.0  # plus zero: no “−0.00”
-        return f"{rounded:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
-
-    return show
+    """So many decimals, with a true minus sign, and no “−0.00”."""
+    return by_format(f"{'+' if signed else ''}z.{decimals}f")
 
 
 def by_format(specification: str) -> Show:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from reports.records.report_data import ReportData
-
 
 @dataclass(frozen=True)
 class Plot:
@@ -18,6 +16,3 @@ class Plot:
     title: str
     caption: str
     draw: Callable[[], Figure]
-
-
-PlotBuilder = Callable[[ReportData], Plot]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, wraps
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
 from reports.format.plot import Plot
 from reports.format.table import Table
+from reports.records.fine_tuning import FineTuning
+from reports.records.models import model_sentence
 from reports.records.report_data import ReportData
 
 AnyBuilder = TypeVar("AnyBuilder", bound=Callable[..., Table | Plot])
+AnyShown = TypeVar("AnyShown", Table, Plot)
 
 
 @dataclass(frozen=True)
@@ -43,43 +46,56 @@ class Shown:
             yield self.name.format(key), partial(self.build, key)
 
 
-_tables: list[Shown] = []
-_figures: list[Shown] = []
+class Registry:
+    """A decorator of functions that build tables, or figures, and all that it has decorated.
 
+    Args:
+        package: whose modules hold the functions.
+    """
 
-def _decorator(known: list[Shown]) -> Callable[..., Callable[[AnyBuilder], AnyBuilder]]:
-    def shown_in(
-        section: str, name: str, *, place: float = 1000, keys: Callable[[ReportData], Iterable[Any]] | None = None
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self._known: list[Shown] = []
+
+    def __call__(
+        self, section: str, name: str, *, place: float = 1000, keys: Callable[[ReportData], Iterable[Any]] | None = None
     ) -> Callable[[AnyBuilder], AnyBuilder]:
+        """The arguments are `Shown`'s; the last of its section unless it has a place."""
+
         def register(build: AnyBuilder) -> AnyBuilder:
-            known.append(Shown(section, place, name, build, keys))
+            self._known.append(Shown(section, place, name, build, keys))
             return build
 
         return register
 
-    return shown_in
+    def of(self, section: str) -> list[Shown]:
+        """Those of a section, in order."""
+        for module in iter_modules(import_module(self._package).__path__):
+            import_module(f"{self._package}.{module.name}")
+        return sorted((shown for shown in self._known if shown.section == section), key=lambda shown: shown.place)
 
 
-table = _decorator(_tables)
-"""Decorator: (section, name, place=, keys=), see `Shown`; last of its section unless it has a place."""
-figure = _decorator(_figures)
-"""Decorator of figures, with the same arguments."""
+table = Registry("reports.tables")
+figure = Registry("reports.figures")
 
 
-def tables_of(section: str) -> list[Shown]:
-    """The tables of a section, in order."""
-    return _of("reports.tables", _tables, section)
+def of_fine_tuning(build: Callable[[FineTuning], AnyShown]) -> Callable[[ReportData], AnyShown]:
+    """Decorator: gives the function the data's fine-tuning, names the model in the caption and marks a quick run.
 
+    The result raises `MissingDataError` where there is no fine-tuning.
+    """
 
-def figures_of(section: str) -> list[Shown]:
-    """The figures of a section, in order."""
-    return _of("reports.figures", _figures, section)
+    @wraps(build)
+    def build_from(data: ReportData) -> AnyShown:
+        tuning = data.tuned
+        shown = build(tuning)
+        title, caption = shown.title, f"{shown.caption} {model_sentence(tuning.model)}"
+        if tuning.quick:
+            title += " (quick run)"
+            caption += " A quick run on a subsample: it proves that the parts work, and is no result."
+        return replace(shown, title=title, caption=caption)
 
-
-def _of(package: str, known: list[Shown], section: str) -> list[Shown]:
-    for module in iter_modules(import_module(package).__path__):
-        import_module(f"{package}.{module.name}")
-    return sorted((shown for shown in known if shown.section == section), key=lambda shown: shown.place)
+    return build_from
 
 
 def inputs_shown(data: ReportData) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from reports.format.escape import escape_latex, escape_markdown, one_line
 
 if TYPE_CHECKING:
-    # pandas stands behind it, and a comparison is shown without.
+    # pandas and matplotlib stand behind these, and a comparison is shown without either.
+    from reports.format.plot import Plot
     from reports.format.table import Table
 
 
@@ -26,6 +27,11 @@ def to_markdown(table: Table) -> str:
     lines += [escape_markdown(table.caption), ""]
     lines += [f"- {escape_markdown(finding)}" for finding in table.findings]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def to_markdown_figure(plot: Plot, file: str) -> str:
+    """A figure's picture, found beside the Markdown under that name, and its caption."""
+    return f"![{escape_markdown(plot.title)}]({file})\n\n{escape_markdown(plot.caption)}\n"
 
 
 def markdown_row(cells: Iterable[str]) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from functools import cached_property
 
 import pandas as pd
 
 from reports.format.numbers import Show, as_text, bounds, interval, spread
-from reports.judging.intervals import Interval
-from reports.records.report_data import ReportData
 
 
 @dataclass(frozen=True)
@@ -25,14 +23,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled frame, its shown columns, and the sentences that follow from it."""
+    """Titled rows of full-precision fields, the columns shown of them, and the sentences that follow from them."""
 
     name: str
     title: str
     caption: str
-    frame: pd.DataFrame
+    rows: Sequence[Mapping[str, object]]
     columns: tuple[Column, ...]
     findings: tuple[str, ...] = ()
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """All fields of the rows, those that no column shows too."""
+        return pd.DataFrame(self.rows)
 
     @property
     def headings(self) -> list[str]:
@@ -47,29 +50,9 @@ class Table:
         ]
 
 
-TableBuilder = Callable[[ReportData], Table]
-
-
-def words(heading: str, field: str) -> Column:
-    """A column of words."""
+def text_column(heading: str, field: str) -> Column:
+    """A column of text."""
     return Column(heading, (field,), is_number=False)
-
-
-def interval_fields(prefix: str, value: Interval | None) -> dict[str, float | None]:
-    """An interval as three fields of a row."""
-    if value is None:
-        value_or_none: tuple[float | None, ...] = (None, None, None)
-    else:
-        value_or_none = (value.estimate, value.low, value.high)
-    return dict(zip((prefix, f"{prefix}_low", f"{prefix}_high"), value_or_none, strict=True))
-
-
-def spread_fields(prefix: str, values: Collection[float]) -> dict[str, float | None]:
-    """Mean and standard deviation (ddof 1) as two fields of a row; one value alone has no deviation."""
-    return {
-        prefix: fmean(values) if values else None,
-        f"{prefix}_sd": stdev(values) if len(values) > 1 else None,
-    }
 
 
 def spread_column(heading: str, prefix: str, show: Show) -> Column:
@@ -85,3 +68,7 @@ def interval_column(heading: str, prefix: str, show: Show) -> Column:
 def bounds_column(heading: str, prefix: str, show: Show) -> Column:
     """A column `[1.20, 1.26]`, where the estimate has a column of its own."""
     return Column(heading, (f"{prefix}_low", f"{prefix}_high"), bounds(show))
+
+
+ROUTER_AND_START = (text_column("Router", "router"), text_column("Start", "start"))
+"""The first columns of tables with a row for each router and start."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from reports.format.numbers import listing
 from reports.judging.order import DISTILLED
-from reports.page.sections import Section
 from reports.records.fine_tuning import FineTuning
 from reports.records.models import model_phrase, model_sentence
+from reports.records.record import mapping_in
 from reports.records.report_data import ReportData, Source
 from reports.records.run import RunRecords
 
@@ -22,25 +22,20 @@ def statement(study: ReportData) -> list[str]:
     return [*paragraphs, *study.remarks]
 
 
-def findings(sections: list[Section]) -> list[str]:
-    """What the tables conclude, in page order."""
-    return [finding for section in sections for finding in section.findings]
-
-
 def _of_source(source: Source) -> str:
     run = source.run
-    preset = _mapping(run.get("preset")).get("name", run.get("preset", "unknown"))
+    preset = mapping_in(run, "preset").get("name", run.get("preset", "unknown"))
     parts = [
         f"{source.file}: preset {preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
         f"threads {run.get('threads', 'unknown')}, {run.get('dtype', 'unknown dtype')}, {source.date}.",
-        *_models(_mapping(run.get("model")), source.language_model),
-        _noise(_mapping(run.get("noise"))),
+        *_models(mapping_in(run, "model"), source.language_model),
+        _noise(mapping_in(run, "noise")),
     ]
     return " ".join(part for part in parts if part)
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
-    cpu = _mapping(machine.get("cpu"))
+    cpu = mapping_in(machine, "cpu")
     name = cpu.get("brand_raw") or machine.get("processor") or machine.get("machine") or "an unknown machine"
     cores = cpu.get("count")
     processor = f"{name} ({cores} cores)" if cores else str(name)
@@ -85,10 +80,6 @@ def _noise(noise: Mapping[str, Any]) -> str:
         f"Noise floor: the baseline against itself differed by {100 * worst:.1f} % at worst, over "
         f"{noise.get('groups')} groups; smaller differences between routers mean nothing."
     )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def provenance(study: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:

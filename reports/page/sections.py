@@ -9,7 +9,7 @@ from typing import Any
 from reports.errors import MissingDataError
 from reports.format.numbers import listing
 from reports.format.plot import Plot
-from reports.format.registry import Shown, figures_of, tables_of
+from reports.format.registry import Shown, figure, table
 from reports.format.table import Table
 from reports.judging.verdict import CLAIM_RULE, FINE_TUNING_RULE, NUMBER_RULE
 from reports.records.report_data import ReportData
@@ -90,8 +90,8 @@ def build_sections(study: ReportData) -> list[Section]:
             absent.setdefault(plan.topic, []).append(plan.title)
             continue
         left_out: list[str] = []
-        tables = _build(tables_of(plan.anchor), study, left_out)
-        plots = _build(figures_of(plan.anchor), study, left_out)
+        tables = _build(table.of(plan.anchor), study, left_out)
+        plots = _build(figure.of(plan.anchor), study, left_out)
         sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, tuple(left_out)))
     if absent:
         sentences = tuple(f"{listing(titles)}: left out, because {topic.absent}." for topic, titles in absent.items())

@@ -88,15 +88,33 @@ class Run(Record):
         return self.router, self.initialise, self.seed, self.router_training
 
 
+class Runs(dict[int, Run]):
+    """Runs by seed."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps that any of the runs has logged, in order."""
+        return tuple(sorted({log.step for run in self.values() for log in run.log}))
+
+    def known(self, quantity: Quantity) -> dict[int, float]:
+        """A quantity by seed, where it exists."""
+        return {seed: value for seed, run in self.items() if (value := quantity(run)) is not None}
+
+    def at(self, step: int, quantity: Callable[[Log], float | None]) -> dict[int, float]:
+        """What was logged at a step, by seed, where it exists."""
+        logged = ((seed, log) for seed, run in self.items() for log in run.log if log.step == step)
+        return {seed: value for seed, log in logged if (value := quantity(log)) is not None}
+
+
 @dataclass(frozen=True)
 class Variant:
-    """All runs of one router from one start, by seed."""
+    """All runs of one router from one start."""
 
     router: str
     initialise: str
-    trained: Mapping[int, Run]
-    frozen: Mapping[int, Run]
-    untrained: Mapping[int, Run]
+    trained: Runs
+    frozen: Runs
+    untrained: Runs
 
     @property
     def seeds(self) -> set[int]:
@@ -110,21 +128,12 @@ class Variant:
 
     def at_start(self, quantity: Quantity) -> dict[int, float]:
         """What is so before any step, by seed, and therefore the same in every run of a seed."""
-        return known(self.untrained, quantity) | known(self.frozen, quantity) | known(self.trained, quantity)
+        return self.untrained.known(quantity) | self.frozen.known(quantity) | self.trained.known(quantity)
 
     @cached_property
     def curves(self) -> dict[int, tuple[float | None, ...]]:
         """Losses of the trained runs in the order of their steps, by seed; runs without steps have none."""
         return {seed: tuple(log.loss for log in run.log) for seed, run in self.trained.items() if run.log}
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Steps that any trained run has logged."""
-        return steps(self.trained)
-
-    def at(self, step: int, quantity: Callable[[Log], float | None]) -> dict[int, float]:
-        """What the trained runs logged at a step, by seed."""
-        return at_step(self.trained, step, quantity)
 
 
 @dataclass(frozen=True)
@@ -167,27 +176,7 @@ class FineTuning:
         """Whether this is a subsample that proves that the parts work, and no result."""
         return bool(self.settings["quick"])
 
-    def _runs(self, router: str, start: str, training: str) -> dict[int, Run]:
+    def _runs(self, router: str, start: str, training: str) -> Runs:
         wanted = (router, start, training)
         found = [run for run in self.runs if (run.router, run.initialise, run.router_training) == wanted]
-        return {run.seed: run for run in sorted(found, key=lambda run: run.seed)}
-
-
-def known(runs: Mapping[int, Run], quantity: Quantity) -> dict[int, float]:
-    """A quantity by seed, where it exists."""
-    return {seed: value for seed, run in runs.items() if (value := quantity(run)) is not None}
-
-
-def steps(runs: Mapping[int, Run]) -> tuple[int, ...]:
-    """Steps that any of the runs has logged, in order."""
-    return tuple(sorted({log.step for run in runs.values() for log in run.log}))
-
-
-def at_step(runs: Mapping[int, Run], step: int, quantity: Callable[[Log], float | None]) -> dict[int, float]:
-    """What was logged at a step, by seed, where it exists."""
-    return {
-        seed: value
-        for seed, run in runs.items()
-        for log in run.log
-        if log.step == step and (value := quantity(log)) is not None
-    }
+        return Runs((run.seed, run) for run in sorted(found, key=lambda run: run.seed))

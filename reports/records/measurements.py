@@ -20,12 +20,17 @@ class Stat(Record):
     mean: Number | None
     sd: Number | None
     values: tuple[Number | None, ...]
-    seeds: tuple[Count, ...] = Field(default=(), exclude=True)
+    _seeds: tuple[int, ...] = ()
+
+    def give_seeds(self, seeds: tuple[int, ...], path: str) -> None:
+        """Takes the seeds that the values belong to, one each; the path is the quantity's own, for an error."""
+        _expect_length(f"{path}.values", self.values, len(seeds))
+        self._seeds = seeds
 
     @property
     def by_seed(self) -> dict[int, float | None]:
         """The values by seed."""
-        return dict(zip(self.seeds, self.values, strict=True))
+        return dict(zip(self._seeds, self.values, strict=True))
 
     @property
     def known(self) -> dict[int, float]:
@@ -85,30 +90,15 @@ class Behaviour(Record):
     loads: Loads = Field(alias="expert_load")
     layer: dict[str, LayerOutput]
 
-    @model_validator(mode="before")
-    @classmethod
-    def _give_seeds(cls, value: Any) -> Any:
-        """Every quantity knows its seeds, and has a value for each."""
-        if not isinstance(value, dict) or not isinstance(value.get("seeds"), list):
-            return value
-
-        def seeded(stat: Any, path: str) -> Any:
-            if not isinstance(stat, dict) or not isinstance(stat.get("values"), list):
-                return stat
-            _expect_length(f"{path}.values", stat["values"], len(value["seeds"]))
-            return {**stat, "seeds": value["seeds"]}
-
-        parts: dict[str, Any] = {}
-        if isinstance(metrics := value.get("metrics"), dict):
-            parts["metrics"] = {name: seeded(stat, f"metrics.{name}") for name, stat in metrics.items()}
-        if isinstance(layer := value.get("layer"), dict):
-            parts["layer"] = {
-                kind: {name: seeded(stat, f"layer.{kind}.{name}") for name, stat in outputs.items()}
-                if isinstance(outputs, dict)
-                else outputs
-                for kind, outputs in layer.items()
-            }
-        return {**value, **parts}
+    @model_validator(mode="after")
+    def _give_seeds(self) -> Behaviour:
+        for name, metric in self.metrics.items():
+            metric.give_seeds(self.seeds, f"metrics.{name}")
+        for kind, layer in self.layer.items():
+            layer.output_std.give_seeds(self.seeds, f"layer.{kind}.output_std")
+            if layer.output_error:
+                layer.output_error.give_seeds(self.seeds, f"layer.{kind}.output_error")
+        return self
 
     @property
     def expert_load(self) -> tuple[float, ...]:

@@ -6,8 +6,9 @@ what is wrong (msgspec is faster and shows `[...]` for such a key), and it write
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field, Strict
 
@@ -18,6 +19,12 @@ class Record(BaseModel):
     """What a part of a JSON file says, checked; fields that are not known are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+def mapping_in(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object among fields that nobody has checked; empty where there is none."""
+    value = fields.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 Text = Annotated[str, Strict()]

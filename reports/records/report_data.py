@@ -11,6 +11,7 @@ from reports.errors import MissingDataError
 from reports.judging.order import in_order, start_rank
 from reports.records.fine_tuning import FineTuning
 from reports.records.measurements import Entry, LanguageEntry, Measurement
+from reports.records.record import mapping_in
 from reports.records.run import InputRecord, MetricRecord, RunRecords, ScenarioRecord
 
 
@@ -28,8 +29,7 @@ class Source:
     @property
     def language_model(self) -> Mapping[str, Any]:
         """The model inside which benchmarks ran; empty where the file names none."""
-        model = self.run.get("language_model")
-        return model if isinstance(model, Mapping) else {}
+        return mapping_in(self.run, "language_model")
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,12 @@ class ReportData:
 
     def select(self, scenario: str, input_name: str) -> list[Entry]:
         """All routers of a scenario on an input, in the report's order of routers; refuses an empty answer."""
-        found = {e.router: e for e in self.entries if e.scenario == scenario and e.input == input_name}
+        found = self.find(scenario, input_name)
         if not found:
             raise MissingDataError(f"the files hold no measurement of scenario “{scenario}” on input “{input_name}”")
-        return [found[router] for router in self.routers if router in found]
+        return list(found.values())
 
     def find(self, scenario: str, input_name: str) -> dict[str, Entry]:
         """As `select`, by router; empty where there is none."""
-        try:
-            return {entry.router: entry for entry in self.select(scenario, input_name)}
-        except MissingDataError:
-            return {}
+        found = {e.router: e for e in self.entries if e.scenario == scenario and e.input == input_name}
+        return {router: found[router] for router in self.routers if router in found}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 from reports.format import registry
 from reports.format.numbers import by_format, fixed, listing, percent, sentence
-from reports.format.table import Column, Table, words
+from reports.format.table import Column, Table, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 
@@ -35,9 +33,9 @@ def balance(input_name: str, study: ReportData) -> Table:
         caption=f"{sentence(study.inputs[input_name].description)} Means over seeds. Largest load: an expert's share "
         "of all assignments. Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert "
         "gets everything.",
-        frame=pd.DataFrame(rows),
+        rows=rows,
         columns=(
-            words("Router", "router"),
+            text_column("Router", "router"),
             Column("Largest load", ("max_load",), percent),
             *(Column(record.label, (name,), by_format(record.format)) for name, record in study.metrics.items()),
             Column(f"Effective experts of {entries[0].sizes['num_experts']}", ("effective_experts",), fixed(2)),

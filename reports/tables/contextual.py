@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import Show, fixed, listing
-from reports.format.table import Column, Table, bounds_column, interval_column, interval_fields, words
+from reports.format.table import Column, Table, bounds_column, interval_column, text_column
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.measurements import NO_STAT, Entry, Stat
@@ -49,10 +48,6 @@ class Shift:
         return fixed(self.decimals, signed=True)
 
 
-def _metric(name: str) -> Callable[[Entry], Stat]:
-    return lambda entry: entry.behaviour.metric(name)
-
-
 def _output_std(kind: str) -> Callable[[Entry], Stat]:
     def stat(entry: Entry) -> Stat:
         layer = entry.behaviour.layer
@@ -67,7 +62,7 @@ POLARISED = Shift(
     "routing is more polarised on contextual embeddings (lower entropy per token)",
     -1,
     4,
-    _metric("token_entropy"),
+    lambda entry: entry.behaviour.metric("token_entropy"),
 )
 CONCENTRATED = Shift(
     "load",
@@ -75,7 +70,7 @@ CONCENTRATED = Shift(
     "expert use is more concentrated on contextual embeddings (higher maximum load)",
     +1,
     3,
-    _metric("max_violation"),
+    lambda entry: entry.behaviour.metric("max_violation"),
 )
 VARIED = Shift(
     "output-std",
@@ -118,16 +113,16 @@ def random_against_contextual(shift: Shift, study: ReportData) -> Table:
         caption=f"Claim (III-F): {shift.claim}. “plain” is N(0, 1) at the encoder's width; “matched” is the control, "
         "Gaussian with the contextual input's mean and standard deviation of each feature: what contextual adds to "
         "matched is the work of the text's structure, what matched adds to plain is that of scale and offset.",
-        frame=pd.DataFrame(rows),
+        rows=rows,
         columns=(
-            words("Router", "router"),
+            text_column("Router", "router"),
             Column("plain", ("plain",), shift.show),
             Column("matched", ("matched",), shift.show),
             Column("contextual", ("contextual",), shift.show),
             interval_column("contextual − plain", "shift", shift.show_shift),
-            words("Claim", "verdict"),
+            text_column("Claim", "verdict"),
             interval_column("contextual − matched", "control", shift.show_shift),
-            words("Against control", "control_verdict"),
+            text_column("Against control", "control_verdict"),
         ),
         findings=(_conclusion(shift, rows), *_largest(shift, pairs), *_without_control(matched)),
     )
@@ -219,10 +214,10 @@ def experts(study: ReportData) -> Table:
         caption="Input “in_place”: what enters the first encoder layer's feed-forward network. Copied: every expert "
         "is that network, so that no router changes the output. Partitioned: each expert holds a share of its "
         "neurons. Error is the relative L2 distance from the original network's output; 95 % intervals over seeds.",
-        frame=pd.DataFrame(rows).sort_values("kind", kind="stable"),
+        rows=sorted(rows, key=lambda row: str(row["kind"])),
         columns=(
-            words("Experts", "kind"),
-            words("Router", "router"),
+            text_column("Experts", "kind"),
+            text_column("Router", "router"),
             Column("Output STD", ("output_std",), fixed(4)),
             bounds_column("95 % interval", "std", fixed(4)),
             Column("Relative error", ("output_error",), fixed(4)),

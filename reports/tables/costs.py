@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
-from reports.format.table import Column, Table, interval_column, interval_fields, words
+from reports.format.table import Column, Table, interval_column, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 
@@ -26,9 +25,9 @@ def summary(study: ReportData) -> Table:
         name="summary",
         title="The router alone on random input",
         caption=f"{_sizes(entries[0])} Median time of a call; ratio to {baseline} with its 95 % interval over blocks.",
-        frame=pd.DataFrame(rows),
+        rows=rows,
         columns=(
-            words("Router", "router"),
+            text_column("Router", "router"),
             Column("Parameters", ("parameters",), count),
             Column("FLOPs", ("flops",), count),
             Column("µs/call", ("us_per_call",), significant),
@@ -58,10 +57,10 @@ def costs(scenario: str, study: ReportData) -> Table:
         caption=f"{sentence(described.description)} Peak memory: what one call allocates at its worst moment, beyond "
         "what was there before. Throughput counts matrix products only; its peak is what a large matrix product "
         "reaches on the same machine with the same threads.",
-        frame=pd.DataFrame([_cost_row(entry) for entry in entries]),
+        rows=[_cost_row(entry) for entry in entries],
         columns=(
-            words("Input", "input"),
-            words("Router", "router"),
+            text_column("Input", "input"),
+            text_column("Router", "router"),
             Column("µs/call", ("us_per_call",), significant),
             Column("ns/token", ("ns_per_token",), significant),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", significant),

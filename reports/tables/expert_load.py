@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import pandas as pd
+from collections.abc import Callable
+from functools import partial
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import Show, fixed
-from reports.format.table import Table, interval_column, interval_fields, spread_column, spread_fields, words
+from reports.format.table import ROUTER_AND_START, Table, interval_column, spread_column, text_column
 from reports.judging.intervals import paired_difference
 from reports.judging.verdict import Claim, judge_shift
-from reports.records.fine_tuning import Log, Variant
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
-from reports.tables.conclusion import grouped, words_by_start
+from reports.records.fine_tuning import FineTuning, Log, Variant
+from reports.tables.conclusion import by_start, grouped
 
 # field of a row, heading, how it is written, and where it stands in the log
 _QUANTITIES: tuple[tuple[str, str, Show, Callable[[Log], float | None]], ...] = (
@@ -28,45 +26,49 @@ _WAYS = {Claim.HOLDS: "more uneven", Claim.FAILS: "more even", Claim.UNCLEAR: "u
 
 
 @registry.table("fine-tuning", "Expert load during fine-tuning", place=5)
-def expert_load(study: ReportData) -> Table:
+@registry.of_fine_tuning
+def expert_load(tuning: FineTuning) -> Table:
     """Violation, spread and balancing loss at the first and at the last logged step of the trained runs."""
-    tuning = study.tuned
     variants = [variant for variant in tuning.variants if any(_ends(variant, read) for _, _, _, read in _QUANTITIES)]
     if not variants:
         raise MissingDataError("the files hold no expert load of a trained router")
     rows = [_row(variant) for variant in variants]
-    first, last = variants[0].steps[0], variants[0].steps[-1]
+    first, last = variants[0].trained.steps[0], variants[0].trained.steps[-1]
     return Table(
         name="fine-tuning-expert-load",
-        title=tuned_title(tuning, "Expert load during fine-tuning"),
-        caption=tuned_caption(
-            tuning,
-            "Means over the steps since the log's entry before, over layers and, ± sd, over seeds. MaxVio: the largest "
-            "count over the mean count, minus one; its change is paired by seed, with its 95 % interval. The balancing "
-            "loss is E Σ f P, 1 at balance, and enters training with the coefficient "
-            f"{tuning.settings['load_balancing_coefficient']}.",
-        ),
-        frame=pd.DataFrame(rows),
+        title="Expert load during fine-tuning",
+        caption="Means over the steps since the log's entry before, over layers and, ± sd, over seeds. MaxVio: the "
+        "largest count over the mean count, minus one; its change is paired by seed, with its 95 % interval. The "
+        "balancing loss is E Σ f P, 1 at balance, and enters training with the coefficient "
+        f"{tuning.settings['load_balancing_coefficient']}.",
+        rows=rows,
         columns=(
-            words("Router", "router"),
-            words("Start", "start"),
+            *ROUTER_AND_START,
             *(
                 spread_column(f"{heading}, step {step}", f"{field}_{end}", show)
                 for field, heading, show, _ in _QUANTITIES
                 for end, step in (("first", first), ("last", last))
             ),
             interval_column("Change of MaxVio", "change", fixed(3, signed=True)),
-            words("Load becomes", "way"),
+            text_column("Load becomes", "way"),
         ),
-        findings=_conclusion(rows),
+        findings=by_start(
+            "Expert load over the course of fine-tuning (MaxVio), {} start",
+            rows,
+            "way",
+            partial(grouped, order=_WAYS.values()),
+        ),
     )
 
 
 def _ends(variant: Variant, read: Callable[[Log], float | None]) -> tuple[dict[int, float], dict[int, float]] | None:
     """A quantity at the first and at the last logged step, by seed."""
-    if not variant.steps:
+    if not variant.trained.steps:
         return None
-    first, last = variant.at(variant.steps[0], read), variant.at(variant.steps[-1], read)
+    first, last = (
+        variant.trained.at(variant.trained.steps[0], read),
+        variant.trained.at(variant.trained.steps[-1], read),
+    )
     return (first, last) if first or last else None
 
 
@@ -76,13 +78,6 @@ def _row(variant: Variant) -> dict[str, object]:
         first, last = _ends(variant, read) or ({}, {})
         row |= spread_fields(f"{field}_first", first.values()) | spread_fields(f"{field}_last", last.values())
     ends = _ends(variant, lambda log: log.max_violation)
-    change = paired_difference(*ends) if ends and len(variant.steps) > 1 else None
+    change = paired_difference(*ends) if ends and len(variant.trained.steps) > 1 else None
     row |= interval_fields("change", change)
     return row | {"way": _WAYS[judge_shift(change, +1, _NEGLIGIBLE)] if change else None}
-
-
-def _conclusion(rows: Sequence[dict[str, object]]) -> tuple[str, ...]:
-    return tuple(
-        f"Expert load over the course of fine-tuning (MaxVio), {start} start: {grouped(found, _WAYS.values())}."
-        for start, found in words_by_start(rows, "way").items()
-    )

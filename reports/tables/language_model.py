@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import DASH, count, duration, exact, fixed, listing, mebibytes, missing, ratio, sentence
-from reports.format.table import Column, Table, interval_column, interval_fields, words
+from reports.format.table import ROUTER_AND_START, Column, Table, interval_column
 from reports.judging.order import STOCK
 from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence
@@ -34,10 +33,9 @@ def summary(study: ReportData) -> Table:
         caption=f"{_models(study, study.language)} Time of a call over that of the same model with its own gates in "
         "the same interleaved run, with 95 % intervals over blocks. Most of a call is the model and no router; one "
         "that selects another number of experts changes the model's work too.",
-        frame=pd.DataFrame(rows),
+        rows=rows,
         columns=(
-            words("Router", "router"),
-            words("Start", "start"),
+            *ROUTER_AND_START,
             Column("Parameters", ("parameters",), count),
             *(interval_column(name, name, ratio) for name in scenarios),
         ),
@@ -55,10 +53,9 @@ def scenario(name: str, study: ReportData) -> Table:
         caption=f"{_models(study, entries)} {_call(does, entries[0])} Parameters: all of its routers'. Experts: what "
         "a token selects, which is work of the model and no router's. Peak memory: what one call allocates at its "
         "worst moment, beyond what was there before. Noise floor: the model with its own gates against itself.",
-        frame=pd.DataFrame([_row(entry) for entry in entries]),
+        rows=[_row(entry) for entry in entries],
         columns=(
-            words("Router", "router"),
-            words("Start", "start"),
+            *ROUTER_AND_START,
             Column("Parameters", ("parameters",), count),
             Column("Experts", ("experts_per_token",), exact),
             Column("Time of a call", ("us_per_call",), duration),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pandas as pd
-
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import fixed, listing, significant
-from reports.format.table import Column, Table, interval_column, interval_fields, words
+from reports.format.table import Column, Table, interval_column, text_column
 from reports.judging import paper
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
@@ -32,15 +31,15 @@ def latency(study: ReportData) -> Table:
         "hardware and other code, so that no absolute latency is compared; the last column says whether a router "
         "stands on the same side of each other router as in the paper. “Undecided” means that the two intervals "
         "overlap.",
-        frame=pd.DataFrame(rows),
+        rows=rows,
         columns=(
-            words("Router", "router"),
+            text_column("Router", "router"),
             Column("Paper (ms)", ("paper_ms",)),
             Column("Paper, ratio", ("paper_ratio",), significant),
             interval_column(f"Ours, router alone, to {baseline}", "ratio", significant),
             interval_column("Ours, one token with experts", "token_ratio", significant),
             interval_column("Noise floor", "noise_floor", fixed(3)),
-            words("Order", "order"),
+            text_column("Order", "order"),
         ),
         findings=_agreement(shared),
     )

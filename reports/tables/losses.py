@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import fixed, interval, listing, missing, spread
-from reports.format.table import Column, Table, interval_column, interval_fields, spread_fields, words
+from reports.format.table import ROUTER_AND_START, Column, Table, interval_column, text_column
 from reports.judging import paper
 from reports.judging.intervals import paired_difference
 from reports.judging.paper import Curve
 from reports.judging.verdict import Claim, judge_decrease, judge_shift
 from reports.records.fine_tuning import FineTuning, Variant
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
-from reports.tables.conclusion import conclusion, words_by_start
+from reports.tables.conclusion import by_start, conclusion
 
 # More columns than this are no table that anyone reads.
 _SHOWN_STEPS = 10
@@ -29,13 +26,14 @@ _SIDES = {Claim.HOLDS: "above", Claim.FAILS: "below", Claim.UNCLEAR: "undecided"
 
 
 @registry.table("fine-tuning", "Fine-tuning loss", place=1)
-def losses(study: ReportData) -> Table:
+@registry.of_fine_tuning
+def losses(tuning: FineTuning) -> Table:
     """A row per router and start, the paper's own above ours where it has one; does the loss fall at every step?"""
-    tuning = study.tuned
     variants = _with_losses(tuning)
     printed = {name: curve for name, curve in paper.FINE_TUNING.items() if name in tuning.routers}
     steps = sorted(
-        {step for variant in variants for step in variant.steps} | {s for c in printed.values() for s in c.losses}
+        {step for variant in variants for step in variant.trained.steps}
+        | {s for c in printed.values() for s in c.losses}
     )
     shown = _thinned(steps)
     rows = []
@@ -45,58 +43,54 @@ def losses(study: ReportData) -> Table:
     thinned = "" if shown == steps else f" Shown are {len(shown)} of {len(steps)} logged steps; the CSV has all."
     return Table(
         name="fine-tuning-loss",
-        title=tuned_title(tuning, "Fine-tuning loss by step"),
-        caption=tuned_caption(
-            tuning,
-            "Training loss, mean over the steps since the entry before, then mean ± sd over seeds; router and adapters "
-            "trained. Paper: sections V-A and V-B, on Qwen1.5-MoE. Ours: on the "
-            "model named below, with learning rates and a LoRA alpha of our own, because the paper's are lost. What is "
-            "compared is therefore the shape of the curves, and no value. Claim (V-A): the loss falls "
-            f"monotonically; it holds where every seed's does, and does not where the mean over seeds rises. A dash: "
-            f"not logged, or not finite in some seed.{thinned}",
-        ),
-        frame=pd.DataFrame(rows),
+        title="Fine-tuning loss by step",
+        caption="Training loss, mean over the steps since the entry before, then mean ± sd over seeds; router and "
+        "adapters trained. Paper: sections V-A and V-B, on Qwen1.5-MoE. Ours: on the model named below, with "
+        "learning rates and a LoRA alpha of our own, because the paper's are lost. What is compared is therefore the "
+        "shape of the curves, and no value. Claim (V-A): the loss falls monotonically; it holds where every seed's "
+        f"does, and does not where the mean over seeds rises. A dash: not logged, or not finite in some seed.{thinned}",
+        rows=rows,
         columns=(
-            words("Router", "router"),
-            words("Start", "start"),
-            words("Source", "source"),
+            *ROUTER_AND_START,
+            text_column("Source", "source"),
             *(Column(f"Step {step}", (f"loss_{step}", f"loss_{step}_sd", f"printed_{step}"), _loss) for step in shown),
-            words("Falls at every step", "verdict"),
+            text_column("Falls at every step", "verdict"),
         ),
-        findings=(*_falling(rows), *_not_tuned(tuning)),
+        findings=(
+            *by_start(
+                "The claim that the training loss falls monotonically (V-A), {} start", rows, "verdict", conclusion
+            ),
+            *_not_tuned(tuning),
+        ),
     )
 
 
 @registry.table("fine-tuning", "Fine-tuning loss against linear's", place=2)
-def against_linear(study: ReportData) -> Table:
+@registry.of_fine_tuning
+def against_linear(tuning: FineTuning) -> Table:
     """Where each router starts and ends beside linear from the same start: the paper's V-B says it of attention."""
-    tuning = study.tuned
     variants = _with_losses(tuning)
     linear = {variant.initialise: variant for variant in variants if variant.router == "linear"}
     pairs = [(linear[v.initialise], v) for v in variants if v.router != "linear" and v.initialise in linear]
-    pairs = [(base, variant) for base, variant in pairs if set(base.steps) & set(variant.steps)]
+    pairs = [(base, variant) for base, variant in pairs if set(base.trained.steps) & set(variant.trained.steps)]
     if not pairs:
         raise MissingDataError("no router was fine-tuned beside linear from the same start")
     rows = [_difference_row(base, variant) for base, variant in pairs]
-    steps = sorted(set(pairs[0][0].steps) & set(pairs[0][1].steps))
+    steps = sorted(set(pairs[0][0].trained.steps) & set(pairs[0][1].trained.steps))
     show = fixed(4, signed=True)
     return Table(
         name="fine-tuning-against-linear",
-        title=tuned_title(tuning, "Fine-tuning loss against linear's"),
-        caption=tuned_caption(
-            tuning,
-            "Loss minus linear's from the same start, paired by seed, with its 95 % interval, at the first and at the "
-            "last logged step. Claim (V-B, of attention from a random start): it starts above linear and ends above "
-            "it, 9.645 against 1.9086 and 0.7318 against 0.0006.",
-        ),
-        frame=pd.DataFrame(rows),
+        title="Fine-tuning loss against linear's",
+        caption="Loss minus linear's from the same start, paired by seed, with its 95 % interval, at the first and "
+        "at the last logged step. Claim (V-B, of attention from a random start): it starts above linear and ends "
+        "above it, 9.645 against 1.9086 and 0.7318 against 0.0006.",
+        rows=rows,
         columns=(
-            words("Router", "router"),
-            words("Start", "start"),
+            *ROUTER_AND_START,
             interval_column(f"At step {steps[0]}", "first", show),
-            words("Starts", "starts"),
+            text_column("Starts", "starts"),
             interval_column(f"At step {steps[-1]}", "last", show),
-            words("Ends", "ends"),
+            text_column("Ends", "ends"),
         ),
         findings=_of_attention(rows),
     )
@@ -133,7 +127,7 @@ def _row(variant: Variant, steps: Sequence[int]) -> dict[str, object]:
         "source": f"{seeds} {'seed' if seeds == 1 else 'seeds'}",
     }
     for step in steps:
-        logged, known = variant.at(step, lambda log: log.step), variant.at(step, lambda log: log.loss)
+        logged, known = variant.trained.at(step, lambda log: log.step), variant.trained.at(step, lambda log: log.loss)
         # A mean of those seeds alone that did not diverge would flatter.
         row |= spread_fields(f"loss_{step}", known.values() if len(known) == len(logged) else ())
         row[f"printed_{step}"] = None
@@ -145,24 +139,18 @@ def _loss(mean: object, sd: object, printed: object) -> str:
     return spread(fixed(4))(mean, sd) if missing(printed) else str(printed)
 
 
-def _falling(rows: Sequence[dict[str, object]]) -> list[str]:
-    return [
-        f"The claim that the training loss falls monotonically (V-A), {start} start: "
-        f"{conclusion({router: Claim(verdict) for router, verdict in found.items()})}."
-        for start, found in words_by_start(rows, "verdict").items()
-    ]
-
-
 def _not_tuned(tuning: FineTuning) -> list[str]:
     absent = [router for router in paper.FINE_TUNING if router not in tuning.routers]
     return [f"In the paper and not fine-tuned here: {listing(absent)}."] if absent else []
 
 
 def _difference_row(base: Variant, variant: Variant) -> dict[str, object]:
-    steps = sorted(set(base.steps) & set(variant.steps))
+    steps = sorted(set(base.trained.steps) & set(variant.trained.steps))
     row: dict[str, object] = {"router": variant.router, "start": variant.initialise}
     for name, word, step in (("first", "starts", steps[0]), ("last", "ends", steps[-1])):
-        difference = paired_difference(base.at(step, lambda log: log.loss), variant.at(step, lambda log: log.loss))
+        difference = paired_difference(
+            base.trained.at(step, lambda log: log.loss), variant.trained.at(step, lambda log: log.loss)
+        )
         row |= interval_fields(name, difference)
         row[f"{word}_above"] = str(judge_shift(difference, +1, _NEGLIGIBLE))
         row[word] = _SIDES[judge_shift(difference, +1, _NEGLIGIBLE)]

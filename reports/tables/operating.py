@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from reports.format.numbers import as_text, bounds, count, fixed, missing, percent, spread
-from reports.format.table import Column, Table, words
+from reports.format.table import Column, Table, text_column
 from reports.loading.self_test import Level, SelfTest, Share
 
 
@@ -17,13 +15,13 @@ def operating_table(test: SelfTest) -> Table:
         caption=f"{test.revision}; {test.setting}; {test.machine}. A call of known cost was made slower by a known "
         f"share, and the gate had to find it on {_benchmarks(test)}; its threshold is "
         f"{100 * test.threshold:g} %. Found means called SLOWER; brackets are Wilson's 95 % intervals.",
-        frame=pd.DataFrame([_row(level) for level in test.levels]),
+        rows=[_row(level) for level in test.levels],
         columns=(
             Column("Slowdown", ("slowdown",), _slowdown),
             Column("Trials", ("trials",), count),
             Column("Found", ("found",), count),
             Column("Share found", ("share", "low", "high"), _share),
-            words("Not found", "not_found"),
+            text_column("Not found", "not_found"),
             Column("Ratio estimated", ("ratio_mean", "ratio_sd"), spread(fixed(3))),
         ),
         findings=(_false_alarms(test),),

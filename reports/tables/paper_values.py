@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
 from reports.format import registry
+from reports.format.fields import interval_fields
 from reports.format.numbers import Show, count, fixed, listing, significant
-from reports.format.table import Column, Table, bounds_column, interval_fields, words
+from reports.format.table import Column, Table, bounds_column, text_column
 from reports.judging import paper
 from reports.judging.paper import PaperTable, Printed
 from reports.judging.verdict import Verdict, comparable, judge_count, judge_number
@@ -47,13 +46,13 @@ def parameters(study: ReportData) -> Table:
         title="Parameters",
         caption=f"Paper: {paper.PARAMETERS.locator}, at hidden size 768 and 8 experts; its “Hadamard” is our "
         "mlp_hadamard. Ours is a count of trainable parameters: exact, so without an interval.",
-        frame=pd.DataFrame(rows),
+        rows=rows,
         columns=(
-            words("Router", "router"),
-            words("In the paper", "paper_name"),
+            text_column("Router", "router"),
+            text_column("In the paper", "paper_name"),
             Column("Paper", ("paper",)),
             Column("Ours", ("ours",), count),
-            words("Verdict", "verdict"),
+            text_column("Verdict", "verdict"),
         ),
         findings=_tally("parameter counts", rows, _not_measured(paper.PARAMETERS, entries)),
     )
@@ -110,15 +109,15 @@ def _metrics_table(
         title=title,
         caption=f"Paper: {table.locator}. Ours: input “{input_name}”, mean, 95 % interval of the mean and standard "
         f"deviation over seeds. {note}",
-        frame=pd.DataFrame(rows),
+        rows=rows,
         columns=(
-            words("Metric", "metric"),
-            words("Router", "router"),
+            text_column("Metric", "metric"),
+            text_column("Router", "router"),
             Column("Paper", ("paper",)),
             Column("Ours", ("ours", "metric"), _as_its_metric(metrics)),
             bounds_column("95 % interval", "interval", fixed(5)),
             Column("sd", ("sd",), significant),
-            words("Verdict", "verdict"),
+            text_column("Verdict", "verdict"),
         ),
         findings=_tally(f"input “{input_name}”", rows, _not_measured(table, entries)),
     )

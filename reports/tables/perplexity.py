@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import pandas as pd
+from functools import partial
 
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import count, fixed, listing, percent
 from reports.format.table import (
+    ROUTER_AND_START,
     Column,
     Table,
     bounds_column,
     interval_column,
-    interval_fields,
     spread_column,
-    spread_fields,
-    words,
+    text_column,
 )
 from reports.judging.intervals import Interval, mean_interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
-from reports.records.fine_tuning import FineTuning, Run, Variant, known
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
-from reports.tables.conclusion import grouped, words_by_start
+from reports.records.fine_tuning import FineTuning, Run, Variant
+from reports.tables.conclusion import by_start, grouped
 
 # What the table would show as zero.
 _NEGLIGIBLE = 0.5e-2
 # What the claim that training the router lowers perplexity says in a word.
-_TRAINING = {
-    Claim.HOLDS: "helps",
-    Claim.FAILS: "harms",
-    Claim.UNCLEAR: "unclear",
-    Claim.UNCHANGED: "no change",
-}
+_TRAINING = {Claim.HOLDS: "helps", Claim.FAILS: "harms", Claim.UNCLEAR: "unclear", Claim.UNCHANGED: "no change"}
 # Likewise for the claim that it is higher than that of the model's own gates.
 _BESIDE = {Claim.HOLDS: "higher", Claim.FAILS: "lower", Claim.UNCLEAR: "not separated", Claim.UNCHANGED: "equal"}
 
@@ -49,47 +40,57 @@ def after(run: Run) -> float | None:
 
 
 @registry.table("fine-tuning", "Held-out perplexity", place=3)
-def held_out(study: ReportData) -> Table:
+@registry.of_fine_tuning
+def held_out(tuning: FineTuning) -> Table:
     """Perplexity before and after, beside the control whose router was frozen and beside the model's own gates."""
-    tuning = study.tuned
     rows = [_row(variant, tuning.stock) for variant in tuning.variants]
     original = fixed(2)(tuning.original)
     signed = fixed(2, signed=True)
     return Table(
         name="held-out-perplexity",
-        title=tuned_title(tuning, "Held-out perplexity"),
-        caption=tuned_caption(
-            tuning,
-            f"On {_text(tuning)}; the untouched model has {original}. After: router and adapters trained; frozen: the "
-            "control in which the adapters alone learn. Differences are paired by seed, with 95 % intervals; "
-            "training the router helps or harms where the interval excludes zero. “− stock” is what remains beside "
-            "the model's own gates, trained likewise. Agreement: share of the original gates' experts that the router "
-            "selects too.",
-        ),
-        frame=pd.DataFrame(rows),
+        title="Held-out perplexity",
+        caption=f"On {_text(tuning)}; the untouched model has {original}. After: router and adapters trained; frozen: "
+        "the control in which the adapters alone learn. Differences are paired by seed, with 95 % intervals; "
+        "training the router helps or harms where the interval excludes zero. “− stock” is what remains beside the "
+        "model's own gates, trained likewise. Agreement: share of the original gates' experts that the router "
+        "selects too.",
+        rows=rows,
         columns=(
-            words("Router", "router"),
-            words("Start", "start"),
+            *ROUTER_AND_START,
             Column("Seeds", ("seeds",), count),
             spread_column("Before", "before", fixed(2)),
             spread_column("After", "after", fixed(2)),
             bounds_column("95 % interval", "after_mean", fixed(2)),
             spread_column("After, frozen", "frozen", fixed(2)),
             interval_column("Trained − frozen", "gain", signed),
-            words("Training the router", "verdict"),
+            text_column("Training the router", "verdict"),
             interval_column("After − stock", "beside_stock", signed),
             Column("Agreement before", ("agreement_before",), percent),
             Column("Agreement after", ("agreement_after",), percent),
             Column("Trained parameters", ("trained_parameters",), count),
         ),
-        findings=(*_training_helps(rows), *_beside_stock(rows), *_diverged(tuning)),
+        findings=(
+            *by_start(
+                "Training the router beside the adapters, {} start, held-out text",
+                rows,
+                "verdict",
+                partial(grouped, order=_TRAINING.values()),
+            ),
+            *by_start(
+                "Held-out perplexity after training beside stock's, {} start",
+                rows,
+                "beside_stock_verdict",
+                partial(grouped, order=_BESIDE.values()),
+            ),
+            *_diverged(tuning),
+        ),
     )
 
 
 def _row(variant: Variant, stock: Variant | None) -> dict[str, object]:
-    trained, frozen = known(variant.trained, after), known(variant.frozen, after)
+    trained, frozen = variant.trained.known(after), variant.frozen.known(after)
     gain = paired_difference(frozen, trained)
-    beside = paired_difference(known(stock.trained, after), trained) if stock and stock is not variant else None
+    beside = paired_difference(stock.trained.known(after), trained) if stock and stock is not variant else None
     return {
         "router": variant.router,
         "start": variant.initialise,
@@ -103,35 +104,20 @@ def _row(variant: Variant, stock: Variant | None) -> dict[str, object]:
         **interval_fields("beside_stock", beside),
         "beside_stock_verdict": _BESIDE[judge_shift(beside, +1, _NEGLIGIBLE)] if beside else None,
         **spread_fields("agreement_before", variant.at_start(lambda run: run.agreement.before).values()),
-        **spread_fields("agreement_after", known(variant.trained, lambda run: run.agreement.after).values()),
+        **spread_fields("agreement_after", variant.trained.known(lambda run: run.agreement.after).values()),
         "router_parameters": variant.router_parameters,
         "trained_parameters": next((run.trained_parameters for run in variant.trained.values()), None),
-        **spread_fields("seconds", known(variant.trained, lambda run: run.seconds).values()),
+        **spread_fields("seconds", variant.trained.known(lambda run: run.seconds).values()),
     }
 
 
-def _mean(values: Mapping[int, float]) -> Interval | None:
+def _mean(values: dict[int, float]) -> Interval | None:
     return mean_interval(list(values.values())) if values else None
 
 
 def _text(tuning: FineTuning) -> str:
     text = tuning.text
     return f"{text['held_out_windows']:,} passages ({text['held_out_tokens']:,} tokens) of {text['source']}"
-
-
-def _training_helps(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Per start: for which routers training the router did something that the adapters alone did not."""
-    return [
-        f"Training the router beside the adapters, {start} start, held-out text: {grouped(found, _TRAINING.values())}."
-        for start, found in words_by_start(rows, "verdict").items()
-    ]
-
-
-def _beside_stock(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    return [
-        f"Held-out perplexity after training beside stock's, {start} start: {grouped(found, _BESIDE.values())}."
-        for start, found in words_by_start(rows, "beside_stock_verdict").items()
-    ]
 
 
 def _diverged(tuning: FineTuning) -> list[str]:

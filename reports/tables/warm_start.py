@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import pandas as pd
-
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import interval_fields, spread_fields
 from reports.format.numbers import count, fixed, percent
-from reports.format.table import Column, Table, interval_column, interval_fields, spread_column, spread_fields, words
+from reports.format.table import ROUTER_AND_START, Column, Table, interval_column, spread_column, text_column
 from reports.judging.intervals import mean_interval
 from reports.judging.order import STOCK
-from reports.judging.verdict import Claim, judge_at_most
-from reports.records.fine_tuning import Run, Variant
-from reports.records.models import tuned_caption, tuned_title
-from reports.records.report_data import ReportData
-from reports.tables.conclusion import conclusion, words_by_start
+from reports.judging.verdict import judge_at_most
+from reports.records.fine_tuning import FineTuning, Run, Variant
+from reports.tables.conclusion import by_start, conclusion
 
 WITHIN = 0.03
 
 
 @registry.table("fine-tuning", "Warm start", place=4)
-def warm_start(study: ReportData) -> Table:
+@registry.of_fine_tuning
+def warm_start(tuning: FineTuning) -> Table:
     """What a start costs before any training, as a ratio to the untouched model, and whether it is within 3 %."""
-    tuning = study.tuned
     rows = [
         _start_row(variant)
         for variant in tuning.variants
@@ -34,24 +29,25 @@ def warm_start(study: ReportData) -> Table:
         raise MissingDataError("no router's perplexity before training stands beside that of the untouched model")
     return Table(
         name="warm-start",
-        title=tuned_title(tuning, "Warm start"),
-        caption=tuned_caption(
-            tuning,
-            f"Held-out perplexity before any training over that of the untouched model, {fixed(2)(tuning.original)}. "
-            f"Within {100 * WITHIN:g} %: the whole 95 % interval of the ratio is at most {1 + WITHIN:g}; it does not "
-            "hold where none of it is; one seed leaves it open.",
-        ),
-        frame=pd.DataFrame(rows),
+        title="Warm start",
+        caption="Held-out perplexity before any training over that of the untouched model, "
+        f"{fixed(2)(tuning.original)}. Within {100 * WITHIN:g} %: the whole 95 % interval of the ratio is at most "
+        f"{1 + WITHIN:g}; it does not hold where none of it is; one seed leaves it open.",
+        rows=rows,
         columns=(
-            words("Router", "router"),
-            words("Start", "start"),
+            *ROUTER_AND_START,
             Column("Seeds", ("seeds",), count),
             spread_column("Perplexity", "perplexity", fixed(2)),
             interval_column("Ratio to the original gates", "ratio", fixed(3)),
             Column("Agreement", ("agreement",), percent),
-            words(f"Within {100 * WITHIN:g} %", "verdict"),
+            text_column(f"Within {100 * WITHIN:g} %", "verdict"),
         ),
-        findings=_within(rows),
+        findings=by_start(
+            f"Within {100 * WITHIN:g} % of the original gates' perplexity before any training, {{}} start",
+            rows,
+            "verdict",
+            conclusion,
+        ),
     )
 
 
@@ -72,11 +68,3 @@ def _start_row(variant: Variant) -> dict[str, object]:
         **spread_fields("agreement", variant.at_start(lambda run: run.agreement.before).values()),
         "verdict": str(judge_at_most(ratio, 1 + WITHIN)),
     }
-
-
-def _within(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    return tuple(
-        f"Within {100 * WITHIN:g} % of the original gates' perplexity before any training, {start} start: "
-        f"{conclusion({router: Claim(verdict) for router, verdict in found.items()})}."
-        for start, found in words_by_start(rows, "verdict").items()
-    )

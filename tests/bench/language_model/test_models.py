@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.language_model import models
-from bench.language_model.models import LoadedModel, TextReader, load_first
+from bench.language_model.models import LoadedModel, load_first
 from harness.assets.errors import AssetError, RefusedAssetError
 from harness.text.passages import load_passages
 
@@ -80,9 +80,9 @@ def test_a_model_without_known_experts_is_one_line_and_the_next_is_taken() -> No
     assert note.startswith("asked for dense: LlamaForCausalLM (llama) has no Mixture-of-Experts block")
 
 
-def test_it_reads_the_held_out_text_from_its_beginning(reader: TextReader) -> None:
+def test_it_reads_the_held_out_text_from_its_beginning(loaded: LoadedModel) -> None:
     text = "\n".join(load_passages().held_out)
-    ids = reader.read(3, 50)
+    ids = loaded.read(3, 50)
     assert (ids.dtype, tuple(ids.shape)) == (torch.int64, (3, 50))
     assert bytes(ids.flatten().tolist()).decode() == text[:150]
-    assert torch.equal(reader.read(1, 20).flatten(), ids.flatten()[:20])
+    assert torch.equal(loaded.read(1, 20).flatten(), ids.flatten()[:20])

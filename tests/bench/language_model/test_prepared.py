@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bench.language_model import prepared
-from bench.language_model.models import LoadedModel, TextReader
+from bench.language_model.models import LoadedModel
 from bench.language_model.prepared import WrongRouterError, check_in_model, prepare_model
 from bench.language_model.scenarios import get_language_model_scenario
 from bench.language_model.shared_weights import TWIN, OwnGates
@@ -17,23 +17,21 @@ from routers.scorers.linear import LinearRouter
 
 
 @pytest.mark.parametrize("name", [STOCK, TWIN, *list_routers()])
-def test_every_router_is_right_and_says_what_it_is(name: str, loaded: LoadedModel, reader: TextReader) -> None:
-    installed = check_in_model(name, loaded, reader.read)
+def test_every_router_is_right_and_says_what_it_is(name: str, loaded: LoadedModel) -> None:
+    installed = check_in_model(name, loaded)
     assert installed.layers == 2
     assert installed.experts_per_token == {"hash": 1, "hadamard_unconstrained": 8}.get(name, 2)
     assert installed.backend == {} or set(installed.backend) == {"backend"}
 
 
-def test_parameters_are_those_of_all_layers_and_the_class_is_the_routers(
-    loaded: LoadedModel, reader: TextReader
-) -> None:
-    linear, stock = (check_in_model(name, loaded, reader.read) for name in ("linear", STOCK))
+def test_parameters_are_those_of_all_layers_and_the_class_is_the_routers(loaded: LoadedModel) -> None:
+    linear, stock = (check_in_model(name, loaded) for name in ("linear", STOCK))
     assert (linear.parameters, stock.parameters) == (2 * 32 * 8, 2 * 32 * 8)
     assert linear.class_path == "routers.scorers.linear.LinearRouter"
     assert stock.class_path.endswith("Qwen2MoeTopKRouter")
 
 
-def test_logits_that_are_not_finite_are_refused(loaded: LoadedModel, reader: TextReader) -> None:
+def test_logits_that_are_not_finite_are_refused(loaded: LoadedModel) -> None:
     class Infinite(LinearRouter):
         def forward(self, hidden_states: Tensor) -> Routing:
             routing = super().forward(hidden_states)
@@ -42,11 +40,11 @@ def test_logits_that_are_not_finite_are_refused(loaded: LoadedModel, reader: Tex
 
     message = f"with own routers, {16 * 256} logits are not finite"
     with temporary_router("own", Infinite), pytest.raises(WrongRouterError, match=message):
-        check_in_model("own", loaded, reader.read)
+        check_in_model("own", loaded)
 
 
 def test_copies_of_the_models_own_gates_that_answer_otherwise_are_refused(
-    loaded: LoadedModel, reader: TextReader, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Shaken(OwnGates):
         def __init__(self, model: torch.nn.Module) -> None:
@@ -56,35 +54,31 @@ def test_copies_of_the_models_own_gates_that_answer_otherwise_are_refused(
 
     monkeypatch.setattr(prepared, "install_routers", lambda name: Shaken)
     with pytest.raises(WrongRouterError, match="do not give the model's own logits"):
-        check_in_model(STOCK, loaded, reader.read)
+        check_in_model(STOCK, loaded)
 
 
-def test_a_model_that_is_not_put_back_is_refused(
-    loaded: LoadedModel, reader: TextReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_is_not_put_back_is_refused(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OwnGates, "restore", lambda self: None)
     with pytest.raises(WrongRouterError, match="the model is not what it was before"):
-        check_in_model(STOCK, loaded, reader.read)
+        check_in_model(STOCK, loaded)
 
 
-def test_a_router_that_fails_has_an_error_and_no_call(loaded: LoadedModel, reader: TextReader) -> None:
+def test_a_router_that_fails_has_an_error_and_no_call(loaded: LoadedModel) -> None:
     class Other(Router):
         def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
             raise ArithmeticError("broken on purpose")
 
     with temporary_router("own", Other), pytest.raises(ArithmeticError, match="broken on purpose") as caught:
-        check_in_model("own", loaded, reader.read)
+        check_in_model("own", loaded)
     decode, smoke = get_language_model_scenario("decode"), PRESETS["smoke"]
-    failed = prepare_model("own", decode, loaded, reader.read, smoke, installed=caught.value)
+    failed = prepare_model("own", decode, loaded, smoke, installed=caught.value)
     assert (failed.error, failed.call) == (caught.value, None)
 
 
 @pytest.mark.parametrize("scenario", list_scenarios("language_model").values(), ids=list_scenarios("language_model"))
-def test_a_model_needs_the_same_memory_whenever_it_is_made(scenario, loaded: LoadedModel, reader: TextReader) -> None:  # type: ignore[no-untyped-def]
-    installed = check_in_model("mlp", loaded, reader.read)
-    first, second = (
-        prepare_model("mlp", scenario, loaded, reader.read, PRESETS["smoke"], installed=installed) for _ in range(2)
-    )
+def test_a_model_needs_the_same_memory_whenever_it_is_made(scenario, loaded: LoadedModel) -> None:  # type: ignore[no-untyped-def]
+    installed = check_in_model("mlp", loaded)
+    first, second = (prepare_model("mlp", scenario, loaded, PRESETS["smoke"], installed=installed) for _ in range(2))
     assert (first.error, second.error) == (None, None)
     assert first.peak_memory == second.peak_memory
     assert first.peak_memory

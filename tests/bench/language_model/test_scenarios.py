@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.language_model.models import LoadedModel, TextReader
+from bench.language_model.models import LoadedModel
 from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, get_language_model_scenario
 from bench.language_model.shared_weights import install_routers, make_shared_copy
 from bench.presets import PRESETS
@@ -11,22 +11,18 @@ from bench.scenario import list_scenarios
 from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 
 
-def prepare(
-    scenario: str, name: str, loaded: LoadedModel, reader: TextReader, model_copy: torch.nn.Module | None = None
-) -> PreparedCall:
+def prepare(scenario: str, name: str, loaded: LoadedModel, model_copy: torch.nn.Module | None = None) -> PreparedCall:
     chosen = get_language_model_scenario(scenario)
     with torch.set_grad_enabled(chosen.gradients):
         model_copy = model_copy or make_shared_copy(loaded.model)
-        return chosen.prepare(model_copy, install_routers(name), reader.read, chosen.shape(PRESETS["smoke"]))  # type: ignore[arg-type]  # any module will do here
+        return chosen.prepare(model_copy, install_routers(name), loaded.read, chosen.shape(PRESETS["smoke"]))  # type: ignore[arg-type]  # any module will do here
 
 
 @pytest.mark.parametrize("scenario", list_scenarios("language_model"))
 @pytest.mark.parametrize("name", [STOCK, "hadamard_unconstrained", "hash", "mlp"])
-def test_every_kind_of_router_can_be_called_again_and_again(
-    scenario: str, name: str, loaded: LoadedModel, reader: TextReader
-) -> None:
+def test_every_kind_of_router_can_be_called_again_and_again(scenario: str, name: str, loaded: LoadedModel) -> None:
     with torch.set_grad_enabled(get_language_model_scenario(scenario).gradients):
-        prepared = prepare(scenario, name, loaded, reader)
+        prepared = prepare(scenario, name, loaded)
         for _ in range(3):
             prepared.call()
             if prepared.reset:
@@ -34,18 +30,16 @@ def test_every_kind_of_router_can_be_called_again_and_again(
 
 
 @torch.no_grad()
-def test_a_prefill_gives_the_logits_of_the_last_token(loaded: LoadedModel, reader: TextReader) -> None:
-    result = prepare("prefill", STOCK, loaded, reader).call()
-    expected = loaded.model(input_ids=reader.read(2, 16)).logits[:, -1:]
+def test_a_prefill_gives_the_logits_of_the_last_token(loaded: LoadedModel) -> None:
+    result = prepare("prefill", STOCK, loaded).call()
+    expected = loaded.model(input_ids=loaded.read(2, 16)).logits[:, -1:]
     assert torch.allclose(result.logits, expected, atol=1e-5)  # type: ignore[attr-defined]
     assert result.past_key_values is None  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
-def test_a_decoded_token_is_the_one_after_those_in_the_cache_every_time(
-    loaded: LoadedModel, reader: TextReader
-) -> None:
-    prepared = prepare("decode", "linear", loaded, reader)
+def test_a_decoded_token_is_the_one_after_those_in_the_cache_every_time(loaded: LoadedModel) -> None:
+    prepared = prepare("decode", "linear", loaded)
     assert prepared.reset
     results = []
     for _ in range(3):
@@ -58,9 +52,9 @@ def test_a_decoded_token_is_the_one_after_those_in_the_cache_every_time(
 
 
 @torch.no_grad()
-def test_a_decoded_tokens_logits_are_those_of_the_whole_text_at_once(loaded: LoadedModel, reader: TextReader) -> None:
-    result = prepare("decode", STOCK, loaded, reader).call()
-    expected = loaded.model(input_ids=reader.read(1, 17)).logits[:, -1:]
+def test_a_decoded_tokens_logits_are_those_of_the_whole_text_at_once(loaded: LoadedModel) -> None:
+    result = prepare("decode", STOCK, loaded).call()
+    expected = loaded.model(input_ids=loaded.read(1, 17)).logits[:, -1:]
     assert torch.allclose(result.logits, expected, atol=1e-5)  # type: ignore[attr-defined]
 
 
@@ -96,11 +90,9 @@ def test_a_decoded_token_can_be_taken_out_again_where_attention_has_a_window() -
 
 
 @pytest.mark.parametrize("name", [STOCK, "mlp"])
-def test_a_step_trains_lora_and_routers_and_leaves_every_weight_as_it_was(
-    name: str, loaded: LoadedModel, reader: TextReader
-) -> None:
+def test_a_step_trains_lora_and_routers_and_leaves_every_weight_as_it_was(name: str, loaded: LoadedModel) -> None:
     model_copy = make_shared_copy(loaded.model)
-    prepared = prepare("finetune_step", name, loaded, reader, model_copy)
+    prepared = prepare("finetune_step", name, loaded, model_copy)
     trained = {path: weight for path, weight in model_copy.named_parameters() if weight.requires_grad}
     before = {path: weight.detach().clone() for path, weight in model_copy.named_parameters()}
     prepared.call()
@@ -118,10 +110,10 @@ def test_a_step_trains_lora_and_routers_and_leaves_every_weight_as_it_was(
     assert not any(weight.requires_grad for weight in loaded.model.parameters())
 
 
-def test_an_injection_leaves_the_gates_that_were_there(loaded: LoadedModel, reader: TextReader) -> None:
+def test_an_injection_leaves_the_gates_that_were_there(loaded: LoadedModel) -> None:
     model_copy = make_shared_copy(loaded.model)
     gates = [block.gate for block in find_moe_blocks(model_copy)]
-    prepare("inject", "attention", loaded, reader, model_copy).call()
+    prepare("inject", "attention", loaded, model_copy).call()
     assert [block.gate for block in find_moe_blocks(model_copy)] == gates
 
 

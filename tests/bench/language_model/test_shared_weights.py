@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.language_model.models import LoadedModel, TextReader
+from bench.language_model.models import LoadedModel
 from bench.language_model.shared_weights import TWIN, OwnGates, install_routers, make_shared_copy
 from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 from harness.replacement.router_gate import RouterGate
@@ -62,10 +62,10 @@ def test_blocks_that_share_a_gate_share_its_copy(loaded: LoadedModel) -> None:
     assert first.gate is second.gate
 
 
-def test_a_shared_copy_with_the_models_own_gates_answers_as_the_model(loaded: LoadedModel, reader: TextReader) -> None:
+def test_a_shared_copy_with_the_models_own_gates_answers_as_the_model(loaded: LoadedModel) -> None:
     shared_copy = make_shared_copy(loaded.model)
     OwnGates(shared_copy)
-    ids = reader.read(2, 20)
+    ids = loaded.read(2, 20)
     with torch.no_grad():
         answer, expected = (model(input_ids=ids, output_router_logits=True) for model in (shared_copy, loaded.model))
     # The copied gates lie elsewhere in memory, so a processor may round differently: logits below 1 by a few 1e-7.

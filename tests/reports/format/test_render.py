@@ -1,11 +1,9 @@
 import csv
 import io
 
-import pandas as pd
-
 from reports.format.numbers import fixed
 from reports.format.render import align, to_csv, to_latex, to_markdown, to_text
-from reports.format.table import Column, Table, words
+from reports.format.table import Column, Table, text_column
 
 
 def table(name="linear", value=1.23456):
@@ -13,8 +11,8 @@ def table(name="linear", value=1.23456):
         name="sample",
         title="A title",
         caption="A caption at 95 %",
-        frame=pd.DataFrame([{"router": name, "value": value}]),
-        columns=(words("Router", "router"), Column("Value", ("value",), fixed(2))),
+        rows=[{"router": name, "value": value}],
+        columns=(text_column("Router", "router"), Column("Value", ("value",), fixed(2))),
         findings=("A finding.",),
     )
 

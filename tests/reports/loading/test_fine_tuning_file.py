@@ -39,7 +39,7 @@ def test_a_file_comes_through_typed(tuning, save):
     assert len(study.tuned.runs) == 19 * 2 * 3
     linear = variants[1]
     assert linear.trained[2].log[0].loss == pytest.approx(4.02)
-    assert linear.steps == (10, 20, 30, 40, 50)
+    assert linear.trained.steps == (10, 20, 30, 40, 50)
     assert linear.frozen.keys() == {0, 1, 2}
     assert study.tuned.original == 60.0
     assert (study.entries, study.language, study.remarks) == ((), (), ())
