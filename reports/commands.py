@@ -25,13 +25,13 @@ _FILES = "written by pytest bench or by python -m harness finetune"
 def report(arguments: Sequence[str]) -> str:
     """Tables, figures and one page of what `pytest bench` and `python -m harness finetune` wrote."""
     options = _report_parser().parse_args(arguments)
-    study = load_report_data(options.files)
+    data = load_report_data(options.files)
     # Imported here, as below: pandas and matplotlib take seconds, and a comparison is shown without them.
     from reports.page.report import announcement, report_files
     from reports.page.sections import build_sections
 
-    sections = build_sections(study)
-    write_files(report_files(study, sections), options.output)
+    sections = build_sections(data)
+    write_files(report_files(data, sections), options.output)
     return announcement(sections, options.output / "index.html")
 
 

@@ -46,7 +46,7 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         head: what is judged.
         threshold: a share of one; a ratio has to lie beyond 1 + threshold with its whole interval.
     """
-    befores, afters = ({entry.name: entry for entry in study.measurements} for study in (base, head))
+    befores, afters = ({entry.name: entry for entry in data.measurements} for data in (base, head))
     shared = {name: (before, afters[name]) for name, before in befores.items() if name in afters}
     excluded = tuple(Excluded(name, reason) for name, pair in shared.items() if (reason := _unlike(*pair)))
     unlike = {each.benchmark for each in excluded}

@@ -11,12 +11,12 @@ from reports.records.report_data import ReportData
 
 
 @registry.figure("language-model", "Figure of times inside a language model", place=1)
-def ratios(study: ReportData) -> Plot:
+def ratios(data: ReportData) -> Plot:
     """A row per router, a marker per start; the model's own gates are the noise floor."""
     timed = {
         name: entries
-        for name in study.scenarios("language_model")
-        if (entries := [entry for entry in study.language if entry.scenario == name and entry.router != STOCK])
+        for name in data.scenarios("language_model")
+        if (entries := [entry for entry in data.language if entry.scenario == name and entry.router != STOCK])
     }
     if not timed:
         raise MissingDataError("the files hold no timing of another router inside a language model")

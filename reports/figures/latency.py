@@ -13,14 +13,14 @@ from reports.records.report_data import ReportData
 
 
 @registry.figure("latency", "Latency figure", place=1)
-def ratios(study: ReportData) -> Plot:
+def ratios(data: ReportData) -> Plot:
     """A panel per scenario, a row per router; whiskers, and the band in which the baseline differs from itself."""
-    inputs = registry.inputs_timed(study)
-    scenarios = study.scenarios("router")
+    inputs = registry.inputs_timed(data)
+    scenarios = data.scenarios("router")
     panels = {
         record.label: points
         for scenario, record in scenarios.items()
-        if (points := [Point(e.router, name, e.timing) for name in inputs for e in study.find(scenario, name).values()])
+        if (points := [Point(e.router, name, e.timing) for name in inputs for e in data.find(scenario, name).values()])
     }
     if not panels:
         raise MissingDataError("the files hold no timing on an input that is timed in every scenario")

@@ -25,10 +25,10 @@ class Ridge:
 
 
 @registry.figure("figures", "Figure 5 on “{}”", place=5, keys=registry.inputs_timed)
-def distribution(input_name: str, study: ReportData) -> Plot:
+def distribution(input_name: str, data: ReportData) -> Plot:
     """Figure 5: a ridge per router, a panel per kind of experts."""
     by_kind: dict[str, dict[str, Ridge]] = {}
-    for entry in study.select("router", input_name):
+    for entry in data.select("router", input_name):
         for kind, histogram in entry.sample.outputs.items() if entry.sample else ():
             if sum(histogram.counts) > 0:
                 by_kind.setdefault(kind, {})[entry.router] = Ridge(histogram, _first_seed_sd(entry, kind))

@@ -20,9 +20,9 @@ _LEGEND_UP_TO = 16
 
 
 @registry.figure("figures", "Figure 4 on “{}”", place=4, keys=registry.inputs_timed)
-def along_sequence(input_name: str, study: ReportData) -> Plot:
+def along_sequence(input_name: str, data: ReportData) -> Plot:
     """Figure 4: stacked routing probabilities along one sequence, a panel per router."""
-    samples = sampled(study, input_name)
+    samples = sampled(data, input_name)
     return Plot(
         name=f"figure-4-{input_name}",
         title=f"Figure 4, “{input_name}” input: routing probability along a sequence",
@@ -33,9 +33,9 @@ def along_sequence(input_name: str, study: ReportData) -> Plot:
 
 
 @registry.figure("figures", "Figure 6 on “{}”", place=6, keys=registry.inputs_timed)
-def by_token(input_name: str, study: ReportData) -> Plot:
+def by_token(input_name: str, data: ReportData) -> Plot:
     """Figure 6: expert probabilities of individual tokens as a heat map, a panel per router."""
-    samples = sampled(study, input_name)
+    samples = sampled(data, input_name)
     return Plot(
         name=f"figure-6-{input_name}",
         title=f"Figure 6, “{input_name}” input: expert probability of individual tokens",
@@ -46,9 +46,9 @@ def by_token(input_name: str, study: ReportData) -> Plot:
     )
 
 
-def sampled(study: ReportData, input_name: str) -> list[tuple[Entry, Sample]]:
+def sampled(data: ReportData, input_name: str) -> list[tuple[Entry, Sample]]:
     """Routers with a sample on this input."""
-    samples = [(e, e.sample) for e in study.select("router", input_name) if e.sample and e.sample.sequence_probs]
+    samples = [(e, e.sample) for e in data.select("router", input_name) if e.sample and e.sample.sequence_probs]
     if not samples:
         raise MissingDataError(f"the files hold no sampled sequence on input “{input_name}”")
     return samples

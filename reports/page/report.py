@@ -36,7 +36,7 @@ _VERDICT_CLASSES = {
 _BRIEF = 24
 
 
-def report_files(study: ReportData, sections: list[Section]) -> dict[str, bytes]:
+def report_files(data: ReportData, sections: list[Section]) -> dict[str, bytes]:
     """Every file of the report by its relative name; the page comes last, so that it never names what is not there."""
     files: dict[str, bytes] = {}
     for table in (table for section in sections for table in section.tables):
@@ -49,8 +49,8 @@ def report_files(study: ReportData, sections: list[Section]) -> dict[str, bytes]
             for kind in ("svg", "png"):
                 files[f"figures/{plot.name}.{kind}"] = save(figure, kind)
     findings = [finding for section in sections for finding in section.findings]
-    files["report.md"] = _markdown_report([*statement(study), *findings], sections).encode()
-    files["index.html"] = _page(study, sections, findings, files).encode()
+    files["report.md"] = _markdown_report([*statement(data), *findings], sections).encode()
+    files["index.html"] = _page(data, sections, findings, files).encode()
     return files
 
 
@@ -83,7 +83,7 @@ def _markdown_report(lead: Sequence[str], sections: Sequence[Section]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _page(study: ReportData, sections: list[Section], findings: Sequence[str], files: Mapping[str, bytes]) -> str:
+def _page(data: ReportData, sections: list[Section], findings: Sequence[str], files: Mapping[str, bytes]) -> str:
     """The page as HTML; `files` holds the drawn figures."""
     environment = Environment(
         loader=PackageLoader("reports.page"),
@@ -93,16 +93,16 @@ def _page(study: ReportData, sections: list[Section], findings: Sequence[str], f
         lstrip_blocks=True,
     )
     return environment.get_template("index.html.j2").render(
-        statement=statement(study),
+        statement=statement(data),
         findings=findings,
         sections=sections,
         inline_svg=lambda plot: _inline_svg(files[f"figures/{plot.name}.svg"], plot.name, plot.title),
         word_class=lambda cell: _VERDICT_CLASSES.get(cell, "brief" if len(cell) <= _BRIEF else ""),
-        definitions=definitions.defined(study),
+        definitions=definitions.defined(data),
         method=definitions.METHOD,
         sources=definitions.SOURCES,
-        inputs=input_sources(study),
-        provenance=provenance(study),
+        inputs=input_sources(data),
+        provenance=provenance(data),
         paper=paper,
     )
 

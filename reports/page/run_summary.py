@@ -14,12 +14,12 @@ from reports.records.report_data import ReportData, Source
 from reports.records.run import RunRecords
 
 
-def statement(study: ReportData) -> list[str]:
+def statement(data: ReportData) -> list[str]:
     """One paragraph per file of benchmarks that still contributes, one on fine-tuning, then how files were merged."""
-    contributing = sorted({measurement.source for measurement in study.measurements})
-    paragraphs = [_of_source(study.sources[index]) for index in contributing]
-    paragraphs += [_of_tuning(study.fine_tuning)] if study.fine_tuning else []
-    return [*paragraphs, *study.remarks]
+    contributing = sorted({measurement.source for measurement in data.measurements})
+    paragraphs = [_of_source(data.sources[index]) for index in contributing]
+    paragraphs += [_of_tuning(data.fine_tuning)] if data.fine_tuning else []
+    return [*paragraphs, *data.remarks]
 
 
 def _of_source(source: Source) -> str:
@@ -82,14 +82,14 @@ def _noise(noise: Mapping[str, Any]) -> str:
     )
 
 
-def provenance(study: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:
+def provenance(data: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every field of every file's `study` and machine, flat, for the end of the page."""
     return [
         (
             source.file,
             [("date", source.date), *_flat("study", _without_records(source.run)), *_flat("machine", source.machine)],
         )
-        for source in study.sources
+        for source in data.sources
     ]
 
 
@@ -105,6 +105,6 @@ def _flat(path: str, value: Any) -> list[tuple[str, str]]:
     return [(path, "–" if value is None else str(value))]
 
 
-def input_sources(study: ReportData) -> list[tuple[str, str]]:
+def input_sources(data: ReportData) -> list[tuple[str, str]]:
     """The inputs measured, each with its line in words."""
-    return [(name, study.inputs[name].description) for name in dict.fromkeys(entry.input for entry in study.entries)]
+    return [(name, data.inputs[name].description) for name in dict.fromkeys(entry.input for entry in data.entries)]

@@ -23,9 +23,9 @@ class Topic:
     absent: str
 
 
-ROUTERS = Topic(lambda study: bool(study.entries), "the files hold no benchmark of routers")
-LANGUAGE_MODEL = Topic(lambda study: bool(study.language), "the files hold no benchmark inside a language model")
-FINE_TUNING = Topic(lambda study: study.fine_tuning is not None, "the files hold no fine-tuning")
+ROUTERS = Topic(lambda data: bool(data.entries), "the files hold no benchmark of routers")
+LANGUAGE_MODEL = Topic(lambda data: bool(data.language), "the files hold no benchmark inside a language model")
+FINE_TUNING = Topic(lambda data: data.fine_tuning is not None, "the files hold no fine-tuning")
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,17 @@ PLAN = (
 """The sections in the order in which a reader meets them."""
 
 
-def build_sections(study: ReportData) -> list[Section]:
-    """Builds all that the study has data for, and says at the end which topics the files say nothing of."""
+def build_sections(data: ReportData) -> list[Section]:
+    """Builds all that there is data for, and says at the end which topics the files say nothing of."""
     sections = []
     absent: dict[Topic, list[str]] = {}
     for plan in PLAN:
-        if not plan.topic.held_by(study):
+        if not plan.topic.held_by(data):
             absent.setdefault(plan.topic, []).append(plan.title)
             continue
         left_out: list[str] = []
-        tables = _build(table.of(plan.anchor), study, left_out)
-        plots = _build(figure.of(plan.anchor), study, left_out)
+        tables = _build(table.of(plan.anchor), data, left_out)
+        plots = _build(figure.of(plan.anchor), data, left_out)
         sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, tuple(left_out)))
     if absent:
         sentences = tuple(f"{listing(titles)}: left out, because {topic.absent}." for topic, titles in absent.items())
@@ -99,11 +99,11 @@ def build_sections(study: ReportData) -> list[Section]:
     return sections
 
 
-def _build(shown: list[Shown], study: ReportData, left_out: list[str]) -> tuple[Any, ...]:
+def _build(shown: list[Shown], data: ReportData, left_out: list[str]) -> tuple[Any, ...]:
     built = []
-    for name, build in (pair for each in shown for pair in each.builders(study)):
+    for name, build in (pair for each in shown for pair in each.builders(data)):
         try:
-            built.append(build(study))
+            built.append(build(data))
         except MissingDataError as missing:
             left_out.append(f"{name}: left out, because {missing}.")
     return tuple(built)

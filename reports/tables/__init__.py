@@ -1,1 +1,1 @@
-"""The report's tables: each is a function from a study to a `Table`, and raises `MissingDataError` without its data."""
+"""The report's tables: each is a function from `ReportData` to a `Table`, and raises `MissingDataError` without its data."""

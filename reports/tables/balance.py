@@ -15,14 +15,14 @@ _COLLAPSED_BELOW = 1.5
 
 
 @registry.table("balance", "Balance on “{}”", place=1, keys=registry.inputs_shown)
-def balance(input_name: str, study: ReportData) -> Table:
+def balance(input_name: str, data: ReportData) -> Table:
     """Load and its evenness; finds the routers that have collapsed onto one expert."""
-    entries = study.select("router", input_name)
+    entries = data.select("router", input_name)
     rows = [
         {
             "router": entry.router,
             "max_load": max(entry.behaviour.expert_load, default=None),
-            **{name: entry.behaviour.metric(name).mean for name in study.metrics},
+            **{name: entry.behaviour.metric(name).mean for name in data.metrics},
             "effective_experts": effective_experts(entry),
         }
         for entry in entries
@@ -30,17 +30,17 @@ def balance(input_name: str, study: ReportData) -> Table:
     return Table(
         name=f"balance-{input_name}",
         title=f"Balance on input “{input_name}”",
-        caption=f"{sentence(study.inputs[input_name].description)} Means over seeds. Largest load: an expert's share "
+        caption=f"{sentence(data.inputs[input_name].description)} Means over seeds. Largest load: an expert's share "
         "of all assignments. Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert "
         "gets everything.",
         rows=rows,
         columns=(
             text_column("Router", "router"),
             Column("Largest load", ("max_load",), percent),
-            *(Column(record.label, (name,), by_format(record.format)) for name, record in study.metrics.items()),
+            *(Column(record.label, (name,), by_format(record.format)) for name, record in data.metrics.items()),
             Column(f"Effective experts of {entries[0].sizes['num_experts']}", ("effective_experts",), fixed(2)),
         ),
-        findings=_collapse(input_name, entries, study),
+        findings=_collapse(input_name, entries, data),
     )
 
 
@@ -54,9 +54,9 @@ def effective_experts(entry: Entry) -> float | None:
     return None if within is None or between is None else math.exp(within + between)
 
 
-def _collapse(input_name: str, entries: list[Entry], study: ReportData) -> tuple[str, ...]:
+def _collapse(input_name: str, entries: list[Entry], data: ReportData) -> tuple[str, ...]:
     collapsed = []
-    on_random = study.find("router", "random")
+    on_random = data.find("router", "random")
     for entry in entries:
         effective = effective_experts(entry)
         if effective is None or effective >= _COLLAPSED_BELOW:

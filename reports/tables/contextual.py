@@ -94,11 +94,11 @@ SHIFTS = (POLARISED, CONCENTRATED, VARIED, VARIED_BY_INPUT)
 
 
 @registry.table("contextual", "{}, random against contextual", place=1, keys=lambda _: SHIFTS)
-def random_against_contextual(shift: Shift, study: ReportData) -> Table:
+def random_against_contextual(shift: Shift, data: ReportData) -> Table:
     """One metric on plain, matched and contextual input, router by router, paired by seed."""
-    contextual = study.select("router", "contextual")
-    plain = {entry.router: entry for entry in study.select("router", "plain")}
-    matched = study.find("router", "matched")
+    contextual = data.select("router", "contextual")
+    plain = {entry.router: entry for entry in data.select("router", "plain")}
+    matched = data.find("router", "matched")
     pairs = [
         (plain[entry.router], entry)
         for entry in contextual
@@ -194,7 +194,7 @@ def _without_control(matched: dict[str, Entry]) -> tuple[str, ...]:
 
 
 @registry.table("experts", "Experts copied against partitioned", place=1)
-def experts(study: ReportData) -> Table:
+def experts(data: ReportData) -> Table:
     """Copied against partitioned experts inside the encoder: what the layer does to the network it replaces."""
     rows = [
         {
@@ -205,7 +205,7 @@ def experts(study: ReportData) -> Table:
             "output_error": layer.output_error.mean if layer.output_error else None,
             **interval_fields("error", layer.output_error.interval if layer.output_error else None),
         }
-        for entry in study.select("router", "in_place")
+        for entry in data.select("router", "in_place")
         for kind, layer in entry.behaviour.layer.items()
     ]
     return Table(

@@ -12,9 +12,9 @@ from reports.records.report_data import ReportData
 
 
 @registry.table("summary", "Summary", place=1)
-def summary(study: ReportData) -> Table:
+def summary(data: ReportData) -> Table:
     """The router alone on random input: cost and behaviour in one row per router."""
-    entries = study.select("router", "random")
+    entries = data.select("router", "random")
     baseline = entries[0].timing.baseline
     rows = [
         _cost_row(entry)
@@ -42,15 +42,15 @@ def summary(study: ReportData) -> Table:
 
 
 @registry.table("costs", "Cost: {}", place=1, keys=lambda data: data.scenarios("router"))
-def costs(scenario: str, study: ReportData) -> Table:
+def costs(scenario: str, data: ReportData) -> Table:
     """One scenario on the timed inputs, with achieved throughput beside the machine's peak."""
-    timed = [name for name, record in study.inputs.items() if record.timed]
-    entries = [entry for name in timed for entry in study.find(scenario, name).values()]
+    timed = [name for name, record in data.inputs.items() if record.timed]
+    entries = [entry for name in timed for entry in data.find(scenario, name).values()]
     if not entries:
         inputs = " or ".join(f"“{name}”" for name in timed) or "that is timed"
         raise MissingDataError(f"the files hold no measurement of scenario “{scenario}” on input {inputs}")
-    absent = [name for name in timed if not study.find(scenario, name)]
-    described = study.scenarios("router")[scenario]
+    absent = [name for name in timed if not data.find(scenario, name)]
+    described = data.scenarios("router")[scenario]
     return Table(
         name=f"costs-{scenario}",
         title=f"Cost: {described.label.lower()}",

@@ -18,19 +18,19 @@ _SIZES = ("batch_size", "sequence_length", "layers", "num_experts", "top_k", "hi
 
 
 @registry.table("language-model", "Inside a language model", place=1)
-def summary(study: ReportData) -> Table:
+def summary(data: ReportData) -> Table:
     """Ratios to the model's own gates, a row per router and start, a column per scenario."""
-    if not study.language:
+    if not data.language:
         raise MissingDataError("the files hold no benchmark inside a language model")
-    found = dict.fromkeys(entry.scenario for entry in study.language)
-    scenarios = sorted(found, key=[*study.scenarios("language_model"), *found].index)
-    by_scenario = {scenario: {_who(entry): entry for entry in study.inside(scenario)} for scenario in scenarios}
+    found = dict.fromkeys(entry.scenario for entry in data.language)
+    scenarios = sorted(found, key=[*data.scenarios("language_model"), *found].index)
+    by_scenario = {scenario: {_who(entry): entry for entry in data.inside(scenario)} for scenario in scenarios}
     everyone = dict.fromkeys(who for entries in by_scenario.values() for who in entries)
     rows = [_summary_row(*who, {name: entries.get(who) for name, entries in by_scenario.items()}) for who in everyone]
     return Table(
         name="language-model",
         title="Inside a language model: ratios to stock",
-        caption=f"{_models(study, study.language)} Time of a call over that of the same model with its own gates in "
+        caption=f"{_models(data, data.language)} Time of a call over that of the same model with its own gates in "
         "the same interleaved run, with 95 % intervals over blocks. Most of a call is the model and no router; one "
         "that selects another number of experts changes the model's work too.",
         rows=rows,
@@ -43,14 +43,14 @@ def summary(study: ReportData) -> Table:
 
 
 @registry.table("language-model", "Inside: {}", place=2, keys=lambda data: data.scenarios("language_model"))
-def scenario(name: str, study: ReportData) -> Table:
+def scenario(name: str, data: ReportData) -> Table:
     """One scenario: time, parameters and memory, and which routers cannot be told from the model's own."""
-    entries = study.inside(name)
-    does = study.scenarios("language_model")[name].description
+    entries = data.inside(name)
+    does = data.scenarios("language_model")[name].description
     return Table(
         name=f"language-model-{name}",
         title=f"Inside a language model: {name}",
-        caption=f"{_models(study, entries)} {_call(does, entries[0])} Parameters: all of its routers'. Experts: what "
+        caption=f"{_models(data, entries)} {_call(does, entries[0])} Parameters: all of its routers'. Experts: what "
         "a token selects, which is work of the model and no router's. Peak memory: what one call allocates at its "
         "worst moment, beyond what was there before. Noise floor: the model with its own gates against itself.",
         rows=[_row(entry) for entry in entries],
@@ -98,9 +98,9 @@ def _row(entry: LanguageEntry) -> dict[str, object]:
     }
 
 
-def _models(study: ReportData, entries: Sequence[LanguageEntry]) -> str:
+def _models(data: ReportData, entries: Sequence[LanguageEntry]) -> str:
     """The model, in the words of the newest file; files with another are refused when they are read."""
-    return model_sentence(study.sources[max(entry.source for entry in entries)].language_model)
+    return model_sentence(data.sources[max(entry.source for entry in entries)].language_model)
 
 
 def _call(does: str, entry: LanguageEntry) -> str:

@@ -16,10 +16,10 @@ _LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
 
 
 @registry.table("latency", "Latency", place=1)
-def latency(study: ReportData) -> Table:
+def latency(data: ReportData) -> Table:
     """Ratios to Linear with intervals and the noise floor, and whether each router keeps its place in the order."""
-    entries = {entry.router: entry for entry in study.select("router", "random")}
-    one_token = study.find("token", "random")
+    entries = {entry.router: entry for entry in data.select("router", "random")}
+    one_token = data.find("token", "random")
     shared = {router: entry for router, entry in entries.items() if router in _LATENCY}
     rows = [_row(entry, one_token.get(router), shared) for router, entry in entries.items()]
     baseline = next(iter(entries.values())).timing.baseline

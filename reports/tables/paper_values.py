@@ -24,9 +24,9 @@ METRIC_TITLES = {
 
 
 @registry.table("parameters", "Parameters", place=1)
-def parameters(study: ReportData) -> Table:
+def parameters(data: ReportData) -> Table:
     """Trainable parameters; exact, so without an interval."""
-    entries = study.find("router", "random") or {entry.router: entry for entry in study.entries}
+    entries = data.find("router", "random") or {entry.router: entry for entry in data.entries}
     rows = []
     for router, entry in entries.items():
         printed = paper.PARAMETERS.get("parameters", router)
@@ -59,10 +59,10 @@ def parameters(study: ReportData) -> Table:
 
 
 @registry.table("random-input", "Random input", place=1)
-def random_input(study: ReportData) -> Table:
+def random_input(data: ReportData) -> Table:
     """Entropy and mean top-k probability on N(0, 1) input."""
     return _metrics_table(
-        study,
+        data,
         input_name="random",
         table=paper.RANDOM_INPUT,
         metrics={"token_entropy": fixed(4), "mean_top_k_prob": fixed(4)},
@@ -73,10 +73,10 @@ def random_input(study: ReportData) -> Table:
 
 
 @registry.table("supplemental", "Supplemental table", place=1)
-def supplemental(study: ReportData) -> Table:
+def supplemental(data: ReportData) -> Table:
     """The supplemental table, at the sizes inferred for it."""
     return _metrics_table(
-        study,
+        data,
         input_name="supplemental",
         table=paper.SUPPLEMENTAL,
         metrics={"token_entropy": fixed(4), "mean_top_k_prob": fixed(4), "output_std": fixed(5), "aux_loss": fixed(5)},
@@ -88,7 +88,7 @@ def supplemental(study: ReportData) -> Table:
 
 
 def _metrics_table(
-    study: ReportData,
+    data: ReportData,
     *,
     input_name: str,
     table: PaperTable,
@@ -98,7 +98,7 @@ def _metrics_table(
     note: str,
 ) -> Table:
     """One row per metric and router: the paper's tables, stood on end so that each number has room for a verdict."""
-    entries = {entry.router: entry for entry in study.select("router", input_name)}
+    entries = {entry.router: entry for entry in data.select("router", input_name)}
     rows = [
         _metric_row(entry, metric, show, table.get(metric, entry.router), table)
         for metric, show in metrics.items()

@@ -186,7 +186,7 @@ def test_an_output_that_is_a_file_is_one_line(one_router, capsys):
 
 
 def test_an_interrupt_is_one_line(one_router, tmp_path, capsys, monkeypatch):
-    def interrupt(study):
+    def interrupt(data):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("reports.page.sections.build_sections", interrupt)

@@ -19,18 +19,18 @@ def infos(document, **wanted):
 
 def both(document, language_document):
     """A file that holds benchmarks of routers and inside a language model."""
-    study = document["study"] | {"language_model": language_document["study"]["language_model"]}
-    return document | {"benchmarks": document["benchmarks"] + language_document["benchmarks"], "study": study}
+    data = document["study"] | {"language_model": language_document["study"]["language_model"]}
+    return document | {"benchmarks": document["benchmarks"] + language_document["benchmarks"], "study": data}
 
 
 def test_entries_of_both_subjects_come_through(document, language_document, save):
-    study = load_report_data([save(both(document, language_document))])
-    assert len(study.entries) == len(document["benchmarks"])
-    prefill = study.inside("prefill")
+    data = load_report_data([save(both(document, language_document))])
+    assert len(data.entries) == len(document["benchmarks"])
+    prefill = data.inside("prefill")
     assert [entry.router for entry in prefill[:3]] == ["stock", "linear", "attention"]
     assert prefill[0].timing.baseline == "stock"
     assert prefill[0].sizes["layers"] == 10
-    inject = study.inside("inject")[1]
+    inject = data.inside("inject")[1]
     assert (inject.timing.ns_per_token, inject.peak_memory) == (None, None)
     assert inject.sizes.keys() == {"layers", "hidden_size", "num_experts", "top_k"}
 
@@ -83,8 +83,8 @@ def test_two_language_models_are_refused(language_document, save):
 def test_a_file_without_benchmarks_inside_may_name_any_language_model(document, language_document, save):
     first = save(language_document, "first.json")
     document["study"]["language_model"] = {"name": "other"}
-    study = load_report_data([first, save(document, "second.json")])
-    assert len(study.language) == len(language_document["benchmarks"])
+    data = load_report_data([first, save(document, "second.json")])
+    assert len(data.language) == len(language_document["benchmarks"])
 
 
 def test_the_later_file_wins(language_document, save):
@@ -92,9 +92,9 @@ def test_the_later_file_wins(language_document, save):
     (info,) = infos(language_document, scenario="decode", router="mlp")
     info["timing"]["us_per_call"] = 1.0
     language_document["benchmarks"] = [b for b in language_document["benchmarks"] if b["extra_info"] is info]
-    study = load_report_data([first, save(language_document, "second.json")])
-    assert next(e for e in study.inside("decode") if e.router == "mlp").timing.us_per_call == 1.0
-    assert "second.json comes later and holds 1 measurement(s)" in study.remarks[0]
+    data = load_report_data([first, save(language_document, "second.json")])
+    assert next(e for e in data.inside("decode") if e.router == "mlp").timing.us_per_call == 1.0
+    assert "second.json comes later and holds 1 measurement(s)" in data.remarks[0]
 
 
 def test_two_runs_are_compared(language_document, save):

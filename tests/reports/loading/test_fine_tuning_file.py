@@ -29,29 +29,29 @@ def refusal(save, *documents):
 
 
 def test_a_file_comes_through_typed(tuning, save):
-    study = load_report_data([save(tuning)])
-    variants = study.tuned.variants
+    data = load_report_data([save(tuning)])
+    variants = data.tuned.variants
     assert [(v.router, v.initialise) for v in variants[:3]] == [
         ("stock", "original"),
         ("linear", "random"),
         ("linear", "distilled"),
     ]
-    assert len(study.tuned.runs) == 19 * 2 * 3
+    assert len(data.tuned.runs) == 19 * 2 * 3
     linear = variants[1]
     assert linear.trained[2].log[0].loss == pytest.approx(4.02)
     assert linear.trained.steps == (10, 20, 30, 40, 50)
     assert linear.frozen.keys() == {0, 1, 2}
-    assert study.tuned.original == 60.0
-    assert (study.entries, study.language, study.remarks) == ((), (), ())
+    assert data.tuned.original == 60.0
+    assert (data.entries, data.language, data.remarks) == ((), (), ())
 
 
 def test_files_of_both_kinds_come_in_any_order(document, tuning, save):
     bench, tuned = save(document, "bench.json"), save(tuning, "tuned.json")
     for files in ([bench, tuned], [tuned, bench]):
-        study = load_report_data(files)
-        assert study.find("router", "random")["mlp"].source == 0
-        assert len(study.tuned.runs) == 114
-        assert [source.file for source in study.sources] == [str(bench), str(tuned)]
+        data = load_report_data(files)
+        assert data.find("router", "random")["mlp"].source == 0
+        assert len(data.tuned.runs) == 114
+        assert [source.file for source in data.sources] == [str(bench), str(tuned)]
 
 
 def test_runs_of_several_files_merge_and_the_later_wins(tuning, save):
@@ -59,12 +59,12 @@ def test_runs_of_several_files_merge_and_the_later_wins(tuning, save):
     later = tuning | {"runs": [run for run in tuning["runs"] if run["router"] == "mlp"][:2]}
     later["runs"][0]["perplexity"]["after"] = 1.5
     later["runs"].append(dict(later["runs"][0], seed=9))
-    study = load_report_data([whole, save(later, "later.json")])
-    assert len(study.tuned.runs) == 115
-    mlp = next(v for v in study.tuned.variants if (v.router, v.initialise) == ("mlp", "random"))
+    data = load_report_data([whole, save(later, "later.json")])
+    assert len(data.tuned.runs) == 115
+    mlp = next(v for v in data.tuned.variants if (v.router, v.initialise) == ("mlp", "random"))
     assert mlp.trained[0].perplexity.after == 1.5
     assert mlp.trained.keys() == {0, 1, 2, 9}
-    (remark,) = study.remarks
+    (remark,) = data.remarks
     assert remark.startswith("later.json comes later and holds 2 fine-tuning run(s)")
 
 
@@ -98,9 +98,9 @@ def test_each_run_keeps_the_original_of_its_own_file(tuning, save):
     other = json.loads(json.dumps(tuning))
     other["original"]["perplexity"] = 61.0
     other["runs"] = other["runs"][:1]
-    study = load_report_data([save(tuning, "a.json"), save(other, "b.json")])
-    assert {run.original for run in study.tuned.runs} == {60.0, 61.0}
-    assert study.tuned.original == 61.0
+    data = load_report_data([save(tuning, "a.json"), save(other, "b.json")])
+    assert {run.original for run in data.tuned.runs} == {60.0, 61.0}
+    assert data.tuned.original == 61.0
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_what_does_not_exist_is_none(tuning, save):
     run |= {"losses": [], "perplexity": {"before": None, "after": None}, "agreement": {"before": 0.5}, "seconds": None}
     tuning["runs"][1]["losses"][0] = {"step": 10, "loss": None}
     tuning["original"]["perplexity"] = None
-    study = load_report_data([save(tuning)])
-    first, second = study.tuned.runs[:2]
+    data = load_report_data([save(tuning)])
+    first, second = data.tuned.runs[:2]
     assert (first.log, first.perplexity.before, first.agreement.after, first.seconds) == ((), None, None, None)
     assert (second.log[0].loss, second.log[0].max_violation) == (None, None)
-    assert study.tuned.original is None
+    assert data.tuned.original is None
 
 
 def test_a_comparison_of_benchmarks_takes_no_fine_tuning(tuning, save):
@@ -193,17 +193,17 @@ def test_whatever_stands_in_a_field_is_refused_in_one_line_or_shown(pristine_tun
     container[key] = data.draw(st.sampled_from(STRANGE))
     file = tmp_path_factory.mktemp("strange") / "run.json"
     file.write_text(json.dumps(whole), encoding="utf-8")
-    study, refused = None, ""
+    data, refused = None, ""
     try:
-        study = load_report_data([file])
+        data = load_report_data([file])
     except ReportError as error:
         refused = str(error)
-    if study is None:
+    if data is None:
         assert refused.startswith(f"{file}: ")
         assert "\n" not in refused
         return
-    sections = build_sections(study)
-    assert statement(study)
+    sections = build_sections(data)
+    assert statement(data)
     assert all(isinstance(cell, str) for s in sections for table in s.tables for row in table.shown() for cell in row)
 
 

@@ -14,15 +14,15 @@ def at(document, path):
 
 
 def test_a_document_comes_through_typed(document, save):
-    study = load_report_data([save(document)])
-    entry = study.find("router", "contextual")["mlp"]
-    assert study.routers[:3] == ("linear", "attention", "mlp")
+    data = load_report_data([save(document)])
+    entry = data.find("router", "contextual")["mlp"]
+    assert data.routers[:3] == ("linear", "attention", "mlp")
     assert entry.sizes["hidden_size"] == 384
     assert entry.timing.ratio.estimate == 4.7
     assert entry.behaviour.metric("token_entropy").known.keys() == {11, 12, 13}
     assert entry.sample is not None
     assert entry.sample.sequence_tokens is not None
-    assert study.find("token", "random")["mlp"].sample is None
+    assert data.find("token", "random")["mlp"].sample is None
 
 
 def test_memory_is_read_where_a_run_has_measured_it(document, save):
@@ -33,8 +33,8 @@ def test_memory_is_read_where_a_run_has_measured_it(document, save):
 
 
 def test_null_is_a_number_that_does_not_exist(document, save):
-    study = load_report_data([save(document)])
-    margin = study.find("router", "random")["hadamard_unconstrained"].behaviour.metric("margin")
+    data = load_report_data([save(document)])
+    margin = data.find("router", "random")["hadamard_unconstrained"].behaviour.metric("margin")
     assert margin.mean is None
     assert margin.interval is None
 
@@ -149,10 +149,10 @@ def test_the_later_file_wins_and_the_study_says_so(document, save):
     first = save(document, "first.json")
     document["benchmarks"] = document["benchmarks"][:2]
     document["benchmarks"][0]["extra_info"]["timing"]["us_per_call"] = 1.0
-    study = load_report_data([first, save(document, "second.json")])
-    assert study.find("router", "random")["linear"].timing.us_per_call == 1.0
-    assert study.find("router", "random")["mlp"].timing.us_per_call != 1.0
-    (remark,) = study.remarks
+    data = load_report_data([first, save(document, "second.json")])
+    assert data.find("router", "random")["linear"].timing.us_per_call == 1.0
+    assert data.find("router", "random")["mlp"].timing.us_per_call != 1.0
+    (remark,) = data.remarks
     assert "second.json" in remark
     assert "2 measurement(s)" in remark
 
