@@ -1,1 +1,1 @@
-"""The report's figures: each is a function from `ReportData` to a `Plot`, and raises `MissingDataError` without its data."""
+"""The figures of a report: each function makes a `Plot` of `ReportData`, or raises `MissingDataError`."""

@@ -21,7 +21,7 @@ class Benchmark(Record):
 class BenchmarkFile(Record):
     """What `pytest bench` writes."""
 
-    data: RunRecords
+    study: RunRecords
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
 
 

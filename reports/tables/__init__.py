@@ -1,1 +1,1 @@
-"""The report's tables: each is a function from `ReportData` to a `Table`, and raises `MissingDataError` without its data."""
+"""The tables of a report: each function makes a `Table` of `ReportData`, or raises `MissingDataError`."""
