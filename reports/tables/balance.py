@@ -1,9 +1,10 @@
-"""How evenly the experts are used, input by input."""
+"""How evenly the experts are used, and what else routers decide, input by input."""
 
 from __future__ import annotations
 
 import math
 
+from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.numbers import by_format, fixed, listing, percent, sentence
 from reports.format.table import Column, Table, text_column
@@ -22,7 +23,7 @@ def balance(input_name: str, data: ReportData) -> Table:
         {
             "router": entry.router,
             "max_load": max(entry.behaviour.expert_load, default=None),
-            **{name: entry.behaviour.metric(name).mean for name in data.metrics},
+            **_means(entry, data),
             "effective_experts": effective_experts(entry),
         }
         for entry in entries
@@ -37,11 +38,40 @@ def balance(input_name: str, data: ReportData) -> Table:
         columns=(
             text_column("Router", "router"),
             Column("Largest load", ("max_load",), percent),
-            *(Column(record.label, (name,), by_format(record.format)) for name, record in data.metrics.items()),
+            *_metric_columns(data, directed=True),
             Column(f"Effective experts of {entries[0].sizes['num_experts']}", ("effective_experts",), fixed(2)),
         ),
         findings=_collapse(input_name, entries, data),
     )
+
+
+@registry.table("balance", "Decisions on “{}”", place=2, keys=registry.inputs_shown)
+def decisions(input_name: str, data: ReportData) -> Table:
+    """The metrics of which neither direction is better by itself."""
+    columns = _metric_columns(data, directed=False)
+    if not columns:
+        raise MissingDataError("every metric of the files has a better direction, and stands in the table of balance")
+    return Table(
+        name=f"decisions-{input_name}",
+        title=f"Decisions on input “{input_name}”",
+        caption=f"{sentence(data.inputs[input_name].description)} Means over seeds of the metrics of which neither "
+        "direction is better by itself; the page's end defines them.",
+        rows=[{"router": entry.router, **_means(entry, data)} for entry in data.select("router", input_name)],
+        columns=(text_column("Router", "router"), *columns),
+    )
+
+
+def _metric_columns(data: ReportData, *, directed: bool) -> list[Column]:
+    """A column for each metric that has a better direction, or for each that has none."""
+    return [
+        Column(record.label, (name,), by_format(record.format))
+        for name, record in data.metrics.items()
+        if (record.better is not None) is directed
+    ]
+
+
+def _means(entry: Entry, data: ReportData) -> dict[str, float | None]:
+    return {name: entry.behaviour.metric(name).mean for name in data.metrics}
 
 
 def effective_experts(entry: Entry) -> float | None:

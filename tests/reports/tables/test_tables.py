@@ -192,3 +192,29 @@ def test_a_table_without_its_data_says_what_is_missing(build, document, builder)
     document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] == "prose"]
     with pytest.raises(MissingDataError, match="“"):
         build(builder)
+
+
+def test_every_metric_of_the_file_stands_in_the_table_of_balance_or_of_decisions(build, document):
+    document["study"]["metrics"]["spread"] = {
+        "label": "Spread of it",
+        "definition": "a metric of tomorrow",
+        "better": "lower",
+    }
+    document["study"]["metrics"]["taste"] = {"label": "Taste of it", "definition": "another"}
+    for benchmark in document["benchmarks"]:
+        metrics = benchmark["extra_info"]["behaviour"]["metrics"]
+        metrics["spread"] = metrics["taste"] = metrics["cv"]
+    even, decided = build(partial(balance.balance, "random")), build(partial(balance.decisions, "random"))
+    assert even.headings[:4] == ["Router", "Largest load", "Load entropy", "MaxVio"]
+    assert "Spread of it" in even.headings
+    assert "Taste of it" in decided.headings
+    labels = {record["label"] for record in document["study"]["metrics"].values()}
+    assert labels == (set(even.headings) | set(decided.headings)) & labels
+    assert even.shown()[0][even.headings.index("Spread of it")] == "0.200"
+
+
+def test_without_a_metric_that_has_no_better_direction_there_is_no_table_of_decisions(build, document):
+    records = document["study"]["metrics"].items()
+    document["study"]["metrics"] = {name: record for name, record in records if record["better"]}
+    with pytest.raises(MissingDataError, match="every metric of the files has a better direction"):
+        build(partial(balance.decisions, "random"))
