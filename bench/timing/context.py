@@ -22,7 +22,7 @@ class MeasurementContext:
     """Measures groups, all in the same way.
 
     Attributes:
-        groups: what was measured, by the key of its `GroupSpec`.
+        noise_floors: key of a group that was timed -> its baseline's ratio to itself.
 
     Args:
         journal: where finished measurements are kept.
@@ -36,21 +36,22 @@ class MeasurementContext:
         self.progress = progress
         self.device = device
         self.num_threads = num_threads
-        self.groups: dict[str, Group[Any]] = {}
+        self.noise_floors: dict[str, float] = {}
         self._load_before = os.getloadavg()
         self._conditions_before = conditions()
 
     def measure(self, spec: GroupSpec, prepare: Callable[[], Mapping[str, AnyTimedCall]]) -> Group[AnyTimedCall]:
-        """Prepare the calls of a group and measure them together, once, with the run's threads."""
-        if spec.key not in self.groups:
-            with threads(self.num_threads):
-                group = measure_group(
-                    spec, prepare(), clock=CLOCKS[self.device](), journal=self.journal, progress=self.progress
-                )
-            # What the calls hold (models, caches, optimisers) is let go: other groups come, and each has as much.
-            done = {name: replace(call, call=None, reset=None) for name, call in group.calls.items()}
-            self.groups[spec.key] = replace(group, calls=done)
-        return self.groups[spec.key]
+        """Prepare the calls of a group and measure them together, with the run's threads."""
+        with threads(self.num_threads):
+            group = measure_group(
+                spec, prepare(), clock=CLOCKS[self.device](), journal=self.journal, progress=self.progress
+            )
+        # What the calls hold (models, caches, optimisers) is let go: other groups come, and each has as much.
+        done = {name: replace(call, call=None, reset=None) for name, call in group.calls.items()}
+        measured = replace(group, calls=done)
+        if spec.baseline in measured.blocks:
+            self.noise_floors[spec.key] = measured.noise_floor.estimate
+        return measured
 
     @cached_property
     def peak(self) -> float:
@@ -62,7 +63,7 @@ class MeasurementContext:
         """The JSON's `study`, as far as it is about what was measured with and in what circumstances."""
         with threads(self.num_threads):
             machine = describe_machine()
-        floors = [group.noise_floor.estimate for group in self.groups.values() if group.blocks]
+        floors = self.noise_floors.values()
         return {
             "device": self.device,
             "threads": self.num_threads,

@@ -99,6 +99,8 @@ def _read_file(path: Path, document: Any, index: int) -> tuple[Source, list[Meas
     if not isinstance(benchmarks, list):
         raise ReportError(f"benchmarks is not a list: {excerpt(benchmarks)}")
     measurements = [_measurement(benchmark, f"benchmarks[{i}]", index) for i, benchmark in enumerate(benchmarks)]
+    for i, measurement in enumerate(measurements):
+        _expect_records(measurement, records, f"benchmarks[{i}].extra_info")
     if not measurements:
         raise ReportError("holds no benchmark")
     seen: set[tuple[str, ...]] = set()
@@ -119,6 +121,15 @@ def _measurement(benchmark: Any, where: str, source: int) -> Measurement:
             f"{where}.extra_info.subject is {excerpt(subject)}; this version reads {LANGUAGE_MODEL!r}, or no subject"
         )
     return check(_ENTRIES[subject], info, f"{where}.extra_info").model_copy(update={"source": source})
+
+
+def _expect_records(measurement: Measurement, records: RunRecords, where: str) -> None:
+    """Refuses a measurement of a scenario or an input that the file does not describe."""
+    scenario, subject = measurement.scenario, measurement.subject
+    if scenario not in records.scenarios or records.scenarios[scenario].subject != subject:
+        raise ReportError(f"{where}.scenario is {excerpt(scenario)}, no {subject} scenario of study.scenarios")
+    if isinstance(measurement, Entry) and measurement.input not in records.inputs:
+        raise ReportError(f"{where}.input is {excerpt(measurement.input)}, none of study.inputs")
 
 
 def _expect_one_model(sources: Sequence[Source], measurements: Sequence[Measurement]) -> None:

@@ -139,6 +139,7 @@ class Sample(Record):
 class Measurement(Record):
     """What every benchmark states, whatever it measures."""
 
+    subject: str
     scenario: Text
     router: Text
     hidden_size: Count

@@ -133,3 +133,18 @@ def test_what_is_said_does_not_depend_on_what_was_shown_before(make_suite: Calla
     before = suite.summary(), suite.context.summary()["noise"]
     suite.extra_info(Case("router", "hash", "random"))
     assert (suite.summary(), suite.context.summary()["noise"]) == before
+
+
+def test_where_the_baseline_fails_the_run_still_has_its_summary(make_suite: Callable[..., RouterSuite]) -> None:
+    class Failing(Router):
+        def compute_router_probabilities(self, hidden_states: torch.Tensor) -> torch.Tensor:
+            raise ArithmeticError("broken on purpose")
+
+    suite = make_suite()
+    with temporary_router("linear", Failing):
+        with pytest.raises(RuntimeError, match="the baseline linear failed"):
+            suite.durations(Case("router", "hash", "random"))
+        with pytest.raises(ArithmeticError, match="broken on purpose"):
+            suite.durations(Case("router", "linear", "random"))
+        assert suite.context.summary()["noise"] == {"groups": 0, "worst": None}
+        assert list(suite.summary()["routers"]) == ["hash"]

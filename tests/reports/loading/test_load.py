@@ -160,3 +160,29 @@ def test_the_later_file_wins_and_the_study_says_so(document, save):
 def test_a_bad_second_file_is_the_one_named(document, save):
     with pytest.raises(ReportError, match=r"bad\.json"):
         load_report_data([save(document), save("{", "bad.json")])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ((*INFO, "input"), "tomorrow", "benchmarks[0].extra_info.input is 'tomorrow', none of study.inputs"),
+        ((*INFO, "scenario"), "other", "extra_info.scenario is 'other', no router scenario of study.scenarios"),
+        ((*INFO, "scenario"), "prefill", "extra_info.scenario is 'prefill', no router scenario of study.scenarios"),
+        (("study", "inputs"), {}, "benchmarks[0].extra_info.input is 'random', none of study.inputs"),
+        (("study", "scenarios"), {}, "extra_info.scenario is 'router', no router scenario of study.scenarios"),
+    ],
+)
+def test_a_benchmark_of_what_the_file_does_not_describe_is_refused(document, save, path, value, reason):
+    container, key = at(document, path)
+    container[key] = value
+    with pytest.raises(ReportError) as refusal:
+        load_report_data([save(document)])
+    assert reason in str(refusal.value)
+
+
+def test_an_integer_beyond_every_float_is_refused_in_a_line(document, save):
+    document["benchmarks"][0]["extra_info"]["timing"]["us_per_call"] = 10**400
+    with pytest.raises(ReportError) as refusal:
+        load_report_data([save(document)])
+    assert "timing.us_per_call" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
