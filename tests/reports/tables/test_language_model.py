@@ -35,6 +35,8 @@ def test_a_router_that_a_scenario_lacks_is_a_dash_and_a_new_scenario_a_column(bu
         if (b["extra_info"]["scenario"], b["extra_info"]["router"]) != ("decode", "mlp")
     ]
     next(i for i in entries if (i["scenario"], i["router"]) == ("prefill", "hash"))["scenario"] = "<b>speculative</b>"
+    record = {"label": "Speculative", "description": "drafting", "subject": "language_model"}
+    language_document["study"]["scenarios"]["<b>speculative</b>"] = record
     table = build(language_model.summary)
     assert table.headings[-1] == "<b>speculative</b>"
     assert cells(table, "mlp")["decode"] == "–"
