@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from bench.case import Case, Replay
-from bench.record.journal import JournalError
+from bench.record.journal import Journal, JournalError, Unkept, counted
 from bench.record.output import WholeFile
+from bench.repetition.process import RepetitionProcess
 from bench.run import Run
-from bench.session import case_of, make_run, scenario_of, uncaptured
+from bench.session import case_of, make_run, open_journal, scenario_of
+from bench.terminal import lines
 from bench.timing.clocks import ReplayClock
 from harness.assets.errors import AssetError
 
@@ -23,7 +26,10 @@ class BenchmarkPlugin:
     def __init__(self) -> None:
         self.clock = ReplayClock()
         self.run: Run | None = None
-        self.exit_status: int | None = None
+        self.journal: Journal | None = None
+        self._waiting: set[str] = set()
+        """Benchmarks that have not come to their end."""
+        self._saved = False
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a benchmark with every registered router: on each input of its scenario, or in a language model."""
@@ -37,30 +43,43 @@ class BenchmarkPlugin:
             if case_of(item):
                 item.add_marker(pytest.mark.benchmark(timer=self.clock))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Measure everything before the first test, which then only has to be told."""
+        items = [item.nodeid for item in session.items if case_of(item)]
+        if not items or session.config.option.collectonly or session.testsfailed or not _is_timed(session.config):
+            return
+        self._waiting.update(items)
+        benchmarks: Any = session.config._benchmarksession  # type: ignore[attr-defined]  # pytest-benchmark's
+        # Its tables cannot be sorted by the median, and know of no ratio and no interval: the suite's own are shown,
+        # except where its comparison was asked for.
+        benchmarks.quiet = not benchmarks.compare
+        try:
+            self.journal = open_journal(session)
+            if self.journal.notice:
+                print(f"\n{self.journal.notice}", file=sys.stderr)
+            self.run = make_run(session, self.journal)
+            self.run.measure(lambda plan, folder: RepetitionProcess(folder))
+        except (AssetError, JournalError) as error:
+            raise pytest.UsageError(str(error)) from None
+
     @pytest.fixture
     def replay(self, request: pytest.FixtureRequest, benchmark: Any) -> Replay:
-        """Measure the group of a benchmark once, then replay this router's part of it.
+        """Hand a router's recorded durations to pytest-benchmark.
 
         With `--benchmark-disable`, and under xdist, the router is only checked and called once.
         """
-        if self.run is None:
-            self.run = make_run(request.session)
-        run = self.run
 
         def replay(case: Case) -> None:
-            suite = run.suite(case)
+            if self.run is None:
+                self.run = make_run(request.session, Unkept())
+            suite = self.run.suite(case)
             if benchmark.disabled:
-                suite.check(case)
+                suite.expect_sound(case)
                 return
-            try:
-                # Uncaptured for the progress bars, which a captured test would keep to itself.
-                with uncaptured(request.config):
-                    durations = suite.durations(case)
-                    info, label = suite.extra_info(case), suite.label(case)
-            except (AssetError, JournalError) as error:
-                pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-            benchmark.extra_info.update(info)
-            benchmark.group = label
+            durations = suite.durations(case)
+            benchmark.extra_info.update(suite.extra_info(case))
+            benchmark.group = suite.label(case)
             self.clock.load(durations)
             benchmark.pedantic(lambda: None, rounds=len(durations))
 
@@ -81,31 +100,56 @@ class BenchmarkPlugin:
         if self.run is not None:
             output_json["study"] = self.run.summary()
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
-        """Put the JSON into its place, and remember how the run ended once it is there and the tables are shown.
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note that a benchmark has come to its end, right or wrong."""
+        if report.when == "call":
+            self._waiting.discard(report.nodeid)
 
-        Until then, whatever happens, the journal stays.
-        """
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """A table of every group."""
+        if self.run is not None:
+            for line in lines(self.run.context.groups.values()):
+                terminalreporter.write_line(line)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """Put the JSON into its place, once it is written and the tables are shown, whatever those have led to."""
         output = session.config.getoption("--benchmark-json", None)
         try:
-            yield
-            if isinstance(output, WholeFile):
-                output.keep()
+            try:
+                yield
+            except OSError:
+                raise
+            except Exception:  # a comparison that failed, after the JSON was written
+                self._keep(output)
+                raise
+            self._keep(output)
         except BrokenPipeError:  # of those who read the tables
             raise
         except OSError as error:
-            kept = f"; {self.run.context.journal.path} is kept for --resume" if self.run else ""
-            pytest.exit(
-                f"{error.filename or output}: cannot be written: {error.strerror}{kept}", pytest.ExitCode.USAGE_ERROR
-            )
-        self.exit_status = exitstatus
+            raise pytest.UsageError(f"{error.filename or output}: cannot be written: {error.strerror}") from None
+
+    def _keep(self, output: Any) -> None:
+        if isinstance(output, WholeFile):
+            output.keep()
+        self._saved = True
 
     def pytest_unconfigure(self) -> None:
-        """A run that went to its end needs its journal no more; any other keeps it for `--resume`."""
-        if self.run is None:
+        """A run of which all was measured and saved needs its journal no more; any other keeps it for `--resume`."""
+        if self.journal is None:
             return
-        if self.exit_status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            self.run.context.journal.finish()
-        else:
-            self.run.context.journal.close()
+        if self._saved and not self._waiting:
+            self.journal.finish()
+            return
+        self.journal.close()
+        if len(self.journal):
+            print(
+                f"\n{self.journal.path} keeps {counted(len(self.journal))}: the same command with --resume continues.",
+                file=sys.stderr,
+            )
+
+
+def _is_timed(config: pytest.Config) -> bool:
+    """Not with `--benchmark-disable` or `--benchmark-skip`, nor where xdist would time several benchmarks at once."""
+    session = getattr(config, "_benchmarksession", None)
+    return session is not None and not session.disabled and not session.skip

@@ -11,7 +11,8 @@ class Preset:
 
     Attributes:
         name: as given to `--preset`.
-        repetitions: blocks; an interval needs at least two, and has one degree of freedom less.
+        repetitions: processes, each of which measures a block of every group; an interval needs at least two, and has
+            one degree of freedom less.
         rounds: in a block; in each, every router is called at least once.
         warmup: rounds before the first block that are not kept.
         seeds: how many routers, inputs and expert banks each behavioural figure is drawn over.
@@ -73,7 +74,7 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-register_preset(Preset("quick", repetitions=5, rounds=60, warmup=10, seeds=5))
+register_preset(Preset("quick", repetitions=5, rounds=30, warmup=5, seeds=5, model_rounds=1))
 register_preset(
     Preset(
         "paper",

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.case import Case
 from bench.presets import Preset
+from bench.repetition.measure import Repetitions
+from bench.repetition.plan import Plan, router_sources
+from bench.repetition.process import Measures
 from bench.scenario import list_scenarios
 from bench.suite import Suite
 from bench.timing.context import MeasurementContext
+from bench.timing.group import GroupSpec
+from bench.timing.interleave import threads
+from routers import list_routers
 
-SCHEMA = 2
+StartIn = Callable[[Plan, Path], AbstractContextManager[Measures]]
+"""Starts what measures a repetition, from a plan and the folder that it and the inputs are in."""
+
+SCHEMA = 3
 _SHARED = ("routers", "texts", "scenarios")
 """What several suites say of the run, put together."""
 
@@ -34,6 +48,45 @@ class Run:
     def suite(self, case: Case) -> Suite[Any]:
         """The suite that measures a case."""
         return self._suites[case.scenario]
+
+    def measure(self, start: StartIn) -> None:
+        """Check every planned router, then time those that are right, one process a repetition.
+
+        Raises:
+            AssetError: a model or a text that cannot be had.
+            JournalError: the journal cannot be written.
+        """
+        suites = list(dict.fromkeys(self._suites.values()))
+        context = self.context
+        # Nothing is timed here, so all cores may work.
+        with (
+            context.progress("checking the routers", sum(suite.size for suite in suites)) as bar,
+            threads(os.cpu_count() or 1),
+        ):
+            specs = {suite: suite.specs(bar) for suite in suites}
+        context.journal.expect({name: sha for suite in suites for name, sha in suite.resolved().items()})
+        groups = [spec for of_suite in specs.values() for spec in of_suite]
+        with TemporaryDirectory(prefix="moe-router-bench-") as folder:
+            plan = self._plan(groups, Path(folder), suites)
+            plan.write(Path(folder))
+            repetitions = Repetitions(groups, context.journal, context.progress, partial(start, plan, Path(folder)))
+            repetitions.measure()
+        context.note_peaks(repetitions.peaks)
+        for suite, of_suite in specs.items():
+            for spec in of_suite:
+                suite.take(spec, repetitions.blocks[spec.key])
+
+    def _plan(self, groups: Sequence[GroupSpec], folder: Path, suites: Sequence[Suite[Any]]) -> Plan:
+        stored = {suite.subject: suite.store(folder) for suite in suites}
+        routers = {name for spec in groups for name in spec.routers if name in list_routers()}
+        return Plan(
+            preset=self.preset,
+            device=self.context.device,
+            threads=self.context.num_threads,
+            routers=router_sources(sorted(routers)),
+            language_model=stored.get("language_model"),
+            groups=tuple(groups),
+        )
 
     def summary(self) -> dict[str, Any]:
         """The JSON's `study`: what holds for the whole run."""

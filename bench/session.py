@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +16,7 @@ import torch
 from bench.case import Case
 from bench.language_model.suite import LanguageModelSuite
 from bench.presets import get_preset
-from bench.record.journal import Journal, JournalError
+from bench.record.journal import Journal, Results
 from bench.router.inputs import Inputs
 from bench.router.suite import RouterSuite
 from bench.run import Run
@@ -31,30 +29,28 @@ from routers import get_router_class, list_routers
 PACKAGES = ("routers", "harness", "bench")
 
 
-def make_run(session: pytest.Session) -> Run:
+def open_journal(session: pytest.Session) -> Journal:
+    """The journal of the run that the collected benchmarks ask for; raises `JournalError`."""
+    config = session.config
+    preset = get_preset(config.getoption("--preset"))
+    configuration = {
+        "preset": asdict(preset) | {"models": config.getoption("--model") or preset.models},
+        "language_models": config.getoption("--language-model"),
+        "device": config.getoption("--device"),
+        "threads": config.getoption("--threads"),
+        "torch": torch.__version__,
+        "code": source_digest(config.rootpath),
+        "benchmarks": sorted(item.nodeid for item in session.items if case_of(item)),
+    }
+    return Journal(config.rootpath / config.getoption("--journal"), configuration, resume=config.getoption("--resume"))
+
+
+def make_run(session: pytest.Session, journal: Results) -> Run:
     """The run that the collected benchmarks ask for."""
     config = session.config
     preset = get_preset(config.getoption("--preset"))
     device, num_threads = config.getoption("--device"), config.getoption("--threads")
     models, language_models = tuple(config.getoption("--model")), tuple(config.getoption("--language-model"))
-    configuration = {
-        "preset": asdict(preset) | {"models": models or preset.models},
-        "language_models": language_models,
-        "device": device,
-        "threads": num_threads,
-        "torch": torch.__version__,
-        "code": source_digest(config.rootpath),
-        "benchmarks": sorted(item.nodeid for item in session.items),
-    }
-    try:
-        journal = Journal(
-            config.rootpath / config.getoption("--journal"), configuration, resume=config.getoption("--resume")
-        )
-    except JournalError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    if journal.notice:
-        with uncaptured(config):
-            print(f"\n{journal.notice}", file=sys.stderr)
     context = MeasurementContext(journal, progress_bar, device, num_threads)
     suites: list[Suite[Any]] = [
         RouterSuite(Inputs(preset, device, models), context),
@@ -93,14 +89,3 @@ def source_digest(root: Path) -> str:
     for path in sorted(paths):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def uncaptured(config: pytest.Config) -> Iterator[None]:
-    """Let output through to the terminal."""
-    capture: Any = config.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        yield
-        return
-    with capture.global_and_fixture_disabled():
-        yield

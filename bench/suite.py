@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic
 
 from bench.case import Case
 from bench.presets import Preset
 from bench.timing.context import MeasurementContext
-from bench.timing.group import Group, GroupSpec, TimedCall
+from bench.timing.group import AnyChecked, Block, Group, GroupSpec
+from harness.progress import Bar
 from harness.text.texts import TextAsset
 
-AnyPrepared = TypeVar("AnyPrepared", bound=TimedCall)
 
-
-class Suite(ABC, Generic[AnyPrepared]):
-    """Measures the scenarios of one subject on demand, and remembers.
+class Suite(ABC, Generic[AnyChecked]):
+    """The scenarios of one subject: what is planned of them, checked before it is timed, and said of it afterwards.
 
     Args:
         preset: sizes and amounts.
@@ -33,63 +34,105 @@ class Suite(ABC, Generic[AnyPrepared]):
         self.preset = preset
         self.context = context
         self.planned: dict[tuple[str, str], list[str]] = {}
-        self._groups: dict[tuple[str, str], Group[AnyPrepared]] = {}
+        self._checked: dict[Case, AnyChecked] = {}
+        self._groups: dict[tuple[str, str], Group[AnyChecked]] = {}
 
     def plan(self, case: Case) -> None:
         """Note that a benchmark will ask for a case: it is measured together with the others of its group."""
         self.planned.setdefault((case.scenario, case.input), []).append(case.router)
 
-    def check(self, case: Case) -> None:
-        """See whether the router is right and make one call, without timing anything.
+    def cases(self, scenario: str, input_name: str) -> list[Case]:
+        """What is planned of a group, with the baseline and its twin before it."""
+        names = dict.fromkeys((self.baseline, self.twin, *self.planned[scenario, input_name]))
+        return [Case(scenario, name, input_name) for name in names]
+
+    @property
+    def size(self) -> int:
+        """How many cases there are in all groups."""
+        return sum(len(self.cases(*group)) for group in self.planned)
+
+    def checked(self, case: Case) -> AnyChecked:
+        """What is known of a case, found out the first time; never timed."""
+        if case not in self._checked:
+            self._checked[case] = self.check(case)
+        return self._checked[case]
+
+    def expect_sound(self, case: Case) -> None:
+        """See whether the router is right.
 
         Raises:
             Exception: what is wrong with it.
         """
-        prepared = self.prepare(case)
-        if prepared.error is not None:
-            raise prepared.error
+        if (error := self.checked(case).error) is not None:
+            raise error
+
+    def specs(self, bar: Bar) -> list[GroupSpec]:
+        """The groups to time, with those routers that are right; nothing where the baseline is wrong."""
+        specs = []
+        for group in self.planned:
+            sound = []
+            for case in self.cases(*group):
+                if self.checked(case).error is None:
+                    sound.append(case.router)
+                bar.update()
+            spec = self.spec(*group, sound)
+            if self.baseline in sound:
+                specs.append(spec)
+            else:
+                self.take(spec, [])
+        return specs
+
+    def take(self, spec: GroupSpec, blocks: list[Block]) -> None:
+        """Note what was measured of a group."""
+        cases = self.cases(spec.scenario, spec.input)
+        group = Group(spec, {case.router: self.checked(case) for case in cases}, blocks)
+        self._groups[spec.scenario, spec.input] = self.context.add(group)
+
+    def group(self, case: Case) -> Group[AnyChecked]:
+        """The measured group of a case."""
+        return self._groups[case.scenario, case.input]
 
     def durations(self, case: Case) -> list[int]:
         """All rounds of a case, nanoseconds; raises what was wrong with the router, if it was not timed."""
-        return self.group(case.scenario, case.input).durations(case.router)
-
-    def group(self, scenario_name: str, input_name: str = "") -> Group[AnyPrepared]:
-        """All planned routers of a scenario on an input, measured together the first time."""
-        key = scenario_name, input_name
-        if key not in self._groups:
-            names = [self.baseline, self.twin, *(name for name in self.planned[key] if name != self.baseline)]
-            self._groups[key] = self.context.measure(
-                self.spec(scenario_name, input_name),
-                lambda: {name: self.prepare(Case(scenario_name, name, input_name)) for name in names},
-            )
-        return self._groups[key]
+        return self.group(case).durations(case.router)
 
     def extra_info(self, case: Case) -> dict[str, Any]:
         """The JSON entry of one benchmark, as docs/json.md describes it."""
-        group = self.group(case.scenario, case.input)
-        prepared = group.calls[case.router]
+        checked = self.checked(case)
         return {
             "scenario": case.scenario,
             "router": case.router,
-            **self.describe(case, prepared),
+            **self.describe(case, checked),
             "device": self.context.device,
             "threads": self.context.num_threads,
             "preset": self.preset.name,
-            "flops": prepared.flops,
-            "peak_memory": prepared.peak_memory,
-            "timing": group.timing(case.router, self.context.peak),
+            "flops": checked.flops,
+            "peak_memory": checked.peak_memory,
+            "timing": self.group(case).timing(case.router, self.context.peak),
         }
 
     @abstractmethod
-    def spec(self, scenario_name: str, input_name: str) -> GroupSpec:
+    def spec(self, scenario_name: str, input_name: str, routers: Sequence[str]) -> GroupSpec:
         """What is measured for a scenario on an input, and how much of it."""
 
     @abstractmethod
-    def prepare(self, case: Case) -> AnyPrepared:
-        """Check the router and prepare its call, or say what is wrong with it."""
+    def check(self, case: Case) -> AnyChecked:
+        """Check the router and count what its call does, or say what is wrong with it."""
 
     @abstractmethod
-    def describe(self, case: Case, prepared: AnyPrepared) -> dict[str, Any]:
+    def resolved(self) -> dict[str, str]:
+        """The models and texts that were read, each with its checksum."""
+
+    @abstractmethod
+    def store(self, folder: Path) -> dict[str, Any] | None:
+        """Write what fresh processes load instead of making it, and let it go.
+
+        Returns:
+            what else they have to know, JSON values.
+        """
+
+    @abstractmethod
+    def describe(self, case: Case, checked: AnyChecked) -> dict[str, Any]:  # type: ignore[misc]  # read only
         """The subject's own part of the JSON entry of one benchmark."""
 
     @abstractmethod

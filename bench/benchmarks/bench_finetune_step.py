@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
+from bench.language_model.scenarios import LanguageModelScenario, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
+from bench.timing.group import PreparedCall
 from harness.replacement.moe_blocks import find_moe_blocks
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from bench.language_model.scenarios import LanguageModelScenario, PreparedCall, Read
+from bench.language_model.scenarios import LanguageModelScenario, Read
 from bench.language_model.shared_weights import Install
 from bench.scenario import register_scenario
+from bench.timing.group import PreparedCall
 
 
 def read_text(model: nn.Module, install: Install, read: Read, shape: tuple[int, int]) -> PreparedCall:

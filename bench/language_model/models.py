@@ -31,11 +31,13 @@ class LoadedModel:
         asset: where it came from.
         model: with its own routers.
         encode: text -> tokens.
+        taken: the name that it was found under, by which another process loads it again.
     """
 
     asset: ModelAsset
     model: PreTrainedModel
     encode: Callable[[str], list[int]]
+    taken: str = ""
 
     def read(self, *shape: int) -> Tensor:
         """The first tokens of the held-out text, int64 of that shape, on the model's device."""
@@ -77,7 +79,7 @@ def load_first(names: Sequence[str], device: str) -> LoadedModel:
             note = f"asked for {'; '.join(failures)}; took {name}" + (f" ({asset.note})" if asset.note else "")
             asset = replace(asset, note=note)
         loaded.model.train(False).to(device)
-        return replace(loaded, asset=asset)
+        return replace(loaded, asset=asset, taken=name)
     raise AssetError(
         f"{'; '.join(failures)}; what can be named: {', '.join([*BUILT, *list_language_models()])}, a directory, "
         "a Hugging Face model"

@@ -12,25 +12,12 @@ from bench.case import Case, Replay
 from bench.language_model.shared_weights import Install
 from bench.presets import Preset
 from bench.scenario import Scenario, list_scenarios
-from bench.timing.interleave import Call
+from bench.timing.group import PreparedCall
 from harness.replacement.moe_blocks import STOCK
 from routers import list_routers
 
 Read = Callable[..., Tensor]
 """(*shape) -> tokens of real text."""
-
-
-@dataclass(frozen=True)
-class PreparedCall:
-    """A call to time.
-
-    Attributes:
-        call: what is timed.
-        reset: puts back what a call has changed, outside of the time; None where it changes nothing.
-    """
-
-    call: Call
-    reset: Call | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,14 @@ Axes: B batch, S sequence, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from bench.case import Case
+from bench.language_model.checked import CheckedModel, InstalledRouters, check_in_model, count
 from bench.language_model.models import LoadedModel, load_first
-from bench.language_model.prepared import InstalledRouters, PreparedModel, check_in_model, prepare_model
 from bench.language_model.scenarios import get_language_model_scenario
 from bench.language_model.shared_weights import TWIN
 from bench.presets import Preset
@@ -22,15 +23,47 @@ from bench.suite import Suite, describe_text
 from bench.timing.context import MeasurementContext
 from bench.timing.group import GroupSpec
 from harness.assets.errors import AssetError
-from harness.replacement.moe_blocks import STOCK, MoEBlock, find_moe_blocks
+from harness.assets.resolve import ModelAsset
+from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 from harness.text.texts import resolve_text
 from routers.parameters import count_parameters
 
 WARMUP = 1
-"""Rounds before the first block: each subject's call has been made twice by then."""
+"""Rounds before a block."""
 
 
-class LanguageModelSuite(Suite[PreparedModel]):
+@dataclass(frozen=True)
+class AboutModel:
+    """What is known of a language model when it is no more in memory.
+
+    Attributes:
+        asset: where it came from.
+        taken: the name that it is loaded by.
+        dtype: of its weights.
+        sizes: the JSON's, by name.
+    """
+
+    asset: ModelAsset
+    taken: str
+    dtype: str
+    sizes: dict[str, Any]
+
+    @classmethod
+    def of(cls, loaded: LoadedModel) -> AboutModel:
+        """A loaded model's; a ValueError where it has no routers."""
+        model, blocks = loaded.model, find_moe_blocks(loaded.model)
+        sizes = {
+            "model_type": model.config.model_type,
+            "parameters": count_parameters(model),
+            "layers": len(blocks),
+            "hidden_size": blocks[0].hidden_size,
+            "num_experts": blocks[0].num_experts,
+            "top_k": blocks[0].top_k,
+        }
+        return cls(loaded.asset, loaded.taken, str(model.dtype).removeprefix("torch."), sizes)
+
+
+class LanguageModelSuite(Suite[CheckedModel]):
     """The suite of routers inside a language model.
 
     Args:
@@ -52,16 +85,19 @@ class LanguageModelSuite(Suite[PreparedModel]):
         return load_first(self.names, self.context.device)
 
     @cached_property
-    def blocks(self) -> list[MoEBlock]:
-        """Of the model, with its own routers."""
-        return find_moe_blocks(self.loaded.model)
+    def about(self) -> AboutModel:
+        """What is known of it."""
+        return AboutModel.of(self.loaded)
 
-    def spec(self, scenario_name: str, input_name: str) -> GroupSpec:
+    def spec(self, scenario_name: str, input_name: str, routers: Sequence[str]) -> GroupSpec:
         """The preset's rounds for language models, more of the short calls."""
-        scenario = get_language_model_scenario(scenario_name)
+        scenario, asset = get_language_model_scenario(scenario_name), self.about.asset
         return GroupSpec(
             # A model of other weights is another group: a resumed run goes on with its own.
-            key=f"{scenario_name} | {self.loaded.asset.name} {self.loaded.asset.sha256[:8]}",
+            key=f"{scenario_name} | {asset.name} {asset.sha256[:8]}",
+            scenario=scenario_name,
+            input=input_name,
+            routers=tuple(routers),
             baseline=STOCK,
             twin=TWIN,
             gradients=scenario.gradients,
@@ -71,16 +107,28 @@ class LanguageModelSuite(Suite[PreparedModel]):
             rounds=self.preset.model_rounds * scenario.share,
         )
 
-    def prepare(self, case: Case) -> PreparedModel:
-        """See whether the model works with the routers and as before without, and prepare its call."""
+    def check(self, case: Case) -> CheckedModel:
+        """See whether the model works with the routers and as before without, and how much memory its call needs."""
         if case.router not in self._installed:
             self._installed[case.router] = self._check(case.router)
         scenario, installed = get_language_model_scenario(case.scenario), self._installed[case.router]
-        return prepare_model(case.router, scenario, self.loaded, self.preset, installed=installed)
+        return count(case.router, scenario, self.loaded, self.preset, installed=installed)
 
-    def describe(self, case: Case, prepared: PreparedModel) -> dict[str, Any]:
+    def resolved(self) -> dict[str, str]:
+        """The language model, where a benchmark has asked for it."""
+        return {"language model": self.about.asset.sha256} if self.planned else {}
+
+    def store(self, folder: Path) -> dict[str, Any] | None:
+        """Nothing but the model's name: it is on the disk. It is let go here, because each process has its own."""
+        if not self.planned:
+            return None
+        about = self.about
+        self.__dict__.pop("loaded", None)
+        return {"names": [about.taken], "sha256": about.asset.sha256}
+
+    def describe(self, case: Case, checked: CheckedModel) -> dict[str, Any]:
         """Sizes of the model and of the text that a call reads."""
-        scenario, block, installed = get_language_model_scenario(case.scenario), self.blocks[0], prepared.installed
+        scenario, installed, sizes = get_language_model_scenario(case.scenario), checked.installed, self.about.sizes
         assert installed is not None
         batch_size, sequence_length = scenario.shape(self.preset)
         return {
@@ -90,45 +138,35 @@ class LanguageModelSuite(Suite[PreparedModel]):
             "sequence_length": sequence_length or None,
             "num_tokens": scenario.tokens(batch_size, sequence_length) or None,
             "layers": installed.layers,
-            "hidden_size": block.hidden_size,
-            "num_experts": block.num_experts,
-            "top_k": block.top_k,
+            "hidden_size": sizes["hidden_size"],
+            "num_experts": sizes["num_experts"],
+            "top_k": sizes["top_k"],
             "experts_per_token": installed.experts_per_token,
-            "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
+            "dtype": self.about.dtype,
             "parameters": installed.parameters,
         } | installed.backend
 
     def label(self, case: Case) -> str:
         """The benchmark's group, for pytest-benchmark's tables."""
         batch_size, sequence_length = get_language_model_scenario(case.scenario).shape(self.preset)
-        block = self.blocks[0]
         text = f"B={batch_size} S={sequence_length} " if batch_size else ""
-        sizes = f"{text}D={block.hidden_size} E={block.num_experts} K={block.top_k}"
-        return f"{case.scenario} | {self.loaded.asset.name} | {sizes}"
+        model = "D={hidden_size} E={num_experts} K={top_k}".format_map(self.about.sizes)
+        return f"{case.scenario} | {self.about.asset.name} | {text}{model}"
 
     def summary(self) -> dict[str, Any]:
         """What the JSON's `study` says of the language model, its routers, its text and its scenarios.
 
         It raises nothing: the file has other suites' benchmarks too.
         """
-        if "blocks" not in self.__dict__:  # no benchmark has asked for it, or it could not be had
+        if "about" not in self.__dict__:  # no benchmark has asked for it, or it could not be had
             return {"routers": {}, "texts": {}, "scenarios": {}, "language_model": None}
-        asset, model, block = self.loaded.asset, self.loaded.model, self.blocks[0]
-        about_model = asdict(asset) | {
-            "model_type": model.config.model_type,
-            "parameters": count_parameters(model),
-            "layers": len(self.blocks),
-            "hidden_size": block.hidden_size,
-            "num_experts": block.num_experts,
-            "top_k": block.top_k,
-        }
+        about_model = asdict(self.about.asset) | self.about.sizes
         del about_model["path"]
         return {
             "routers": {
-                name: {"class": prepared.installed.class_path}
-                for group in self._groups.values()
-                for name, prepared in group.calls.items()
-                if prepared.installed is not None and name not in (STOCK, TWIN)
+                case.router: {"class": checked.installed.class_path}
+                for case, checked in self._checked.items()
+                if checked.installed is not None and case.router not in (STOCK, TWIN)
             },
             "texts": _about_text(),
             "scenarios": {
@@ -147,7 +185,7 @@ class LanguageModelSuite(Suite[PreparedModel]):
             return check_in_model(name, self.loaded)
         except AssetError:
             raise
-        except Exception as error:  # as in `prepare_model`: a user's router may fail in any way
+        except Exception as error:  # as in `count`: a user's router may fail in any way
             return error
 
 

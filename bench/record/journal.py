@@ -5,17 +5,46 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from harness.assets.files import sync_folder
 
+_RESOLVED = "resolved"
+
 
 class JournalError(Exception):
     """A journal that cannot be continued or written: one line that names the file and the reason."""
+
+
+class Results(Protocol):
+    """Finished measurements by their keys."""
+
+    def get(self, key: str) -> Any | None:
+        """The result under a key, or None."""
+
+    def append(self, key: str, result: Any) -> None:
+        """Keep a result."""
+
+    def expect(self, resolved: Mapping[str, str]) -> None:
+        """State what the run reads: name of a model or a text -> its checksum."""
+
+
+class Unkept:
+    """Results of a run in which nothing is measured: there are none."""
+
+    def get(self, key: str) -> Any | None:
+        """None."""
+
+    def append(self, key: str, result: Any) -> None:
+        """Forget it."""
+
+    def expect(self, resolved: Mapping[str, str]) -> None:
+        """Accept all."""
 
 
 class Journal:
@@ -34,6 +63,7 @@ class Journal:
     def __init__(self, path: Path, configuration: dict[str, Any], *, resume: bool) -> None:
         self.path = path
         self.notice: str | None = None
+        self.previous = path.with_name(f"{path.name}.previous")
         self._results: dict[str, Any] = {}
         configuration = json.loads(json.dumps(configuration))
         try:
@@ -64,7 +94,12 @@ class Journal:
             if resume:
                 self.notice = f"{path}: nothing to resume, starting anew"
             elif content.count(b"\n") > 1:
-                self.notice = f"{path}: an unfinished run was here and is replaced; --resume would have continued it"
+                os.replace(path, self.previous)
+                kept = counted(content.count(b"\n") - 1)
+                self.notice = (
+                    f"{path}: an unfinished run of {kept} was here; --resume would have continued it. It is now "
+                    f"{self.previous}, until the next one"
+                )
             self._file = path.open("wb", buffering=0)
             self._write(configuration)
             sync_folder(path.parent)
@@ -73,10 +108,30 @@ class Journal:
         """The result under a key, or None."""
         return self._results.get(key)
 
+    def __len__(self) -> int:
+        """How many results there are."""
+        return len(self._results)
+
     def append(self, key: str, result: Any) -> None:
         """Keep a result; it is on disk when this returns."""
         self._write([key, result])
         self._results[key] = result
+
+    def expect(self, resolved: Mapping[str, str]) -> None:
+        """State what the run reads: name of a model or a text -> its checksum.
+
+        Raises:
+            JournalError: the results that are here were measured with something else.
+        """
+        known = self.get(_RESOLVED)
+        if known is None:
+            self.append(_RESOLVED, dict(resolved))
+        elif known != resolved:
+            names = [name for name in known.keys() | resolved.keys() if known.get(name) != resolved.get(name)]
+            raise JournalError(
+                f"{self.path}: made with another {', '.join(sorted(names))} than can be had now; restore that, or "
+                "leave out --resume to start anew"
+            )
 
     def finish(self) -> None:
         """Remove the file: all results have gone into the run's JSON."""
@@ -124,11 +179,16 @@ class Journal:
                 "repeat that run's options, or leave out --resume to start anew"
             )
         self._results = results
-        self.notice = f"{self.path}: continuing after {len(results)} finished measurements"
+        self.notice = f"{self.path}: continuing after {counted(len(results))}"
         if torn:
             # The line that was being written when the run was killed.
             self.notice += ", dropping a torn last line"
             os.truncate(self.path, len(complete) + 1)
+
+
+def counted(measurements: int) -> str:
+    """In words."""
+    return f"{measurements} finished measurement{'s' * (measurements != 1)}"
 
 
 def _line(value: Any) -> bytes:

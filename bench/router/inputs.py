@@ -48,7 +48,7 @@ class InputKind:
         make: (inputs, seed) -> batch.
         text: name of the text that it is made from, or None.
         pretrained: the width is the encoder's, and so are the experts.
-        timed: in every scenario; otherwise with the router alone.
+        timed: in every scenario; otherwise with the router alone, in few rounds: it is compared in behaviour.
     """
 
     name: str

@@ -6,16 +6,19 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.case import Case
 from bench.router.behaviour import Observation, combine, observe
+from bench.router.calls import SEED, store_input
+from bench.router.checked import BASELINE, TWIN, CheckedRouter, backend, check, count, draw_router
 from bench.router.experts import KINDS, intermediate_size, make_experts
 from bench.router.inputs import INPUTS, Inputs
-from bench.router.prepared import BASELINE, TWIN, PreparedRouter, backend, draw_router, prepare_router
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
 from bench.suite import Suite, describe_text
@@ -27,8 +30,11 @@ from routers.metric import METRICS
 from routers.parameters import count_parameters
 from routers.registry import class_path
 
+FEW, MINIMUM = 6, 3
+"""An input that is compared in behaviour has so many times fewer rounds, but not less than the minimum."""
 
-class RouterSuite(Suite[PreparedRouter]):
+
+class RouterSuite(Suite[CheckedRouter]):
     """The suite of routers by themselves.
 
     Args:
@@ -42,30 +48,53 @@ class RouterSuite(Suite[PreparedRouter]):
         super().__init__(inputs.preset, context)
         self.inputs = inputs
         self._observed: dict[str, dict[str, list[Observation] | Exception]] = {}
-        self._experts: tuple[str, torch.nn.Module] | None = None
+        self._compared: dict[tuple[str, str], CheckedRouter] = {}
+        self._experts: dict[str, torch.nn.Module] = {}
 
-    def spec(self, scenario_name: str, input_name: str) -> GroupSpec:
+    def spec(self, scenario_name: str, input_name: str, routers: Sequence[str]) -> GroupSpec:
         """The preset's rounds, on the seed that is timed."""
-        scenario = get_router_scenario(scenario_name)
+        scenario, preset = get_router_scenario(scenario_name), self.preset
+        rounds = preset.rounds if INPUTS[input_name].timed else max(preset.rounds // FEW, MINIMUM)
         return GroupSpec(
             key=f"{scenario_name} | {input_name}",
+            scenario=scenario_name,
+            input=input_name,
+            routers=tuple(routers),
             baseline=BASELINE,
             twin=TWIN,
             gradients=scenario.gradients,
-            tokens=scenario.tokens(len(self.inputs.batch(input_name, 0).hidden_states)),
-            warmup=self.preset.warmup,
-            repetitions=self.preset.repetitions,
-            rounds=self.preset.rounds,
+            tokens=scenario.tokens(len(self.inputs.batch(input_name, SEED).hidden_states)),
+            warmup=min(preset.warmup, rounds),
+            repetitions=preset.repetitions,
+            rounds=rounds,
         )
 
-    def prepare(self, case: Case) -> PreparedRouter:
-        """Compare the router with the reference, and prepare its call."""
-        scenario = get_router_scenario(case.scenario)
-        return prepare_router(case.router, scenario, self.inputs, case.input, lambda: self._timed_experts(case.input))
+    def check(self, case: Case) -> CheckedRouter:
+        """Compare the router with the reference, once an input, and count what the scenario's call does."""
+        key = case.router, case.input
+        if key not in self._compared:
+            self._compared[key] = check(case.router, self.inputs, case.input)
+        scenario, compared = get_router_scenario(case.scenario), self._compared[key]
+        return count(compared, scenario, self.inputs, case.input, lambda: self._timed_experts(case.input))
 
-    def describe(self, case: Case, prepared: PreparedRouter) -> dict[str, Any]:
+    def resolved(self) -> dict[str, str]:
+        """The encoder and the texts of the planned inputs."""
+        used = [INPUTS[name] for name in {input_name for _, input_name in self.planned}]
+        found = {f"text {name}": self.inputs.text(name).sha256 for name in {kind.text for kind in used if kind.text}}
+        if any(kind.pretrained for kind in used):
+            found["encoder"] = self.inputs.encoder.asset.sha256
+        return found
+
+    def store(self, folder: Path) -> dict[str, Any] | None:
+        """The batches that are timed, and the experts that a scenario has asked for."""
+        for name in sorted({input_name for _, input_name in self.planned}):
+            hidden_states = self.inputs.batch(name, SEED).hidden_states
+            store_input(folder, name, hidden_states, self._experts.pop(name, None))
+        return None
+
+    def describe(self, case: Case, checked: CheckedRouter) -> dict[str, Any]:
         """Sizes and behaviour; raises what was wrong with the router where its behaviour was observed."""
-        batch, router = self.inputs.batch(case.input, 0), prepared.router
+        batch, router = self.inputs.batch(case.input, SEED), checked.router
         assert router is not None
         observations = self.observations(case.input)[case.router]
         if isinstance(observations, Exception):
@@ -89,7 +118,7 @@ class RouterSuite(Suite[PreparedRouter]):
 
     def label(self, case: Case) -> str:
         """The benchmark's group, for pytest-benchmark's tables."""
-        tokens, hidden_size = self.inputs.batch(case.input, 0).hidden_states.shape
+        tokens, hidden_size = self.inputs.batch(case.input, SEED).hidden_states.shape
         sizes = f"T={tokens} D={hidden_size} E={self.preset.num_experts} K={self.preset.top_k}"
         return f"{case.scenario} | {case.input} | {sizes}"
 
@@ -105,10 +134,9 @@ class RouterSuite(Suite[PreparedRouter]):
         texts = sorted({kind.text for kind in used if kind.text})
         return {
             "routers": {
-                name: {"class": class_path(type(prepared.router))}
-                for group in self._groups.values()
-                for name, prepared in group.calls.items()
-                if prepared.router is not None and name != TWIN
+                case.router: {"class": class_path(type(checked.router))}
+                for case, checked in self._checked.items()
+                if checked.router is not None and case.router != TWIN
             },
             "model": model,
             "texts": {name: describe_text(self.inputs.text(name)) for name in texts},
@@ -135,9 +163,10 @@ class RouterSuite(Suite[PreparedRouter]):
 
     def _timed_experts(self, input_name: str) -> torch.nn.Module:
         """One bank for all routers of an input: they are timed on the same weights in the same memory."""
-        if self._experts is None or self._experts[0] != input_name:  # one input's at a time: a bank is large
-            self._experts = input_name, next(iter(make_experts(self.inputs, input_name, 0, KINDS[:1]).banks.values()))
-        return self._experts[1]
+        if input_name not in self._experts:
+            banks = make_experts(self.inputs, input_name, SEED, KINDS[:1]).banks
+            self._experts[input_name] = next(iter(banks.values()))
+        return self._experts[input_name]
 
     def _observe_seeds(self, input_name: str) -> dict[str, list[Observation] | Exception]:
         """Every planned router on every seed; a seed's routers share its batch and its experts."""

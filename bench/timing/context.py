@@ -1,28 +1,24 @@
-"""What a run measures with: device, threads, clock, journal; and how still the machine was meanwhile."""
+"""What a run measures with: device, threads, journal; and how still the machine was meanwhile."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
 
-from bench.record.journal import Journal
+from bench.record.journal import Results
 from bench.record.machine import conditions, describe_machine
-from bench.timing.clocks import CLOCKS
-from bench.timing.group import AnyTimedCall, Group, GroupSpec, measure_group
-from bench.timing.interleave import peak_gflops, threads
+from bench.timing.group import AnyChecked, Group
+from bench.timing.interleave import threads
 from harness.progress import Progress
 
 
 class MeasurementContext:
-    """Measures groups, all in the same way.
+    """What all suites of a run share.
 
     Attributes:
-        noise_floors: key of a group that was timed -> its baseline's ratio to itself.
+        groups: those that were measured, by their keys.
+        peak: the most 10⁹ FLOP/s that this machine has reached in the run.
 
     Args:
         journal: where finished measurements are kept.
@@ -31,46 +27,47 @@ class MeasurementContext:
         num_threads: of torch's operators while something is timed.
     """
 
-    def __init__(self, journal: Journal, progress: Progress, device: str, num_threads: int) -> None:
+    def __init__(self, journal: Results, progress: Progress, device: str, num_threads: int) -> None:
         self.journal = journal
         self.progress = progress
         self.device = device
         self.num_threads = num_threads
-        self.noise_floors: dict[str, float] = {}
-        self._load_before = os.getloadavg()
+        self.groups: dict[str, Group[Any]] = {}
+        self.peak = 0.0
         self._conditions_before = conditions()
 
-    def measure(self, spec: GroupSpec, prepare: Callable[[], Mapping[str, AnyTimedCall]]) -> Group[AnyTimedCall]:
-        """Prepare the calls of a group and measure them together, with the run's threads."""
-        with threads(self.num_threads):
-            group = measure_group(
-                spec, prepare(), clock=CLOCKS[self.device](), journal=self.journal, progress=self.progress
-            )
-        # What the calls hold (models, caches, optimisers) is let go: other groups come, and each has as much.
-        done = {name: replace(call, call=None, reset=None) for name, call in group.calls.items()}
-        measured = replace(group, calls=done)
-        if spec.baseline in measured.blocks:
-            self.noise_floors[spec.key] = measured.noise_floor.estimate
-        return measured
+    def note_peaks(self, peaks: list[float]) -> None:
+        """What processes have reached with large matrix products."""
+        self.peak = max([self.peak, *peaks])
 
-    @cached_property
-    def peak(self) -> float:
-        """10⁹ FLOP/s of a large matrix product, measured once."""
-        with threads(self.num_threads):
-            return peak_gflops(self.device, CLOCKS[self.device]())
+    def add(self, group: Group[AnyChecked]) -> Group[AnyChecked]:
+        """Take a measured group; a router that was faster than any large matrix product raises the peak."""
+        self.groups[group.spec.key] = group
+        self.note_peaks([rate for name in group.timed if (rate := group.gflops(name)) is not None])
+        return group
 
     def summary(self) -> dict[str, Any]:
         """The JSON's `study`, as far as it is about what was measured with and in what circumstances."""
         with threads(self.num_threads):
             machine = describe_machine()
-        floors = self.noise_floors.values()
+        after = conditions()
         return {
             "device": self.device,
             "threads": self.num_threads,
             "dtype": "float32",
             "torch": torch.__version__,
             "machine": machine,
-            "conditions": {"before": self._conditions_before, "after": conditions()},
-            "load": {"before": list(self._load_before), "after": list(os.getloadavg())},
-            "noise": {"groups": len(floors), "worst": max((abs(floor - 1) for floor in floors), default=None)},
+            "conditions": {"before": self._conditions_before, "after": after},
+            "load": {"before": self._conditions_before["load"], "after": after["load"]},
+            "noise": [_noise(group) for group in self.groups.values() if group.spec.twin in group.timed],
         }
+
+
+def _noise(group: Group[Any]) -> dict[str, Any]:
+    """How far equal code differs in a group, and what difference the group can tell."""
+    return {
+        "scenario": group.spec.scenario,
+        "input": group.spec.input,
+        "noise_floor": group.noise_floor.as_dict(),
+        "resolution": group.resolution,
+    }

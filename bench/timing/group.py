@@ -1,41 +1,47 @@
-"""One group of subjects that are measured together: a scenario on one input, with all its routers."""
+"""One group of routers that are measured together: a scenario on one input, block by block, each in its own process."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean, median
 from typing import Any, Generic, TypeVar
 
-import torch
-
-from bench.record.journal import Journal
-from bench.timing.clocks import Clock
-from bench.timing.interleave import Call, balanced_calls, measure_block
-from bench.timing.intervals import Interval, paired_ratio
-from harness.progress import Progress
+from bench.case import Case
+from bench.timing.interleave import Call
+from bench.timing.intervals import Interval, exponential_mean, paired_ratio, resolution
 
 
-@dataclass(frozen=True, eq=False)
-class TimedCall:
-    """Something ready to be timed, or the reason why it cannot be.
+@dataclass(frozen=True)
+class PreparedCall:
+    """A call to time.
 
     Attributes:
         call: what is timed.
-        reset: puts back what a call has changed, after each and not timed; None where there is nothing to put back.
-        flops: of one call, or None where nobody has counted them.
-        peak_memory: of one call, bytes, or None.
-        error: what is wrong; there is no call then.
+        reset: puts back what a call has changed, outside of the time; None where it changes nothing.
     """
 
-    call: Call | None = None
+    call: Call
     reset: Call | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What is known of a router before it is timed, or the reason why it cannot be.
+
+    Attributes:
+        flops: of one call, or None where nobody has counted them.
+        peak_memory: of one call, bytes, or None.
+        error: what is wrong with the router.
+    """
+
     flops: int | None = None
     peak_memory: int | None = None
     error: Exception | None = None
 
 
-AnyTimedCall = TypeVar("AnyTimedCall", bound=TimedCall, covariant=True)
+AnyChecked = TypeVar("AnyChecked", bound=Checked, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -44,17 +50,23 @@ class GroupSpec:
 
     Attributes:
         key: names the group in the journal and on the progress bar.
-        baseline: the call that the others are compared with.
+        scenario: what a call does.
+        input: what the routers are given; empty for a language model.
+        routers: all that take part, the baseline and its twin among them.
+        baseline: the router that the others are compared with.
         twin: the baseline a second time, its own object: the two must measure alike, and how far they do is the noise
             floor.
         gradients: calls run with autograd on.
         tokens: how many one call handles; 0 where it handles none.
-        warmup: rounds before the first block that are not kept.
-        repetitions: blocks.
+        warmup: rounds before a block that are not kept.
+        repetitions: blocks, each in a process of its own.
         rounds: in a block.
     """
 
     key: str
+    scenario: str
+    input: str
+    routers: tuple[str, ...]
     baseline: str
     twin: str
     gradients: bool
@@ -63,110 +75,122 @@ class GroupSpec:
     repetitions: int
     rounds: int
 
+    def case(self, router: str) -> Case:
+        """The benchmark of one of the routers."""
+        return Case(self.scenario, router, self.input)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one process measured of a group.
+
+    Attributes:
+        durations: router -> nanoseconds, one a round; equal positions are the same round.
+        calls_per_round: router -> of how many calls a round's duration is the mean.
+        failed: router -> why it could not be timed, in one line.
+    """
+
+    durations: Mapping[str, list[int]]
+    calls_per_round: Mapping[str, int]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+class NotTimedError(Exception):
+    """A router that was right when it was checked, and could not be timed."""
+
 
 @dataclass(frozen=True, eq=False)
-class Group(Generic[AnyTimedCall]):
+class Group(Generic[AnyChecked]):
     """What was measured.
 
     Attributes:
         spec: what was asked for.
-        calls: name -> what was timed; the baseline and its twin are among them.
-        blocks: name -> [block][round] nanoseconds, of those calls that are right.
-        calls_per_round: name -> of how many calls a round's duration is the mean.
+        checked: router -> what was found out before; those that are wrong are not in the spec.
+        blocks: one a process.
     """
 
     spec: GroupSpec
-    calls: Mapping[str, AnyTimedCall]
-    blocks: Mapping[str, list[list[int]]]
-    calls_per_round: Mapping[str, int]
+    checked: Mapping[str, AnyChecked]
+    blocks: list[Block]
 
     def durations(self, name: str) -> list[int]:
         """All rounds of all blocks, nanoseconds.
 
         Raises:
-            Exception: what was wrong with this call, which then was not timed.
+            Exception: what was wrong with this router, which then was not timed.
         """
         baseline = self.spec.baseline
-        error, baseline_error = self.calls[name].error, self.calls[baseline].error
+        error, baseline_error = self.error(name), self.error(baseline)
         if error is not None:
             raise error
         if baseline_error is not None:
             raise RuntimeError(f"the baseline {baseline} failed: nothing was timed in this group") from baseline_error
-        return [duration for block in self.blocks[name] for duration in block]
+        return [duration for block in self.blocks for duration in block.durations[name]]
+
+    def error(self, name: str) -> Exception | None:
+        """What kept a router from being timed."""
+        if (error := self.checked[name].error) is not None:
+            return error
+        said = next((block.failed[name] for block in self.blocks if name in block.failed), None)
+        if said is not None:
+            return NotTimedError(said)
+        if self.blocks and not all(name in block.durations for block in self.blocks):
+            return NotTimedError(f"{name} failed in a part of this run: measure it again from the start")
+        return None
+
+    @cached_property
+    def timed(self) -> list[str]:
+        """The routers that every process has timed, beside the baseline."""
+        return [name for name in self.checked if self.blocks and self.error(name) is None]
+
+    def ratios(self, name: str) -> list[float]:
+        """A router's time over the baseline's, one a process: the median over the rounds."""
+        return [paired_ratio(block.durations[name], block.durations[self.spec.baseline]) for block in self.blocks]
 
     @property
     def noise_floor(self) -> Interval:
         """The baseline against itself."""
-        return paired_ratio(self.blocks[self.spec.twin], self.blocks[self.spec.baseline])
+        return Interval.of_ratios(self.ratios(self.spec.twin))
+
+    @property
+    def resolution(self) -> float:
+        """The smallest difference between a router and the baseline that this group can tell, as a share of one."""
+        return resolution([self.ratios(name) for name in self.timed if name != self.spec.baseline])
+
+    @cached_property
+    def _baseline_us(self) -> list[float]:
+        return [median(block.durations[self.spec.baseline]) / 1e3 for block in self.blocks]
+
+    def gflops(self, name: str) -> float | None:
+        """10⁹ FLOP/s of a router in the typical process, or None where nobody has counted its work."""
+        flops = self.checked[name].flops
+        return None if flops is None else flops / exponential_mean(self.process_us(name)) / 1e3
+
+    def process_us(self, name: str) -> list[float]:
+        """Microseconds a call, one a process.
+
+        The ratio leads: a process's time is the baseline's median there times the router's ratio there, so that times
+        and ratios side by side say the same.
+        """
+        return [ratio * base for ratio, base in zip(self.ratios(name), self._baseline_us, strict=True)]
 
     def timing(self, name: str, peak_gflops: float) -> dict[str, Any]:
-        """The JSON's `timing` of one call."""
-        blocks, flops = self.blocks[name], self.calls[name].flops
-        tokens, baseline = self.spec.tokens, self.spec.baseline
-        medians_us = [median(block) / 1e3 for block in blocks]
-        us_per_call = median(medians_us)
+        """The JSON's `timing` of one router."""
+        process_us, tokens = self.process_us(name), self.spec.tokens
+        us_per_call = exponential_mean(process_us)
         return {
             "clock": "replayed: interleaved measurement, read back by pytest-benchmark",
-            "repetitions": len(blocks),
-            "rounds": len(blocks[0]),
-            "calls_per_round": self.calls_per_round[name],
+            "repetitions": len(self.blocks),
+            "rounds": len(self.blocks[0].durations[name]),
+            "calls_per_round": round(fmean(block.calls_per_round[name] for block in self.blocks)),
             "us_per_call": us_per_call,
+            "tokens_per_call": tokens,
             "ns_per_token": us_per_call * 1e3 / tokens if tokens else None,
-            "block_median_us": medians_us,
-            "baseline": baseline,
-            "ratio": paired_ratio(blocks, self.blocks[baseline]).as_dict(),
+            "process_us": process_us,
+            "baseline": self.spec.baseline,
+            "ratio": Interval.of_ratios(self.ratios(name)).as_dict(),
             "noise_floor": self.noise_floor.as_dict(),
-            "gflops": None if flops is None else flops / us_per_call / 1e3,
+            "resolution": self.resolution,
+            "gflops": self.gflops(name),
             "peak_gflops": peak_gflops,
         }
-
-
-def measure_group(
-    spec: GroupSpec,
-    timed: Mapping[str, AnyTimedCall],
-    *,
-    clock: Clock,
-    journal: Journal,
-    progress: Progress,
-) -> Group[AnyTimedCall]:
-    """Block by block, each in the journal before the next begins; blocks found there are not measured again.
-
-    Args:
-        spec: what, against what and how much.
-        timed: calls by name; those with an error are left out; without the baseline nothing is measured.
-        clock: of the device.
-        journal: keeps finished blocks.
-        progress: makes the bar.
-    """
-    key, rounds = spec.key, spec.rounds
-    calls = {name: each.call for name, each in timed.items() if each.call is not None}
-    resets = {name: each.reset for name, each in timed.items() if each.reset is not None}
-    blocks: dict[str, list[list[int]]] = {name: [] for name in calls}
-    if spec.baseline not in calls:
-        return Group(spec, timed, blocks, {})
-    steps = spec.warmup + spec.repetitions * rounds
-    with progress(key, steps) as bar, torch.set_grad_enabled(spec.gradients):
-        warm_up = measure_block(calls, clock, rounds=spec.warmup, seed=key, resets=resets, tick=bar.update)
-        calls_per_round = journal.get(f"{key} | calls per round")
-        if calls_per_round is None:
-            calls_per_round = balanced_calls(warm_up)
-            journal.append(f"{key} | calls per round", calls_per_round)
-        for index in range(spec.repetitions):
-            block_key = f"{key} | block {index}"
-            block = journal.get(block_key)
-            if block is None:
-                block = measure_block(
-                    calls,
-                    clock,
-                    rounds=rounds,
-                    seed=block_key,
-                    calls_per_round=calls_per_round,
-                    resets=resets,
-                    tick=bar.update,
-                )
-                journal.append(block_key, block)
-            else:
-                bar.update(rounds)
-            for name, durations in block.items():
-                blocks[name].append(durations)
-    return Group(spec, timed, blocks, calls_per_round)

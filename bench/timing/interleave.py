@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
 
@@ -13,6 +14,20 @@ import torch
 from bench.timing.clocks import Clock
 
 Call = Callable[[], object]
+
+
+class CallError(Exception):
+    """A call failed while it was timed.
+
+    Attributes:
+        name: whose call it is.
+        said: the error, in one line.
+    """
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(name, error)
+        self.name = name
+        self.said = " ".join(f"{type(error).__name__}: {error}".split())
 
 
 MOST_CALLS_A_ROUND = 5
@@ -46,6 +61,9 @@ def measure_block(
 
     Returns:
         subject -> nanoseconds, one per round (the mean of its calls), so that equal positions are the same round.
+
+    Raises:
+        CallError: a subject's call failed.
     """
     times, after = calls_per_round or {}, resets or {}
     slots = [subject for subject in calls for _ in range(times.get(subject, 1))]
@@ -53,9 +71,13 @@ def measure_block(
     with garbage_collector_off():
         for order in orders:
             for subject in order:
-                clock.time(calls[subject])
-                if subject in after:
-                    after[subject]()
+                try:
+                    clock.time(calls[subject])
+                    if subject in after:
+                        after[subject]()
+                except Exception as error:
+                    clock.durations()
+                    raise CallError(subject, error) from error
             tick()
         durations = iter(clock.durations())
     by_subject: dict[str, list[int]] = {subject: [] for subject in calls}
@@ -113,9 +135,21 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def peak_gflops(device: str, clock: Clock, *, size: int = 1024, calls: int = 10) -> float:
-    """What a large float32 matrix product reaches here, in 10⁹ FLOP/s: the best of some calls."""
-    left, right = torch.randn(2, size, size, device=device).unbind()
-    for _ in range(calls):
-        clock.time(lambda: left @ right)
-    return float(2 * size**3 / min(clock.durations()))
+PEAK_SHAPES = ((512, 512, 512), (1024, 1024, 1024), (2048, 768, 3072), (2048, 2048, 2048))
+"""(M, N, K) of the products whose best is the peak: which of them is fastest differs from machine to machine."""
+PEAK_S = 0.1
+MOST_PEAK_CALLS = 100
+
+
+def peak_gflops(device: str, clock: Clock, shapes: Sequence[tuple[int, int, int]] = PEAK_SHAPES) -> float:
+    """What a large float32 matrix product reaches here, in 10⁹ FLOP/s: the best of many calls at several sizes."""
+    best = 0.0
+    for rows, columns, inner in shapes:
+        left, right = torch.randn(rows, inner, device=device), torch.randn(inner, columns, device=device)
+        end = time.monotonic() + PEAK_S
+        for _ in range(MOST_PEAK_CALLS):
+            clock.time(lambda left=left, right=right: left @ right)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            if time.monotonic() > end:
+                break
+        best = max(best, 2 * rows * columns * inner / min(clock.durations()))
+    return best

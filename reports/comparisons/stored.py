@@ -100,7 +100,7 @@ def judge(ratio: Interval, threshold: float, floor: float) -> Change:
 
 
 def _row(name: str, base: Measurement, head: Measurement, threshold: float) -> Row:
-    ratio = unpaired_ratio(base.timing.block_median_us, head.timing.block_median_us)
+    ratio = unpaired_ratio(base.timing.process_us, head.timing.process_us)
     floor = max(abs(entry.timing.noise_floor.estimate - 1) for entry in (base, head))
     return Row(
         benchmark=name,
@@ -109,7 +109,7 @@ def _row(name: str, base: Measurement, head: Measurement, threshold: float) -> R
         ratio=ratio,
         floor=floor,
         change=judge(ratio, threshold, floor),
-        reason="one block a run gives no interval" if ratio.low is None else None,
+        reason="one process a run gives no interval" if ratio.low is None else None,
     )
 
 

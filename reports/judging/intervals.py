@@ -20,6 +20,10 @@ class Interval:
     low: float | None = None
     high: float | None = None
 
+    def holds(self, value: float) -> bool:
+        """Whether a value lies inside; where there are no bounds, it may."""
+        return (self.low is None or self.low <= value) and (self.high is None or value <= self.high)
+
     def overlaps(self, other: Interval) -> bool:
         """Whether the two are too close to say which is larger."""
         if self.low is None or self.high is None or other.low is None or other.high is None:

@@ -65,7 +65,7 @@ def expect_schema(fields: dict[str, Any], schema: int, where: str = "") -> None:
         raise ReportError(f"{where.rstrip('.') or 'the document'} has no field 'schema'")
     found = fields["schema"]
     if found != schema or isinstance(found, bool):
-        older = " (version 0.1 of this suite reads it)" if type(found) is int and found < schema else ""
+        older = f" (version 0.{found} of this suite reads it)" if type(found) is int and 0 < found < schema else ""
         raise ReportError(f"{where}schema is {excerpt(found)}; this version reads schema {schema}{older}")
 
 

@@ -24,7 +24,7 @@ from reports.records.measurements import LANGUAGE_MODEL, Entry, LanguageEntry, M
 from reports.records.report_data import ReportData, Source
 from reports.records.run import RunRecords
 
-SCHEMA = 2
+SCHEMA = 3
 _ENTRIES: dict[str | None, type[Measurement]] = {None: Entry, LANGUAGE_MODEL: LanguageEntry}
 """By an entry's `subject`; one that names none is a router's."""
 

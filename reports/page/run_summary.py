@@ -29,7 +29,7 @@ def _of_source(source: Source) -> str:
         f"{source.file}: preset {preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
         f"threads {run.get('threads', 'unknown')}, {run.get('dtype', 'unknown dtype')}, {source.date}.",
         *_models(mapping_in(run, "model"), source.language_model),
-        _noise(mapping_in(run, "noise")),
+        _noise(source.records),
     ]
     return " ".join(part for part in parts if part)
 
@@ -72,14 +72,25 @@ def _of_tuning(tuning: FineTuning) -> str:
     )
 
 
-def _noise(noise: Mapping[str, Any]) -> str:
-    worst = noise.get("worst")
-    if not isinstance(worst, int | float):
+def _noise(records: RunRecords) -> str:
+    """From which difference on a group's intervals can tell two routers apart, scenario by scenario."""
+    if not records.noise:
         return "The file states no noise floor."
+    resolutions: dict[str, list[float]] = {}
+    for noise in records.noise:
+        record = records.scenarios.get(noise.scenario)
+        resolutions.setdefault(record.label if record else noise.scenario, []).append(noise.resolution)
+    told = [f"{label.lower()} {_range(found)}" for label, found in resolutions.items()]
+    missed = sum(not noise.noise_floor.holds(1) for noise in records.noise)
     return (
-        f"Noise floor: the baseline against itself differed by {100 * worst:.1f} % at worst, over "
-        f"{noise.get('groups')} groups; smaller differences between routers mean nothing."
+        f"Differences that can be told apart (found four times in five), by scenario: {'; '.join(told)}. Of "
+        f"{len(records.noise)} self-comparisons of a baseline, {missed} missed 1 with the 95 % interval."
     )
+
+
+def _range(resolutions: list[float]) -> str:
+    low, high = (f"{100 * each:.1f}" for each in (min(resolutions), max(resolutions)))
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def provenance(data: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -54,19 +54,20 @@ class Timing(Record):
     rounds: Count
     us_per_call: Positive
     ns_per_token: Positive | None  # None where a call handles no token
-    block_median_us: tuple[Positive, ...]
+    process_us: tuple[Positive, ...]
     baseline: Text
     ratio: Ratio
     noise_floor: Ratio
+    resolution: Number  # smallest difference that the group can tell, a share of one
     gflops: Number | None
     peak_gflops: Number | None
 
-    @field_validator("block_median_us")
+    @field_validator("process_us")
     @classmethod
-    def _holds_blocks(cls, blocks: tuple[float, ...]) -> tuple[float, ...]:
-        if not blocks:
-            raise PydanticCustomError("empty", "holds no block")
-        return blocks
+    def _holds_processes(cls, processes: tuple[float, ...]) -> tuple[float, ...]:
+        if not processes:
+            raise PydanticCustomError("empty", "holds no process")
+        return processes
 
 
 class LayerOutput(Record):

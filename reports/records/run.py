@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reports.records.record import Flag, Number, Record, Text
+from reports.records.record import Flag, Number, Ratio, Record, Text
 
 Bound = Number | Literal["ln E", "E - 1", "1 - 1/E"] | None
 
@@ -39,9 +39,19 @@ class InputRecord(Record):
     text: Text | None = None
 
 
+class NoiseRecord(Record):
+    """How far equal code differed in a group, and the smallest difference, a share of one, that the group can tell."""
+
+    scenario: Text
+    input: Text
+    noise_floor: Ratio
+    resolution: Number
+
+
 class RunRecords(Record):
     """The records of what a run has measured, by name and in order."""
 
+    noise: tuple[NoiseRecord, ...] = ()
     metrics: dict[str, MetricRecord] = Field(default_factory=dict)
     scenarios: dict[str, ScenarioRecord] = Field(default_factory=dict)
     inputs: dict[str, InputRecord] = Field(default_factory=dict)

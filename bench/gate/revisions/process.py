@@ -16,20 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.gate.errors import WorkerError
+from bench.timing.placement import ENVIRONMENT
 
 BASE, TWIN, HEAD = "base", "twin", "head"
 SIDES = (BASE, TWIN, HEAD)
 """The processes that are compared: two of the base revision, whose ratio is noise, and one of the head revision."""
-
-ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep, so that a busy neighbour cannot stop the others
-    "PYTHONDONTWRITEBYTECODE": "1",
-    # glibc gives large blocks back to the system at every release unless it is told not to. In some processes, by the
-    # chance of their layout, each call then pays for thousands of page faults and takes a third longer.
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # the largest that it takes
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "MALLOC_TOP_PAD_": str(256 << 20),
-}
 
 
 class WorkerProcess:

@@ -10,18 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from bench.case import Case
-from bench.gate.worker_side.timed_benchmarks import BATCH, DEVICE, SEED
+from bench.gate.worker_side.timed_benchmarks import DEVICE
 from bench.presets import Preset
 from bench.router.behaviour import observe
+from bench.router.calls import SEED, store_input
+from bench.router.checked import check, count, draw_router
 from bench.router.experts import KINDS, make_experts
 from bench.router.inputs import Inputs
-from bench.router.prepared import draw_router, prepare_router
 from bench.router.scenarios import get_router_scenario
-from routers import FeedForwardExperts
 from routers.parameters import count_parameters
 
 
@@ -48,13 +47,7 @@ class WorkerInputs:
     def store(self, folder: Path) -> None:
         """Write `<input>.safetensors`: a fresh process reads it in a tenth of a second instead of making it in ten."""
         for name, batch in self.batches.items():
-            tensors: dict[str, Tensor] = {BATCH: batch}
-            if name in self.experts:
-                experts = self.experts[name]
-                if type(experts) is not FeedForwardExperts:
-                    raise TypeError(f"the gate stores FeedForwardExperts, not {type(experts).__name__}")
-                tensors |= experts.state_dict()
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / f"{name}.safetensors")
+            store_input(folder, name, batch, self.experts.get(name))
 
     def shapes(self) -> dict[str, list[int]]:
         """Input -> [T, D]."""
@@ -72,7 +65,8 @@ class WorkerInputs:
         for benchmark in benchmarks:
             experts: partial[nn.Module] = partial(self.experts.__getitem__, benchmark.input)
             scenario = get_router_scenario(benchmark.scenario)
-            prepared = prepare_router(benchmark.router, scenario, self.inputs, benchmark.input, experts)
+            compared = check(benchmark.router, self.inputs, benchmark.input)
+            prepared = count(compared, scenario, self.inputs, benchmark.input, experts)
             error, router, name = prepared.error, prepared.router, str(benchmark)
             checks[name] = None if error is None else f"{type(error).__name__}: {error}"
             if router is not None:

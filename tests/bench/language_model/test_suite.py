@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 
 from bench.case import Case
 from bench.language_model import suite as suite_module
+from bench.language_model.calls import LanguageModelCalls
 from bench.language_model.models import LoadedModel
 from bench.language_model.shared_weights import TWIN
 from bench.language_model.suite import LanguageModelSuite
@@ -22,9 +23,12 @@ from harness.progress import Progress
 from harness.replacement.moe_blocks import STOCK
 from routers import Router, temporary_router
 
+Measure = Callable[[LanguageModelSuite], None]
+
 
 @pytest.fixture
-def suite(tmp_path: Path, loaded: LoadedModel, no_bar: Progress) -> Iterator[LanguageModelSuite]:
+def planned(tmp_path: Path, loaded: LoadedModel, no_bar: Progress) -> Iterator[LanguageModelSuite]:
+    """Of which nothing was measured yet."""
     with Journal(tmp_path / "journal", {}, resume=False) as journal:
         suite = LanguageModelSuite(get_preset("smoke"), MeasurementContext(journal, no_bar, "cpu", 1))
         suite.loaded = loaded  # not built again for each test
@@ -33,17 +37,36 @@ def suite(tmp_path: Path, loaded: LoadedModel, no_bar: Progress) -> Iterator[Lan
         yield suite
 
 
+@pytest.fixture
+def suite(planned: LanguageModelSuite, measure: Measure) -> LanguageModelSuite:
+    measure(planned)
+    return planned
+
+
 def test_a_group_has_the_models_own_routers_twice(suite: LanguageModelSuite) -> None:
-    group = suite.group("decode")
-    assert list(group.blocks) == [STOCK, TWIN, "hash"]
+    group = suite.group(Case("decode", "hash"))
+    assert [list(block.durations) for block in group.blocks] == [[STOCK, TWIN, "hash"]] * 2
     # The preset's rounds, four times: decoding a token is short.
-    assert all(len(block) == 4 for blocks in group.blocks.values() for block in blocks)
-    assert suite.durations(Case("decode", "hash")) == [d for block in group.blocks["hash"] for d in block]
+    assert all(len(rounds) == 4 for block in group.blocks for rounds in block.durations.values())
 
 
-def test_the_models_own_routers_are_measured_though_they_were_not_selected(suite: LanguageModelSuite) -> None:
-    suite.plan(Case("inject", "linear"))
-    assert list(suite.group("inject").blocks) == [STOCK, TWIN, "linear"]
+def test_the_models_own_routers_are_measured_though_they_were_not_selected(
+    planned: LanguageModelSuite, measure: Measure
+) -> None:
+    planned.plan(Case("inject", "linear"))
+    measure(planned)
+    assert list(planned.group(Case("inject", "linear")).blocks[0].durations) == [STOCK, TWIN, "linear"]
+
+
+def test_the_model_is_not_kept_while_other_processes_have_theirs(suite: LanguageModelSuite) -> None:
+    assert "loaded" not in suite.__dict__
+    assert suite.about.sizes["num_experts"] == 8
+
+
+def test_a_process_refuses_a_model_that_has_changed(suite: LanguageModelSuite) -> None:
+    calls = LanguageModelCalls(suite.preset, ["tiny"], "0" * 64, "cpu")
+    with pytest.raises(AssetError, match="tiny: changed while the run was going on"):
+        calls.ready(Case("decode", STOCK))
 
 
 def test_every_entry_says_what_was_measured(suite: LanguageModelSuite) -> None:
@@ -76,16 +99,17 @@ def test_every_entry_says_what_was_measured(suite: LanguageModelSuite) -> None:
     assert suite.label(Case("decode", "hash")) == "decode | tiny | B=1 S=16 D=32 E=8 K=2"
 
 
-def test_an_injection_handles_no_token(suite: LanguageModelSuite) -> None:
-    case = Case("inject", "linear")
+def test_an_injection_handles_no_token(planned: LanguageModelSuite, measure: Measure) -> None:
+    suite, case = planned, Case("inject", "linear")
     suite.plan(case)
+    measure(suite)
     info = suite.extra_info(case)
     assert [info[name] for name in ("batch_size", "sequence_length", "num_tokens")] == [None] * 3
     assert info["timing"]["ns_per_token"] is None
     assert suite.label(case) == "inject | tiny | D=32 E=8 K=2"
 
 
-def test_the_summary_names_the_model_its_text_and_the_routers(suite: LanguageModelSuite) -> None:
+def test_the_summary_names_the_model_its_text_and_the_routers(suite: LanguageModelSuite, loaded: LoadedModel) -> None:
     suite.extra_info(Case("decode", STOCK))
     suite.extra_info(Case("decode", "hash"))
     summary = suite.summary()
@@ -96,7 +120,7 @@ def test_the_summary_names_the_model_its_text_and_the_routers(suite: LanguageMod
     model = summary["language_model"]
     assert (model["name"], model["requested"], model["model_type"]) == ("tiny", "tiny", "qwen2_moe")
     assert [model[name] for name in ("layers", "hidden_size", "num_experts", "top_k")] == [2, 32, 8, 2]
-    assert model["parameters"] == sum(weight.numel() for weight in suite.loaded.model.parameters())
+    assert model["parameters"] == sum(weight.numel() for weight in loaded.model.parameters())
     assert "path" not in model
 
 
@@ -108,10 +132,10 @@ def test_a_model_that_nobody_has_asked_for_is_not_loaded(tmp_path: Path, no_bar:
 
 
 def test_the_summary_of_a_model_without_experts_is_that_of_no_model(
-    suite: LanguageModelSuite, loaded: LoadedModel
+    planned: LanguageModelSuite, loaded: LoadedModel
 ) -> None:
-    suite.loaded = replace(loaded, model=torch.nn.Linear(2, 2))  # type: ignore[arg-type]  # nothing to be found in it
-    assert suite.summary() == {"routers": {}, "texts": {}, "scenarios": {}, "language_model": None}
+    planned.loaded = replace(loaded, model=torch.nn.Linear(2, 2))  # type: ignore[arg-type]  # nothing to be found in it
+    assert planned.summary() == {"routers": {}, "texts": {}, "scenarios": {}, "language_model": None}
 
 
 def test_a_text_that_cannot_be_had_any_more_does_not_cost_the_summary(
@@ -134,18 +158,20 @@ def test_a_preset_asks_for_its_model_first_and_then_for_the_embedded_one(tmp_pat
         assert LanguageModelSuite(get_preset("paper"), context, ["tiny"]).names == ("tiny",)
 
 
-def test_a_model_that_cannot_be_had_is_one_line(tmp_path: Path, no_bar: Progress) -> None:
+def test_a_model_that_cannot_be_had_is_one_line(tmp_path: Path, no_bar: Progress, measure: Measure) -> None:
     with Journal(tmp_path / "journal", {}, resume=False) as journal:
         suite = LanguageModelSuite(
             get_preset("smoke"), MeasurementContext(journal, no_bar, "cpu", 1), [str(tmp_path / "missing")]
         )
         suite.plan(Case("decode", STOCK))
         with pytest.raises(AssetError, match=r"missing: .*what can be named: tiny, embedded, a directory"):
-            suite.durations(Case("decode", STOCK))
+            measure(suite)
         assert suite.summary()["language_model"] is None
 
 
-def test_a_broken_router_does_not_stop_the_others(suite: LanguageModelSuite) -> None:
+def test_a_broken_router_does_not_stop_the_others(planned: LanguageModelSuite, measure: Measure) -> None:
+    suite = planned
+
     class Broken(Router):
         def compute_router_probabilities(self, hidden_states: torch.Tensor) -> torch.Tensor:
             raise ArithmeticError("broken on purpose")
@@ -153,8 +179,9 @@ def test_a_broken_router_does_not_stop_the_others(suite: LanguageModelSuite) -> 
     suite.plan(Case("decode", "broken"))
     with temporary_router("broken", Broken):
         with pytest.raises(ArithmeticError, match="broken on purpose"):
-            suite.check(Case("decode", "broken"))
+            suite.expect_sound(Case("decode", "broken"))
+        measure(suite)
         with pytest.raises(ArithmeticError, match="broken on purpose"):
             suite.durations(Case("decode", "broken"))
     assert suite.extra_info(Case("decode", "hash"))["router"] == "hash"
-    suite.check(Case("decode", "hash"))
+    suite.expect_sound(Case("decode", "hash"))

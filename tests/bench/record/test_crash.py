@@ -205,7 +205,7 @@ def test_killed_at_any_step_towards_its_files_it_has_journal_or_json(zygote: Zyg
             break
     assert replaced
     assert not files.journal.exists()
-    assert len(longest) == 6  # configuration, calls per round, two blocks, two seeds
+    assert len(longest) == 8  # configuration, what was resolved, two blocks, two peaks, two seeds
     assert step > 2 * len(longest) + 3  # so that steps are still seen: two for a line, and those of the JSON
 
 
@@ -285,11 +285,12 @@ def test_a_json_that_cannot_be_written_is_one_line_and_costs_no_measurement(zygo
     device = "/dev/full"
     outcome = zygote.run(files, SMALL, f"--benchmark-json={device}")
     assert outcome.code == pytest.ExitCode.USAGE_ERROR
-    assert f"{device}: cannot be written: No space left on device; {files.journal} is kept" in outcome.output
+    assert f"ERROR: {device}: cannot be written: No space left on device\n" in outcome.output
+    assert f"{files.journal} keeps 7 finished measurements: the same command with --resume continues." in outcome.output
     assert "Traceback" not in outcome.output
     finished = len(files.lines()) - 1
     resumed = zygote.run(files, SMALL, "--resume")
-    assert (resumed.code, finished) == (0, 5)
+    assert (resumed.code, finished) == (0, 7)
     assert f"continuing after {finished} finished measurements" in resumed.output
     assert f"Wrote benchmark data in: {files.json}\n" in resumed.output
     assert files.document()

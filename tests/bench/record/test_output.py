@@ -39,10 +39,27 @@ def test_it_shows_as_the_path_that_was_given(tmp_path: Path, monkeypatch: pytest
 
 
 def test_without_a_result_nothing_is_replaced(path: Path) -> None:
-    Path(f"{path}.part").write_text("of a killed run")
+    for left in ("999999999.part", "no-number.part"):
+        Path(f"{path}.{left}").write_text("of a killed run")
     WholeFile(path).keep()
     assert path.read_text() == "an earlier run's"
     assert os.listdir(path.parent) == ["bench.json"]
+
+
+def test_another_run_that_still_writes_keeps_its_part(path: Path) -> None:
+    part = Path(f"{path}.{os.getppid()}.part")
+    part.write_text("of a run that is going on")
+    WholeFile(path)
+    assert part.exists()
+
+
+def test_what_was_written_and_is_gone_is_an_error(path: Path) -> None:
+    file = WholeFile(path)
+    Path(file).write_text("new")
+    Path(file).unlink()
+    with pytest.raises(FileNotFoundError):
+        file.keep()
+    assert path.read_text() == "an earlier run's"
 
 
 def test_it_is_on_the_disk_before_it_takes_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,16 +49,56 @@ def prepare() -> None:
     import scipy.stats  # noqa: F401
     import torch
 
+    import bench.repetition.process
+    import bench.repetition.repetition
     import bench.session
-    import bench.timing.context
     from bench.router.scenarios import count_flops
+    from bench.timing.interleave import peak_gflops
 
     assert Path(bench.session.__file__).is_relative_to(here)
     count_flops(lambda: torch.eye(2) @ torch.eye(2))  # imports torch's compiler
     found = cpuinfo.get_cpu_info()
     cpuinfo.get_cpu_info = lambda: dict(found)
-    bench.timing.context.peak_gflops = partial(bench.timing.context.peak_gflops, size=64)
+    bench.repetition.repetition.peak_gflops = partial(peak_gflops, shapes=[(64, 64, 64)])
+    bench.repetition.process.spawn = spawn
     gc.freeze()  # a child that collects would copy and go through all of this
+
+
+class Worker:
+    """A fork that works as a repetition's process, as `subprocess.Popen` shows one."""
+
+    def __init__(self, folder: Path) -> None:
+        requests, answers = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            code = 70
+            try:
+                os.setsid()
+                os.dup2(requests[0], 0)
+                os.dup2(answers[1], 1)
+                os.closerange(3, 1024)  # the journal's lock among them
+                sys.argv = ["", str(folder)]
+                from bench.repetition.worker import main
+
+                main()
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(requests[0])
+        os.close(answers[1])
+        self.stdin, self.stdout = os.fdopen(requests[1], "wb"), os.fdopen(answers[0], "rb")
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """Its exit status."""
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+def spawn(folder: Path, said: object) -> Worker:
+    """In place of a process that would import everything."""
+    return Worker(folder)
 
 
 def run(request: Request) -> int:

@@ -10,13 +10,16 @@ import torch
 
 from bench.case import Case
 from bench.presets import get_preset
-from bench.record.journal import Journal
+from bench.record.journal import Journal, JournalError
+from bench.repetition import repetition
+from bench.router.checked import BASELINE, TWIN
 from bench.router.inputs import Inputs
-from bench.router.prepared import BASELINE, TWIN
 from bench.router.suite import RouterSuite
 from bench.timing.context import MeasurementContext
 from harness.progress import Progress
 from routers import Router, get_router_class, temporary_router
+
+Measure = Callable[[RouterSuite], None]
 
 
 @pytest.fixture
@@ -30,11 +33,11 @@ def broken_router() -> Iterator[None]:
 
 
 @pytest.fixture
-def make_suite(tmp_path: Path, no_bar: Progress) -> Iterator[Callable[..., RouterSuite]]:
-    """Studies of two routers on one journal, which the next one may resume."""
+def make_suite(tmp_path: Path, no_bar: Progress, measure: Measure) -> Iterator[Callable[..., RouterSuite]]:
+    """Suites of two routers on one journal, which the next one may resume, measured with what else is planned."""
     studies: list[RouterSuite] = []
 
-    def make(*, resume: bool = False) -> RouterSuite:
+    def make(*cases: Case, resume: bool = False) -> RouterSuite:
         for earlier in studies:
             earlier.context.journal.close()
         preset = get_preset("smoke")
@@ -42,7 +45,10 @@ def make_suite(tmp_path: Path, no_bar: Progress) -> Iterator[Callable[..., Route
         suite = RouterSuite(Inputs(preset, "cpu"), MeasurementContext(journal, no_bar, "cpu", 1))
         for name in ("linear", "hash"):
             suite.plan(Case("router", name, "random"))
+        for case in cases:
+            suite.plan(case)
         studies.append(suite)
+        measure(suite)
         return suite
 
     yield make
@@ -52,24 +58,23 @@ def make_suite(tmp_path: Path, no_bar: Progress) -> Iterator[Callable[..., Route
 
 def test_a_group_is_measured_once_with_the_baseline_twice(make_suite: Callable[..., RouterSuite]) -> None:
     suite = make_suite()
-    group = suite.group("router", "random")
-    assert list(group.blocks) == [BASELINE, TWIN, "hash"]
-    assert all(len(block) == 3 for blocks in group.blocks.values() for block in blocks)
-    assert suite.group("router", "random") is group
-    assert suite.durations(Case("router", "hash", "random")) == [d for block in group.blocks["hash"] for d in block]
+    group = suite.group(Case("router", "hash", "random"))
+    assert [list(block.durations) for block in group.blocks] == [[BASELINE, TWIN, "hash"]] * 2
+    assert all(len(rounds) == 3 for block in group.blocks for rounds in block.durations.values())
+    assert suite.durations(Case("router", "hash", "random")) == [
+        duration for block in group.blocks for duration in block.durations["hash"]
+    ]
 
 
 def test_the_baseline_is_measured_though_it_was_not_selected(make_suite: Callable[..., RouterSuite]) -> None:
-    suite = make_suite()
-    suite.plan(Case("token", "hash", "random"))
+    suite = make_suite(Case("token", "hash", "random"))
     info = suite.extra_info(Case("token", "hash", "random"))
     assert info["timing"]["baseline"] == BASELINE
     assert info["timing"]["ratio"]["low"] <= info["timing"]["ratio"]["estimate"] <= info["timing"]["ratio"]["high"]
 
 
 def test_a_broken_router_does_not_stop_the_others(make_suite: Callable[..., RouterSuite], broken_router: None) -> None:
-    suite = make_suite()
-    suite.plan(Case("router", "broken", "random"))
+    suite = make_suite(Case("router", "broken", "random"))
     with pytest.raises(ArithmeticError, match="broken on purpose"):
         suite.durations(Case("router", "broken", "random"))
     assert suite.extra_info(Case("router", "linear", "random"))["router"] == "linear"
@@ -80,8 +85,16 @@ def test_a_resumed_suite_uses_what_was_measured(make_suite: Callable[..., Router
     info = first.extra_info(Case("router", "hash", "random"))
     again = make_suite(resume=True)
     resumed = again.extra_info(Case("router", "hash", "random"))
-    del info["timing"]["peak_gflops"], resumed["timing"]["peak_gflops"]  # measured anew in each process
     assert resumed == info
+
+
+def test_a_suite_is_not_resumed_with_another_encoder(
+    make_suite: Callable[..., RouterSuite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_suite(Case("router", "hash", "skewed"))
+    monkeypatch.setattr(RouterSuite, "resolved", lambda suite: {"encoder": "another"})
+    with pytest.raises(JournalError, match="made with another encoder than can be had now"):
+        make_suite(Case("router", "hash", "skewed"), resume=True)
 
 
 def test_the_summary_names_the_routers_and_the_noise(make_suite: Callable[..., RouterSuite]) -> None:
@@ -93,9 +106,10 @@ def test_the_summary_names_the_routers_and_the_noise(make_suite: Callable[..., R
         "hash": {"class": "routers.scorers.hash.HashRouter"},
     }
     assert (summary["model"], summary["texts"]) == (None, {})
-    noise = suite.context.summary()["noise"]
-    assert noise["groups"] == 1
-    assert noise["worst"] >= 0
+    [noise] = suite.context.summary()["noise"]
+    assert (noise["scenario"], noise["input"]) == ("router", "random")
+    assert noise["noise_floor"]["low"] <= noise["noise_floor"]["estimate"]
+    assert noise["resolution"] > 0
 
 
 def test_what_a_router_computes_with_is_said_where_it_tells(
@@ -129,7 +143,6 @@ def test_the_summary_has_the_records_of_metrics_scenarios_and_inputs(make_suite:
 
 def test_what_is_said_does_not_depend_on_what_was_shown_before(make_suite: Callable[..., RouterSuite]) -> None:
     suite = make_suite()
-    suite.group("router", "random")
     before = suite.summary(), suite.context.summary()["noise"]
     suite.extra_info(Case("router", "hash", "random"))
     assert (suite.summary(), suite.context.summary()["noise"]) == before
@@ -140,11 +153,27 @@ def test_where_the_baseline_fails_the_run_still_has_its_summary(make_suite: Call
         def compute_router_probabilities(self, hidden_states: torch.Tensor) -> torch.Tensor:
             raise ArithmeticError("broken on purpose")
 
-    suite = make_suite()
     with temporary_router("linear", Failing):
+        suite = make_suite()
         with pytest.raises(RuntimeError, match="the baseline linear failed"):
             suite.durations(Case("router", "hash", "random"))
         with pytest.raises(ArithmeticError, match="broken on purpose"):
             suite.durations(Case("router", "linear", "random"))
-        assert suite.context.summary()["noise"] == {"groups": 0, "worst": None}
+        assert suite.context.summary()["noise"] == []
         assert list(suite.summary()["routers"]) == ["hash"]
+
+
+def test_no_router_is_faster_than_the_peak(
+    make_suite: Callable[..., RouterSuite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repetition, "peak_gflops", lambda *_: 1e-9)
+    suite = make_suite()
+    timing = suite.extra_info(Case("router", "linear", "random"))["timing"]
+    assert timing["peak_gflops"] == timing["gflops"]
+
+
+def test_an_input_that_is_compared_in_behaviour_has_few_rounds(make_suite: Callable[..., RouterSuite]) -> None:
+    suite = make_suite()
+    suite.preset = get_preset("quick")
+    rounds = {name: suite.spec("router", name, ()).rounds for name in ("random", "supplemental")}
+    assert rounds == {"random": 30, "supplemental": 5}

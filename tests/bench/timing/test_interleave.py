@@ -123,4 +123,4 @@ def test_threads_are_set_and_put_back() -> None:
 
 
 def test_the_machine_reaches_some_flops() -> None:
-    assert peak_gflops("cpu", CpuClock(), size=128, calls=3) > 0.01
+    assert peak_gflops("cpu", CpuClock(), [(128, 128, 128), (64, 32, 64)]) > 0.01

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bench.presets import get_preset
+from bench.router.checked import check, count
 from bench.router.inputs import Inputs
-from bench.router.prepared import prepare_router
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
 from bench.timing.memory import highest, peak_memory
@@ -152,11 +152,10 @@ def test_without_the_profiler_there_is_no_number(monkeypatch: pytest.MonkeyPatch
 
 def peak_of(scenario: str, name: str) -> int | None:
     inputs = Inputs(get_preset("smoke"), "cpu")  # T = 32, D = 64, E = 8, K = 2
-    subject = prepare_router(
-        name, get_router_scenario(scenario), inputs, "random", lambda: FeedForwardExperts(8, 64, 128)
-    )
-    assert subject.error is None
-    return subject.peak_memory
+    compared = check(name, inputs, "random")
+    counted = count(compared, get_router_scenario(scenario), inputs, "random", lambda: FeedForwardExperts(8, 64, 128))
+    assert counted.error is None
+    return counted.peak_memory
 
 
 @pytest.fixture

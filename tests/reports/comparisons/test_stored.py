@@ -20,7 +20,7 @@ def info(run, index=0):
 
 def blocks(run, index, medians):
     timing = info(run, index)["timing"]
-    timing["block_median_us"] = medians
+    timing["process_us"] = medians
     timing["us_per_call"] = sorted(medians)[len(medians) // 2]
 
 
@@ -90,7 +90,7 @@ def test_the_noise_is_that_of_the_noisier_run(two_runs, compared):
 def test_one_block_says_so(two_runs, compared):
     blocks(two_runs[0], 0, [100.0])
     (row,) = compared().changed
-    assert (row.change, row.reason) == (Change.UNCERTAIN, "one block a run gives no interval")
+    assert (row.change, row.reason) == (Change.UNCERTAIN, "one process a run gives no interval")
 
 
 def test_other_sizes_are_not_compared_and_new_ones_are_listed(two_runs, compared):

@@ -66,9 +66,9 @@ def test_a_missing_field_is_named(document, save, path, reason):
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("study", "schema"), 3, "study.schema is 3; this version reads schema 2"),
-        (("study", "schema"), 1, "study.schema is 1; this version reads schema 2 (version 0.1 of this suite reads it)"),
-        (("study", "schema"), True, "study.schema is True; this version reads schema 2"),
+        (("study", "schema"), 4, "study.schema is 4; this version reads schema 3"),
+        (("study", "schema"), 2, "study.schema is 2; this version reads schema 3 (version 0.2 of this suite reads it)"),
+        (("study", "schema"), True, "study.schema is True; this version reads schema 3"),
         (("study", "metrics", "cv", "format"), "{}", "study.metrics.cv.format String should match"),
         (("study", "metrics", "cv", "range"), [0], "study.metrics.cv.range"),
         (("study", "inputs", "random", "timed"), 1, "study.inputs.random.timed is not true or false: 1"),
@@ -81,8 +81,8 @@ def test_a_missing_field_is_named(document, save, path, reason):
         ((*INFO, "timing", "us_per_call"), "fast", "is not a number: 'fast'"),
         ((*INFO, "timing", "us_per_call"), 0, "is not above zero"),
         ((*INFO, "timing", "ratio", "low"), -1, "is not above zero"),
-        ((*INFO, "timing", "block_median_us"), [], "holds no block"),
-        ((*INFO, "timing", "block_median_us"), [1.0, 0], "block_median_us[1] is not above zero"),
+        ((*INFO, "timing", "process_us"), [], "holds no process"),
+        ((*INFO, "timing", "process_us"), [1.0, 0], "process_us[1] is not above zero"),
         ((*INFO, "peak_memory"), -1, "is not a count"),
         ((*INFO, "behaviour", "seeds"), [1, 2], "has 3 items instead of 2"),
         ((*INFO, "behaviour", "expert_load", "mean"), [1.0], "has 1 items instead of 8"),

@@ -20,9 +20,11 @@ from bench.gate.errors import CollectionError
 from bench.gate.revisions.facts import read_invariants
 from bench.gate.verdicts.invariants import Expectations, compare_invariants
 from bench.gate.worker import Worker
-from bench.gate.worker_side.timed_benchmarks import BATCH, TimedBenchmarks
+from bench.gate.worker_side.timed_benchmarks import TimedBenchmarks
 from bench.gate.worker_side.worker_inputs import WorkerInputs
 from bench.presets import get_preset
+from bench.router.calls import BATCH, RouterCalls
+from bench.router.inputs import Inputs
 from bench.scenario import list_scenarios
 
 ROOT = Path(__file__).parents[4]
@@ -107,9 +109,9 @@ def test_stored_and_loaded_it_is_timed(worker_inputs: WorkerInputs, tmp_path: Pa
 
 def test_what_is_loaded_is_what_was_stored(worker_inputs: WorkerInputs, tmp_path: Path) -> None:
     worker_inputs.store(tmp_path)
-    timed = TimedBenchmarks(SMOKE, tmp_path, BENCHMARKS, {}, seed=1)
-    assert torch.equal(timed._stored("random")[BATCH], worker_inputs.batches["random"])
-    loaded, made = timed._experts("random").state_dict(), worker_inputs.experts["random"].state_dict()
+    calls = RouterCalls(Inputs(SMOKE, "cpu"), tmp_path)
+    assert torch.equal(calls._stored("random")[BATCH], worker_inputs.batches["random"])
+    loaded, made = calls._bank("random").state_dict(), worker_inputs.experts["random"].state_dict()
     assert loaded.keys() == made.keys()
     assert all(torch.equal(loaded[key], made[key]) for key in made)
 
@@ -143,7 +145,7 @@ def test_a_router_that_fails_its_check_has_no_figures(
     def wrong(*_: object, **_options: object) -> None:
         raise AssertionError("differs from the reference")
 
-    monkeypatch.setattr("bench.router.prepared.check_router", wrong)
+    monkeypatch.setattr("bench.router.checked.check_router", wrong)
     facts = worker_inputs.facts(BENCHMARKS[:1])
     assert facts == {
         "checks": {"router | random | linear": "AssertionError: differs from the reference"},

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.language_model import prepared
+from bench.language_model import checked
+from bench.language_model.checked import WrongRouterError, check_in_model, count
 from bench.language_model.models import LoadedModel
-from bench.language_model.prepared import WrongRouterError, check_in_model, prepare_model
 from bench.language_model.scenarios import get_language_model_scenario
 from bench.language_model.shared_weights import TWIN, OwnGates
 from bench.presets import PRESETS
@@ -52,7 +52,7 @@ def test_copies_of_the_models_own_gates_that_answer_otherwise_are_refused(
             for gate in self.routers.values():
                 gate.weight.mul_(-1)
 
-    monkeypatch.setattr(prepared, "install_routers", lambda name: Shaken)
+    monkeypatch.setattr(checked, "install_routers", lambda name: Shaken)
     with pytest.raises(WrongRouterError, match="do not give the model's own logits"):
         check_in_model(STOCK, loaded)
 
@@ -63,7 +63,7 @@ def test_a_model_that_is_not_put_back_is_refused(loaded: LoadedModel, monkeypatc
         check_in_model(STOCK, loaded)
 
 
-def test_a_router_that_fails_has_an_error_and_no_call(loaded: LoadedModel) -> None:
+def test_a_router_that_fails_has_an_error_and_no_count(loaded: LoadedModel) -> None:
     class Other(Router):
         def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
             raise ArithmeticError("broken on purpose")
@@ -71,14 +71,14 @@ def test_a_router_that_fails_has_an_error_and_no_call(loaded: LoadedModel) -> No
     with temporary_router("own", Other), pytest.raises(ArithmeticError, match="broken on purpose") as caught:
         check_in_model("own", loaded)
     decode, smoke = get_language_model_scenario("decode"), PRESETS["smoke"]
-    failed = prepare_model("own", decode, loaded, smoke, installed=caught.value)
-    assert (failed.error, failed.call) == (caught.value, None)
+    failed = count("own", decode, loaded, smoke, installed=caught.value)
+    assert (failed.error, failed.peak_memory) == (caught.value, None)
 
 
 @pytest.mark.parametrize("scenario", list_scenarios("language_model").values(), ids=list_scenarios("language_model"))
 def test_a_model_needs_the_same_memory_whenever_it_is_made(scenario, loaded: LoadedModel) -> None:  # type: ignore[no-untyped-def]
     installed = check_in_model("mlp", loaded)
-    first, second = (prepare_model("mlp", scenario, loaded, PRESETS["smoke"], installed=installed) for _ in range(2))
+    first, second = (count("mlp", scenario, loaded, PRESETS["smoke"], installed=installed) for _ in range(2))
     assert (first.error, second.error) == (None, None)
     assert first.peak_memory == second.peak_memory
     assert first.peak_memory

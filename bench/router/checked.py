@@ -1,4 +1,4 @@
-"""A router drawn for a run, checked, and made ready to be timed. Axes: T tokens, D hidden size."""
+"""A router drawn for a run and checked, with what a call does and needs. Axes: T tokens, D hidden size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from bench.router.inputs import Inputs
 from bench.router.scenarios import RouterScenario, count_flops
 from bench.router.seeds import derive_seed
-from bench.timing.group import TimedCall
+from bench.timing.group import Checked
 from bench.timing.memory import peak_memory
 from harness.assets.errors import AssetError
 from routers import Router, create_router
@@ -23,8 +23,8 @@ TWIN = "linear@again"
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedRouter(TimedCall):
-    """A router ready to be timed, or the reason why it cannot be."""
+class CheckedRouter(Checked):
+    """A router that may be timed, or the reason why it may not."""
 
     router: Router | None = None
 
@@ -36,31 +36,54 @@ def backend(router: nn.Module) -> dict[str, str]:
 
 
 def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Router:
-    """A router with the preset's sizes and the seed's weights, in evaluation mode."""
+    """A router with the preset's sizes and the seed's weights, in evaluation mode; the twin is the baseline again."""
     preset = inputs.preset
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("router", seed))
-        router = create_router(name, hidden_size=hidden_size, num_experts=preset.num_experts, top_k=preset.top_k)
+        router = create_router(
+            BASELINE if name == TWIN else name,
+            hidden_size=hidden_size,
+            num_experts=preset.num_experts,
+            top_k=preset.top_k,
+        )
     return router.to(inputs.device).eval()
 
 
-def prepare_router(
-    name: str, scenario: RouterScenario, inputs: Inputs, input_name: str, experts: Callable[[], nn.Module]
-) -> PreparedRouter:
-    """Draw a router, compare it with the reference, prepare its call and count what that does and needs."""
+def check(name: str, inputs: Inputs, input_name: str) -> CheckedRouter:
+    """Draw a router and compare it with the reference on the batch that is timed."""
     try:
         hidden_states = inputs.batch(input_name, 0).hidden_states
-        router = draw_router(BASELINE if name == TWIN else name, inputs, hidden_states.shape[1], seed=0)
+        router = draw_router(name, inputs, hidden_states.shape[1], seed=0)
         check_router(router, hidden_states, tolerance=router.tolerance)
+        return CheckedRouter(router=router)
+    except AssetError:
+        raise
+    except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
+        return CheckedRouter(error=error)
+
+
+def count(
+    checked: CheckedRouter,
+    scenario: RouterScenario,
+    inputs: Inputs,
+    input_name: str,
+    experts: Callable[[], nn.Module],
+) -> CheckedRouter:
+    """Make a scenario's call with a checked router, and count what it does and needs."""
+    router = checked.router
+    if router is None:
+        return checked
+    try:
+        hidden_states = inputs.batch(input_name, 0).hidden_states
         with torch.set_grad_enabled(scenario.gradients):
-            call = scenario.prepare(router, hidden_states, experts)
-            flops = count_flops(call)
+            flops = count_flops(scenario.prepare(router, hidden_states, experts))
             # The router is warm now. Its gradients of that call would hide as much of what the next one allocates, and
             # a call prepared anew has none of its inputs.
             router.zero_grad(set_to_none=True)
             peak = peak_memory(scenario.prepare(router, hidden_states, experts), inputs.device)
-            return PreparedRouter(router=router, call=call, flops=flops, peak_memory=peak)
+            router.zero_grad(set_to_none=True)
+        return CheckedRouter(router=router, flops=flops, peak_memory=peak)
     except AssetError:
         raise
-    except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
-        return PreparedRouter(error=error)
+    except Exception as error:  # as in `check`
+        return CheckedRouter(error=error)

@@ -1,4 +1,4 @@
-"""A language model with routers of a name, checked, and made ready to be timed. Axes: K experts per token."""
+"""A language model with routers of a name, checked, with what a call needs. Axes: K experts per token."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.language_model.models import LoadedModel
 from bench.language_model.scenarios import LanguageModelScenario
 from bench.language_model.shared_weights import TWIN, install_routers, make_shared_copy
 from bench.presets import Preset
-from bench.router.prepared import backend
+from bench.router.checked import backend
 from bench.router.seeds import derive_seed
-from bench.timing.group import TimedCall
+from bench.timing.group import Checked
 from bench.timing.memory import peak_memory
 from harness.assets.errors import AssetError
 from harness.replacement.moe_blocks import STOCK, find_moe_blocks
@@ -45,8 +45,8 @@ class InstalledRouters:
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedModel(TimedCall):
-    """A language model ready to be timed, or the reason why it cannot be."""
+class CheckedModel(Checked):
+    """A language model whose routers may be timed, or the reason why they may not."""
 
     installed: InstalledRouters | None = None
 
@@ -83,15 +83,15 @@ def check_in_model(name: str, loaded: LoadedModel) -> InstalledRouters:
     return _describe(list({id(router): router for router in installed.routers.values()}.values()), len(gates))
 
 
-def prepare_model(
+def count(
     name: str,
     scenario: LanguageModelScenario,
     loaded: LoadedModel,
     preset: Preset,
     *,
     installed: InstalledRouters | Exception,
-) -> PreparedModel:
-    """Make a copy, prepare its call, make that once and say what it needs.
+) -> CheckedModel:
+    """Make a copy, prepare its call, make that once and say how much memory it needs.
 
     Args:
         name: of the routers.
@@ -111,11 +111,11 @@ def prepare_model(
             reset()
             peak = peak_memory(prepared.call, loaded.model.device.type)
             reset()
-        return PreparedModel(call=prepared.call, reset=prepared.reset, peak_memory=peak, installed=installed)
+        return CheckedModel(peak_memory=peak, installed=installed)
     except AssetError:
         raise
     except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
-        return PreparedModel(error=error)
+        return CheckedModel(error=error)
 
 
 @contextmanager

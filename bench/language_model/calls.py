@@ -1,0 +1,53 @@
+"""Calls inside a language model, made ready in a process that loads the model into memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+
+from bench.case import Case
+from bench.language_model.checked import drawn_from_the_seed
+from bench.language_model.models import LoadedModel, load_first
+from bench.language_model.scenarios import get_language_model_scenario
+from bench.language_model.shared_weights import install_routers, make_shared_copy
+from bench.presets import Preset
+from bench.timing.group import PreparedCall
+from harness.assets.errors import RefusedAssetError
+
+
+class LanguageModelCalls:
+    """Makes calls ready, each in a copy of the model that shares its weights.
+
+    Args:
+        preset: sizes.
+        names: of the language model that was checked; see `load_first`.
+        sha256: its checksum.
+        device: where to put it.
+    """
+
+    def __init__(self, preset: Preset, names: Sequence[str], sha256: str, device: str) -> None:
+        self._preset = preset
+        self._names = names
+        self._sha256 = sha256
+        self._device = device
+
+    def ready(self, case: Case) -> PreparedCall:
+        """A copy with routers of the run's seed, and the call of its scenario."""
+        scenario, loaded = get_language_model_scenario(case.scenario), self._loaded
+        with torch.set_grad_enabled(scenario.gradients), drawn_from_the_seed():
+            return scenario.prepare(
+                make_shared_copy(loaded.model), install_routers(case.router), loaded.read, scenario.shape(self._preset)
+            )
+
+    @cached_property
+    def _loaded(self) -> LoadedModel:
+        loaded = load_first(self._names, self._device)
+        if loaded.asset.sha256 != self._sha256:
+            raise RefusedAssetError(f"{self._names[0]}: changed while the run was going on")
+        # As loaded they may be a file, mapped: its pages stay where they are from process to process.
+        for tensor in (*loaded.model.parameters(), *loaded.model.buffers()):
+            if tensor.device.type == "cpu":
+                tensor.data = tensor.data.clone()
+        return loaded

@@ -1,0 +1,1 @@
+"""A repetition is a fresh process: it measures a block of every group."""

@@ -1,0 +1,70 @@
+"""What a fresh process has to know to measure its blocks: written by the run, read by the process."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.presets import Preset
+from bench.timing.group import GroupSpec
+from routers import get_router_class, list_routers, register_from_path
+
+FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The run, as far as its processes are concerned.
+
+    Attributes:
+        preset: sizes.
+        device: "cpu" or "cuda".
+        threads: of torch's operators.
+        routers: name -> where its class is, as `--router` takes it; of those that are not the suite's own.
+        language_model: {"names", "sha256"} of the one that was checked, or None.
+        groups: what is measured.
+    """
+
+    preset: Preset
+    device: str
+    threads: int
+    routers: dict[str, str]
+    language_model: dict[str, Any] | None
+    groups: tuple[GroupSpec, ...]
+
+    def write(self, folder: Path) -> None:
+        """Into the folder that a process is started with."""
+        (folder / FILE).write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """As `write` has left it."""
+        fields = json.loads((folder / FILE).read_text())
+        preset = fields.pop("preset")
+        return cls(
+            preset=Preset(**preset | {"models": tuple(preset["models"])}),
+            groups=tuple(GroupSpec(**group | {"routers": tuple(group["routers"])}) for group in fields.pop("groups")),
+            **fields,
+        )
+
+    def register_routers(self) -> None:
+        """Make those routers known that the suite does not bring."""
+        for name, target in self.routers.items():
+            if name not in list_routers():
+                register_from_path(target)
+
+
+def router_sources(names: Sequence[str]) -> dict[str, str]:
+    """Name -> where the class of a registered router is: its module where it is a package's, otherwise its file."""
+    sources = {}
+    for name in names:
+        router_class = get_router_class(name)
+        module, package = router_class.__module__, router_class.__module__.partition(".")[0]
+        if package != "routers":
+            location = module if "." in module else str(Path(inspect.getfile(router_class)).resolve())
+            sources[name] = f"{location}:{router_class.__qualname__}"
+    return sources

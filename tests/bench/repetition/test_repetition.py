@@ -1,0 +1,173 @@
+"""A repetition in this process, and the same in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from bench.presets import get_preset
+from bench.repetition.plan import Plan, router_sources
+from bench.repetition.process import ProcessDiedError, RepetitionProcess
+from bench.repetition.repetition import Repetition
+from bench.router.calls import BATCH, RouterCalls, store_input
+from bench.router.inputs import Inputs
+from bench.timing.group import GroupSpec
+from routers import FeedForwardExperts, Router, temporary_router
+
+SMOKE = get_preset("smoke")
+LINEAR = ("linear", "linear@again")
+
+OWN = """
+import sys
+import torch
+from routers import LogitRouter
+
+class OwnRouter(LogitRouter):
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.weight = torch.nn.Parameter(torch.randn(self.num_experts, self.hidden_size))
+
+    def compute_router_logits(self, hidden_states):
+        print("a router that talks")
+        return hidden_states.to(self.weight.dtype) @ self.weight.T
+"""
+
+
+def spec(*routers: str, rounds: int = 3) -> GroupSpec:
+    names = (*LINEAR, *routers)
+    return GroupSpec("router | random", "router", "random", names, *LINEAR, False, 32, 1, 2, rounds)
+
+
+def plan(*routers: str, rounds: int = 3) -> Plan:
+    return Plan(SMOKE, "cpu", 1, {}, None, (spec(*routers, rounds=rounds),))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With the input `random`."""
+    inputs = Inputs(SMOKE, "cpu")
+    store_input(tmp_path, "random", inputs.batch("random", 0).hidden_states, FeedForwardExperts(8, 64, 128))
+    return tmp_path
+
+
+def nothing() -> None:
+    pass
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = replace(plan("mlp"), language_model={"names": ["tiny"], "sha256": "0"}, routers={"own": "own.py:Own"})
+    written.write(tmp_path)
+    assert Plan.read(tmp_path) == written
+
+
+def test_a_router_of_the_suite_needs_no_source_and_another_its_module() -> None:
+    class Local(Router):
+        pass
+
+    with temporary_router("local", Local):
+        sources = router_sources(["linear", "local"])
+    assert sources == {"local": f"{__name__}:{Local.__qualname__}"}
+
+
+def test_a_block_has_every_router_in_every_round(folder: Path) -> None:
+    block = Repetition(plan("mlp"), folder).measure(spec("mlp"), None, 0, nothing)
+    assert {name: len(rounds) for name, rounds in block.durations.items()} == dict.fromkeys((*LINEAR, "mlp"), 3)
+    assert block.failed == {}
+    assert all(1 <= calls <= 5 for calls in block.calls_per_round.values())
+    again = Repetition(plan("mlp"), folder).measure(spec("mlp"), {"mlp": 2}, 1, nothing)
+    assert again.calls_per_round == {"linear": 1, "linear@again": 1, "mlp": 2}
+    assert Repetition(plan("mlp"), folder).peak() > 0.01
+
+
+def test_a_router_that_fails_while_it_is_timed_is_left_out_and_the_block_measured_again(folder: Path) -> None:
+    class Tired(Router):
+        calls = 0
+
+        def compute_router_probabilities(self, hidden_states: torch.Tensor) -> torch.Tensor:
+            Tired.calls += 1
+            if Tired.calls > 3:
+                raise ArithmeticError("too\ntired")
+            return torch.full((*hidden_states.shape[:-1], self.num_experts), 1 / self.num_experts)
+
+    with temporary_router("tired", Tired):
+        block = Repetition(plan("tired"), folder).measure(spec("tired"), None, 0, nothing)
+    assert block.failed == {"tired": "ArithmeticError: too tired"}
+    assert {name: len(rounds) for name, rounds in block.durations.items()} == dict.fromkeys(LINEAR, 3)
+
+
+def test_what_is_loaded_is_what_was_stored_in_memory_of_its_own(folder: Path) -> None:
+    hidden_states = Inputs(SMOKE, "cpu").batch("random", 0).hidden_states
+    calls = [RouterCalls(Inputs(SMOKE, "cpu"), folder) for _ in range(2)]
+    first, second = (each._stored("random")[BATCH] for each in calls)
+    assert torch.equal(first, hidden_states)
+    first.zero_()
+    assert torch.equal(second, hidden_states)
+
+
+@pytest.fixture
+def own_router(folder: Path) -> Plan:
+    path = folder / "own_router.py"
+    path.write_text(OWN)
+    return replace(plan("own"), routers={"own_router": f"{path}:OwnRouter"}, groups=(spec("own_router", rounds=200),))
+
+
+@pytest.fixture
+def process(folder: Path, own_router: Plan) -> Iterator[RepetitionProcess]:
+    own_router.write(folder)
+    with RepetitionProcess(folder) as process:
+        yield process
+
+
+def test_a_process_of_its_own_measures_the_same_and_a_router_may_print(
+    process: RepetitionProcess, own_router: Plan
+) -> None:
+    ticks: list[None] = []
+    block = process.measure(own_router.groups[0], {"own_router": 2}, 0, lambda: ticks.append(None))
+    assert {name: len(rounds) for name, rounds in block.durations.items()} == {
+        "linear": 200,
+        "linear@again": 200,
+        "own_router": 200,
+    }
+    assert block.calls_per_round == {"linear": 1, "linear@again": 1, "own_router": 2}
+    assert 0 < len(ticks) <= 201
+    assert process.peak() > 0.01
+
+
+def test_a_process_that_is_killed_says_how_it_died(process: RepetitionProcess, own_router: Plan) -> None:
+    threading.Timer(0.5, lambda: os.kill(process._process.pid, signal.SIGKILL)).start()  # while torch is imported
+    with pytest.raises(ProcessDiedError, match="killed by SIGKILL"):
+        process.measure(own_router.groups[0], None, 0, nothing)
+
+
+def test_a_process_that_cannot_begin_says_why(folder: Path) -> None:
+    with (
+        RepetitionProcess(folder / "gone") as process,
+        pytest.raises(ProcessDiedError, match=r"exit code 1: .*gone"),
+    ):
+        process.peak()
+
+
+def test_a_process_ends_with_those_who_asked(process: RepetitionProcess) -> None:
+    assert process.peak() > 0.01
+    assert process._process.stdin is not None
+    process._process.stdin.close()
+    process._process.wait(timeout=20)
+
+
+def test_leaving_the_context_ends_it(folder: Path, own_router: Plan) -> None:
+    own_router.write(folder)
+    with RepetitionProcess(folder) as process:
+        pid = process._process.pid
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not psutil.pid_exists(pid)
