@@ -30,6 +30,7 @@ class Preset:
         model_batch_size: B of the text that a language model reads.
         model_sequence_length: S of that text, and of what is in the cache before a token is decoded.
         model_line_length: S of a batch of fine-tuning; a line of Shakespeare has about nine words.
+        conclusive: whether a run proves more than that the parts work; reports conclude nothing from one that does not.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Preset:
     model_batch_size: int = 2
     model_sequence_length: int = 64
     model_line_length: int = 16
+    conclusive: bool = True
 
 
 PRESETS: dict[str, Preset] = {}
@@ -105,5 +107,6 @@ register_preset(
         language_model="tiny",
         model_rounds=1,
         model_sequence_length=16,
+        conclusive=False,
     )
 )

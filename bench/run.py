@@ -90,9 +90,11 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """The JSON's `study`: what holds for the whole run."""
-        summary = {"schema": SCHEMA, "preset": asdict(self.preset)} | self.context.summary()
+        suites = list(dict.fromkeys(self._suites.values()))
+        planned = sum(len(routers) for suite in suites for routers in suite.planned.values())
+        summary = {"schema": SCHEMA, "preset": asdict(self.preset), "planned": planned} | self.context.summary()
         shared: dict[str, dict[str, Any]] = {name: {} for name in _SHARED}
-        for suite in dict.fromkeys(self._suites.values()):
+        for suite in suites:
             said = suite.summary()
             for name, entries in shared.items():
                 entries |= said.pop(name)

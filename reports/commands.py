@@ -32,7 +32,7 @@ def report(arguments: Sequence[str]) -> str:
 
     sections = build_sections(data)
     write_files(report_files(data, sections), options.output)
-    return announcement(sections, options.output / "index.html")
+    return announcement(data, sections, options.output / "index.html")
 
 
 def gate(arguments: Sequence[str]) -> str:

@@ -18,9 +18,16 @@ def importance(router_probs: Tensor) -> Tensor:
     return router_probs.mean(dim=0)
 
 
+def _load(router_probs: Tensor, selected_experts: Tensor) -> Tensor:
+    """f_e of the tokens whose probabilities these are: (T, E), (T, K) -> (E,)."""
+    if len(router_probs) != len(selected_experts):
+        raise ValueError(f"router_probs are of {len(router_probs)} tokens, selected_experts of {len(selected_experts)}")
+    return expert_load(selected_experts, router_probs.shape[-1])
+
+
 def load_balancing_loss(router_probs: Tensor, selected_experts: Tensor, alpha: float = 0.01) -> Tensor:
     """α Σ f_e P_e, equation (17), without the factor E. At balance: α/E, 0.00125 for E = 8, as the paper prints."""
-    load = expert_load(selected_experts, router_probs.shape[-1])
+    load = _load(router_probs, selected_experts)
     return alpha * (load * importance(router_probs)).sum()
 
 
@@ -42,7 +49,7 @@ def observed_load_balancing_loss(seen: Observed) -> Tensor:
 def importance_squared_loss(router_probs: Tensor, selected_experts: Tensor, alpha: float = 0.01) -> Tensor:
     """α E Σ f_e P_e², equation (18). At balance: α/E."""
     num_experts = router_probs.shape[-1]
-    load = expert_load(selected_experts, num_experts)
+    load = _load(router_probs, selected_experts)
     return alpha * num_experts * (load * importance(router_probs).square()).sum()
 
 
@@ -56,6 +63,22 @@ def switch_loss_per_token(router_probs: Tensor, selected_experts: Tensor, alpha:
     return selected_experts.shape[-1] * switch_loss(router_probs, selected_experts, alpha)
 
 
-def z_loss(router_logits: Tensor) -> Tensor:
-    """Mean over tokens of logsumexp(ℓ)², Zoph et al. 2022, equation 5: (T, E) -> (). At logits of zero: (ln E)²."""
+@metric(
+    "Z-loss",
+    "mean over tokens of the squared log of the sum of the exponentials of the logits; of a router without logits none",
+    lambda seen: None if seen.routing.logits is None else (seen.routing.logits,),
+    bounds=(0, None),
+    format=".4f",
+)
+def z_loss(router_logits: Tensor | None) -> Tensor:
+    """Mean over tokens of logsumexp(ℓ)², Zoph et al. 2022, equation 5: (T, E) -> (). At logits of zero: (ln E)².
+
+    Of `Routing.logits`. The logits that `Routing.router_logits` makes of a router that has probabilities alone are
+    log p, whose loss is 0 whatever the router does.
+
+    Raises:
+        ValueError: there are no logits.
+    """
+    if router_logits is None:
+        raise ValueError("router_logits is None: of a router that has probabilities alone the z-loss is not defined")
     return router_logits.logsumexp(dim=-1).square().mean()

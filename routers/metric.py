@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import torch
 from torch import Tensor
 
 from routers.routing import Routing, TokenChoice
@@ -52,9 +53,10 @@ class Observed:
         return self.tokens_per_expert / self.tokens_per_expert.sum()
 
     @property
-    def table_k(self) -> int:
-        """The K = 2 of the paper's tables for every router, whatever it selects, so that their rows compare."""
-        return min(2, self.routing.num_experts)
+    def probs_and_k(self) -> tuple[Tensor, int] | None:
+        """Router probabilities (T, E) and the router's own K; None of a routing that has no K."""
+        selected = self.selected_experts
+        return None if selected is None else (self.router_probs, selected.shape[1])
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,12 @@ class Metric:
         name: in the JSON.
         label: the heading of its column.
         definition: in words, for the middle of a sentence.
-        measure: what was observed -> a tensor of one number.
+        measure: what was observed -> a tensor of one number, NaN where the metric is not defined of it.
         unit: of the number, or None.
         bounds: the lowest and the highest value that it can have.
         better: "lower" or "higher", or None where neither is better by itself.
         format: how a table shows it, a Python format specification.
+        paper: a definition of the paper's that would mislead elsewhere: shown in its tables alone.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Metric:
     bounds: tuple[Bound, Bound] = (None, None)
     better: Literal["lower", "higher"] | None = None
     format: str = ".3f"
+    paper: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The metric's record in the JSON."""
@@ -90,7 +94,7 @@ class Metric:
             "range": list(self.bounds),
             "better": self.better,
             "format": self.format,
-        }
+        } | ({"paper": True} if self.paper else {})
 
 
 METRICS: dict[str, Metric] = {}
@@ -100,7 +104,7 @@ METRICS: dict[str, Metric] = {}
 def metric(
     label: str,
     definition: str,
-    arguments: Callable[[Observed], tuple[Any, ...]],
+    arguments: Callable[[Observed], tuple[Any, ...] | None],
     *,
     name: str | None = None,
     **about: Any,
@@ -110,9 +114,9 @@ def metric(
     Args:
         label: the heading of its column.
         definition: in words, for the middle of a sentence.
-        arguments: what was observed -> what the function is called with.
+        arguments: what was observed -> what the function is called with, or None where the metric is not defined.
         name: in the JSON.
-        **about: unit, bounds, better, format.
+        **about: unit, bounds, better, format, paper.
 
     Raises:
         ValueError: the name is taken.
@@ -122,7 +126,12 @@ def metric(
         known = name or function.__name__
         if known in METRICS:
             raise ValueError(f"metric {known!r} is already registered")
-        METRICS[known] = Metric(known, label, definition, lambda seen: function(*arguments(seen)), **about)
+
+        def measure(seen: Observed) -> Tensor:
+            found = arguments(seen)
+            return torch.tensor(torch.nan) if found is None else function(*found)
+
+        METRICS[known] = Metric(known, label, definition, measure, **about)
         return function
 
     return register

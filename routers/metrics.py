@@ -2,7 +2,8 @@
 
 `router_probs` (T, E); `selected_experts` (T, K) int64; `tokens_per_expert` (E,) counts; `load` (E,) shares, sum 1.
 Entropies are in nats. Every function returns a tensor, of no dimension where it returns one number, and wants T >= 1:
-a mean over no token does not exist and is NaN.
+a mean over no token does not exist and is NaN. What cannot be (an expert that there is not, a count below 0, a K beyond
+E) is refused with a ValueError that names the value.
 
 A function below `@metric` is measured of every router on every input, stands in the JSON, and is shown by reports. The
 decorator's record is all that has to be said about it.
@@ -10,10 +11,14 @@ decorator's record is all that has to be said about it.
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
 from routers.metric import metric
+from routers.routing import count_assignments
 
 CAPACITY_FACTOR = 1.25
 """Of the drop rate that is measured."""
@@ -22,6 +27,19 @@ CAPACITY_FACTOR = 1.25
 def entropy(probs: Tensor) -> Tensor:
     """−Σ p ln p over the last axis, 0 ln 0 = 0: (…, E) -> (…)."""
     return 0.0 - torch.xlogy(probs, probs).sum(dim=-1)  # a plain minus would give −0 for a one-hot row
+
+
+def _checked_load(load: Tensor) -> Tensor:
+    """Counts or shares in float64, each finite and at least 0."""
+    wrong = ~(load >= 0) | load.isinf()
+    if bool(wrong.any()):
+        raise ValueError(f"the load holds {load[wrong][0].item()}, expected finite counts or shares of at least 0")
+    return load.double()
+
+
+def _expect_top_k(router_probs: Tensor, top_k: int) -> None:
+    if not 1 <= top_k <= router_probs.shape[-1]:
+        raise ValueError(f"top_k is {top_k}, expected 1 to the number of experts, {router_probs.shape[-1]}")
 
 
 @metric(
@@ -47,20 +65,35 @@ def token_entropy(router_probs: Tensor) -> Tensor:
     format=".4f",
 )
 def load_entropy(load: Tensor) -> Tensor:
-    """Entropy of the shares of assignments: the entropy in the paper's text (III-E3). ln E at balance."""
-    return entropy(load)
+    """Entropy of the shares of assignments: the entropy in the paper's text (III-E3). ln E at balance. Or of counts."""
+    load = _checked_load(load)
+    return entropy(load / load.sum())
 
 
 @metric(
     "Mean top-k",
-    "mean of the K largest probabilities, before they are normalised to sum to one",
-    lambda seen: (seen.router_probs, seen.table_k),
+    "mean of the K largest probabilities, K the router's own, before they are normalised to sum to one",
+    lambda seen: seen.probs_and_k,
     bounds=(0, 1),
     format=".4f",
 )
-def mean_top_k_prob(router_probs: Tensor, top_k: int = 2) -> Tensor:
+def mean_top_k_prob(router_probs: Tensor, top_k: int) -> Tensor:
     """Mean of the K largest probabilities of each token, before renormalisation; 1/K if one-hot."""
+    _expect_top_k(router_probs, top_k)
     return router_probs.topk(top_k, dim=-1).values.mean()
+
+
+@metric(
+    "Mean top-2",
+    "mean of the two largest probabilities, whatever the router selects: the mean top-k of the paper's tables",
+    lambda seen: (seen.router_probs,),
+    bounds=(0, 1),
+    format=".4f",
+    paper=True,
+)
+def mean_top_2_prob(router_probs: Tensor) -> Tensor:
+    """Mean of the two largest probabilities of each token (of one expert alone: 1), the paper's for every router."""
+    return mean_top_k_prob(router_probs, min(2, router_probs.shape[-1]))
 
 
 @metric(
@@ -89,7 +122,7 @@ def output_std(output: Tensor) -> Tensor:
 
 def tokens_per_expert(selected_experts: Tensor, num_experts: int) -> Tensor:
     """Counts n_e of assignments, (T, K) -> (E,) int64."""
-    return torch.bincount(selected_experts.flatten(), minlength=num_experts)
+    return count_assignments(selected_experts, num_experts)
 
 
 def expert_load(selected_experts: Tensor, num_experts: int) -> Tensor:
@@ -106,7 +139,7 @@ def expert_load(selected_experts: Tensor, num_experts: int) -> Tensor:
 )
 def max_violation(load: Tensor) -> Tensor:
     """max n / mean n − 1 (MaxVio, Wang et al. 2024): 0 at balance, E − 1 if one expert takes all. Counts or shares."""
-    load = load.double()
+    load = _checked_load(load)
     return load.max() / load.mean() - 1
 
 
@@ -120,7 +153,7 @@ def max_violation(load: Tensor) -> Tensor:
 )
 def coefficient_of_variation(load: Tensor) -> Tensor:
     """std(n) / mean(n) with ddof 0, over all experts, idle ones too: 0 at balance. Counts or shares."""
-    load = load.double()
+    load = _checked_load(load)
     return load.std(correction=0) / load.mean()
 
 
@@ -133,7 +166,7 @@ def coefficient_of_variation(load: Tensor) -> Tensor:
 )
 def gini(load: Tensor) -> Tensor:
     """Σ_i Σ_j |n_i − n_j| / (2 E Σ n): 0 at balance, 1 − 1/E if one expert takes all. Counts or shares."""
-    load = load.double()
+    load = _checked_load(load)
     return (load[:, None] - load[None, :]).abs().sum() / (2 * len(load) * load.sum())
 
 
@@ -146,8 +179,10 @@ def gini(load: Tensor) -> Tensor:
     format=".1%",
 )
 def dead_experts(load: Tensor, threshold: float = 0.001) -> Tensor:
-    """Share of the experts whose share of the load is below the threshold."""
-    load = load.double()
+    """Share of the experts whose share of the load is below the threshold. Counts or shares."""
+    load = _checked_load(load)
+    if not bool(load.any()):
+        return load.new_tensor(math.nan)
     return (load / load.sum() < threshold).double().mean()
 
 
@@ -166,6 +201,7 @@ def specialisation(router_probs: Tensor) -> Tensor:
 
 def co_activation(selected_experts: Tensor, num_experts: int) -> Tensor:
     """P(j | i) = N_ij / N_i over all pairs of a token's experts: (T, K) -> (E, E), the diagonal 0; an idle i has 0."""
+    count_assignments(selected_experts, num_experts)  # refuses an expert that there is not
     chosen = torch.zeros(len(selected_experts), num_experts, dtype=torch.float64, device=selected_experts.device)
     chosen.scatter_(1, selected_experts, 1.0)
     together = chosen.T @ chosen
@@ -176,21 +212,25 @@ def co_activation(selected_experts: Tensor, num_experts: int) -> Tensor:
 
 @metric(
     "Margin",
-    "probability of the last expert selected minus that of the first one not selected",
-    lambda seen: (seen.router_probs, seen.table_k),
+    "probability of the last expert selected minus that of the first one not selected; none where all are selected",
+    lambda seen: seen.probs_and_k,
     bounds=(0, 1),
     format=".4f",
 )
-def margin(router_probs: Tensor, top_k: int = 2) -> Tensor:
-    """Mean over tokens of p_(K) − p_(K+1), how clear the choice was; 0 where K = E leaves no choice."""
-    if top_k >= router_probs.shape[-1]:
-        return router_probs.new_zeros(())
+def margin(router_probs: Tensor, top_k: int) -> Tensor:
+    """Mean over tokens of p_(K) − p_(K+1), how clear the choice was; NaN where K = E leaves no choice."""
+    _expect_top_k(router_probs, top_k)
+    if top_k == router_probs.shape[-1]:
+        return router_probs.new_tensor(math.nan)
     top = router_probs.topk(top_k + 1, dim=-1).values
     return (top[:, top_k - 1] - top[:, top_k]).mean()
 
 
 def flip_rate(selected_a: Tensor, selected_b: Tensor) -> Tensor:
     """1 − |E_a ∩ E_b| / K, mean over tokens: how much of the selection two runs do not share. (T, K), (T, K) -> ()."""
+    a, b = tuple(selected_a.shape), tuple(selected_b.shape)
+    if a != b:
+        raise ValueError(f"the selections are {a} and {b}, expected the same tokens and the same K of both")
     shared = (selected_a[:, :, None] == selected_b[:, None, :]).any(dim=-1)
     return 1 - shared.double().mean()
 
@@ -203,8 +243,18 @@ def flip_rate(selected_a: Tensor, selected_b: Tensor) -> Tensor:
     better="lower",
     format=".1%",
 )
-def drop_rate(tokens_per_expert: Tensor, capacity_factor: float) -> Tensor:
-    """1 − kept/(K·T) if each expert keeps at most capacity_factor · (K·T)/E assignments, rounded up (GShard)."""
-    assignments = tokens_per_expert.sum()
-    capacity = torch.ceil(capacity_factor * assignments / len(tokens_per_expert))
-    return 1 - tokens_per_expert.clamp_max(capacity).sum() / assignments
+def drop_rate(tokens_per_expert: Tensor, capacity_factor: float | Fraction) -> Tensor:
+    """1 − kept/(K·T) if each expert keeps at most ⌈capacity_factor · (K·T)/E⌉ assignments (GShard): (E,) -> ().
+
+    Exact until the last division: the factor is the decimal number that is written, 1.1 and not the float beside it,
+    which would round a capacity of 11 up to 12.
+    """
+    if tokens_per_expert.is_floating_point():
+        raise ValueError(f"tokens_per_expert are {tokens_per_expert.dtype}, expected counts in whole numbers")
+    if not 0 < capacity_factor < math.inf:
+        raise ValueError(f"capacity_factor is {capacity_factor}, expected a finite number above 0")
+    counts = [int(count) for count in _checked_load(tokens_per_expert).tolist()]
+    assignments = sum(counts)
+    capacity = math.ceil(Fraction(str(capacity_factor)) * assignments / len(counts))
+    dropped = sum(max(0, count - capacity) for count in counts)
+    return torch.tensor(dropped / assignments if assignments else math.nan, dtype=torch.float64)

@@ -30,6 +30,19 @@ def expert_softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=-1)
 
 
+def count_assignments(selected_experts: Tensor, num_experts: int) -> Tensor:
+    """Counts n_e of assignments, (T, K) -> (E,) int64.
+
+    Raises:
+        ValueError: an expert below 0 or from E on, which a count would append or fail on.
+    """
+    if selected_experts.numel():
+        for expert in map(int, selected_experts.aminmax()):
+            if not 0 <= expert < num_experts:
+                raise ValueError(f"selected_experts hold {expert}, expected 0 to {num_experts - 1}")
+    return torch.bincount(selected_experts.flatten(), minlength=num_experts)
+
+
 @dataclass(frozen=True, eq=False)
 class Routing(ABC):
     """What a router decided for a batch of T tokens.
@@ -101,8 +114,8 @@ class TokenChoice(Routing):
 
     @cached_property
     def tokens_per_expert(self) -> Tensor:
-        """(E,) int64."""
-        return torch.bincount(self.selected_experts.flatten(), minlength=self.num_experts)
+        """(E,) int64; a ValueError names an expert that there is not."""
+        return count_assignments(self.selected_experts, self.num_experts)
 
     @cached_property
     def _by_expert(self) -> tuple[Tensor, Tensor]:

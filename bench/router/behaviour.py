@@ -95,6 +95,15 @@ def _histogram(output: Tensor) -> dict[str, list[float]]:
     }
 
 
+def _ranked_co_activation(observation: Observation) -> list[list[float]]:
+    """(E, E - 1): a row an expert, the most loaded first, and in it the others, the one met most often first."""
+    rows = [
+        (load, *sorted((*row[:expert], *row[expert + 1 :]), reverse=True))
+        for expert, (load, row) in enumerate(zip(observation.load, observation.co_activation, strict=True))
+    ]
+    return [list(row) for _, *row in sorted(rows, reverse=True)]
+
+
 def combine(observations: list[Observation]) -> dict[str, Any]:
     """The observations of several seeds as the JSON's `behaviour`."""
     first = observations[0]
@@ -103,12 +112,14 @@ def combine(observations: list[Observation]) -> dict[str, Any]:
         values = [value for observation in observations if (value := get(observation)) is not None]
         return summarise(values) if values else None
 
-    loads = torch.tensor([observation.load for observation in observations])
-    co_activation = torch.tensor([observation.co_activation for observation in observations])
+    # An expert's number means nothing from seed to seed: what belongs to experts is put in order within a seed first.
+    ranked = zip(*(sorted(observation.load, reverse=True) for observation in observations), strict=True)
+    loads = [summarise(shares) for shares in ranked]
+    co_activation = torch.tensor([_ranked_co_activation(o) for o in observations], dtype=torch.float64)
     return {
         "seeds": list(range(len(observations))),
         "metrics": {name: over_seeds(lambda o, name=name: o.metrics[name]) for name in first.metrics},  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        "expert_load": {"mean": loads.mean(dim=0).tolist(), "sd": loads.std(dim=0).tolist()},
+        "expert_load": {field: [load[field] for load in loads] for field in ("mean", "sd")},
         "co_activation": co_activation.mean(dim=0).tolist(),
         "layer": {
             kind: {

@@ -16,7 +16,7 @@ from typing import Any
 from reports.comparisons.comparison import Change, Comparison, Excluded, Row, Side, ordered
 from reports.comparisons.moved import moved_figures
 from reports.errors import NothingToCompareError
-from reports.format.machine import describe, differences
+from reports.format.machine import describe, differences, machines_of
 from reports.judging.intervals import Interval, unpaired_ratio
 from reports.loading.load import load_benchmarks
 from reports.records.measurements import Measurement
@@ -56,7 +56,7 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         raise NothingToCompareError(_nothing(sources, excluded))
     rows = ordered(_row(name, *pair, threshold) for name, pair in pairs.items())
     figures = [moved_figures(name, *pair) for name, pair in pairs.items()]
-    machines = _machines(*sources)
+    machines = machines_of(*sources)
     machine_differences = differences(*machines)
     return Comparison(
         marker="moe-router-compare",
@@ -144,14 +144,6 @@ def _setting(pairs: list[tuple[Measurement, Measurement]]) -> tuple[str, ...]:
     timings = [entry.timing for pair in pairs for entry in pair]
     rounds = dict.fromkeys(f"{timing.repetitions} × {timing.rounds} rounds" for timing in timings)
     return *(f"{field} {value}" for field, value in setting.items() if value is not None), " or ".join(rounds)
-
-
-def _machines(base: Source, head: Source) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The runs' machines; where either has none, what pytest-benchmark noted for both."""
-    old, new = base.run.get("machine"), head.run.get("machine")
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return old, new
-    return base.machine, head.machine
 
 
 def _other_material(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from reports.judging.order import STOCK, in_order, start_rank
 from reports.records.report_data import ReportData
 
 
-@registry.figure("language-model", "Figure of times inside a language model", place=1)
+@registry.figure("language-model", "Figure of times inside a language model", place=1, timed=True)
 def ratios(data: ReportData) -> Plot:
     """A row per router, a marker per start; the model's own gates are the noise floor."""
     timed = {

@@ -12,7 +12,7 @@ from reports.judging import paper
 from reports.records.report_data import ReportData
 
 
-@registry.figure("latency", "Latency figure", place=1)
+@registry.figure("latency", "Latency figure", place=1, timed=True)
 def ratios(data: ReportData) -> Plot:
     """A panel per scenario, a row per router; whiskers, and the band in which the baseline differs from itself."""
     inputs = registry.inputs_timed(data)

@@ -12,9 +12,12 @@ from typing import Any
 
 from reports.format.numbers import listing
 from reports.records.record import mapping_in
+from reports.records.report_data import Source
 
 _VOLATILE = frozenset({"hz_actual", "hz_actual_friendly"})
 _GIBIBYTE = 2**30
+SETTING = ("device", "threads", "dtype")
+"""What a run states of how it timed, beside its preset."""
 # A list up to this long is shown whole, a longer one by what only one side has.
 _SHORT_LIST = 4
 
@@ -71,6 +74,23 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return listing([_words(item) for item in value])
     return "none" if value is None else str(value)
+
+
+def machines_of(first: Source, second: Source) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The machines of two files; where either has none, what pytest-benchmark noted for both."""
+    old, new = first.run.get("machine"), second.run.get("machine")
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return old, new
+    return first.machine, second.machine
+
+
+def unlike_conditions(first: Source, second: Source) -> tuple[Difference, ...]:
+    """What keeps the times of two files out of one column: another machine or another setting."""
+    base, head = (
+        {**machine, "setting": {name: source.run.get(name) for name in SETTING} | {"preset": source.preset}}
+        for machine, source in zip(machines_of(first, second), (first, second), strict=True)
+    )
+    return differences(base, head)
 
 
 def describe(machine: Mapping[str, Any]) -> str:

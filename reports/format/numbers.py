@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 Show = Callable[..., str]
@@ -11,6 +12,8 @@ DASH = "–"
 _UNITS = (("µs", 1.0), ("ms", 1e3), ("s", 1e6))
 # Larger whole numbers are no counts: beyond this a float skips some.
 _WHOLE = 2**53
+# What would be written so from three digits on.
+_MILLION = 999_999.5
 
 
 def missing(value: Any) -> bool:
@@ -24,8 +27,10 @@ def as_text(value: Any) -> str:
 
 
 def count(value: Any) -> str:
-    """A whole number in groups of three."""
-    return DASH if missing(value) else f"{int(value):,}"
+    """A whole number in groups of three, while it can be a count."""
+    if missing(value) or abs(value) >= _WHOLE:
+        return significant(value)
+    return f"{int(value):,}"
 
 
 def fixed(decimals: int, *, signed: bool = False) -> Show:
@@ -34,27 +39,41 @@ def fixed(decimals: int, *, signed: bool = False) -> Show:
 
 
 def by_format(specification: str) -> Show:
-    """As a format specification such as `.3f` or `.1%` says, with a true minus sign."""
+    """As a format specification such as `.3f` or `.1%` says, with a true minus sign; a million and more shortly."""
+    factor, unit = (100, " %") if specification.endswith("%") else (1, "")
 
     def show(value: Any) -> str:
-        return DASH if missing(value) else f"{value + 0.0:{specification}}".replace("-", "−").replace("%", " %")
+        if missing(value) or abs(value) >= _MILLION / factor:
+            return DASH if missing(value) else significant(factor * value) + unit
+        return f"{value + 0.0:{specification}}".replace("-", "−").replace("%", " %")
 
     return show
 
 
 def significant(value: Any) -> str:
-    """Three significant digits, without exponents between a thousandth and a million."""
+    """Three significant digits, without exponents between a thousandth and a million: at most ten characters."""
     if missing(value):
         return DASH
-    if value == 0:
+    return ("−" if value < 0 else "") + _digits(abs(value))
+
+
+def _digits(size: float) -> str:
+    if size == 0:
         return "0"
-    size = abs(value)
+    if size >= _MILLION:
+        mantissa, _, exponent = f"{_decimal(size):.2e}".partition("e+")
+        return f"{mantissa}e{exponent}" if exponent else mantissa
     if size >= 99.95:
-        return f"{value:,.0f}"
+        return f"{size:,.0f}"
     for bound, decimals in ((9.995, 1), (0.9995, 2), (0.09995, 3), (0.009995, 4)):
         if size >= bound:
-            return f"{value:.{decimals}f}"
-    return f"{value:.3g}"
+            return f"{size:.{decimals}f}"
+    return f"{size:.3g}"
+
+
+def _decimal(value: float) -> float | Decimal:
+    """Something that can be formatted: a whole number may be larger than every float."""
+    return Decimal(value) if isinstance(value, int) else value
 
 
 def mebibytes(value: Any) -> str:
@@ -64,7 +83,7 @@ def mebibytes(value: Any) -> str:
 
 def percent(value: Any) -> str:
     """A share of one, in per cent."""
-    return DASH if missing(value) else f"{100 * value:.1f} %"
+    return by_format(".1%")(value)
 
 
 def duration(us: Any) -> str:
@@ -85,14 +104,14 @@ def within(value: Any) -> str:
     """A share of one by which something may miss, `±0.4 %`, with two significant digits."""
     if missing(value):
         return DASH
-    return f"±{100 * value:.2g} %" if 100 * value < 99.5 else f"±{100 * value:,.0f} %"
+    return f"±{100 * value:.2g} %" if 100 * value < 99.5 else f"±{significant(100 * value)} %"
 
 
 def exact(value: Any) -> str:
     """A whole number in full, any other with six significant digits."""
     if missing(value):
         return DASH
-    text = f"{int(value):,}" if value == int(value) and abs(value) < _WHOLE else f"{value:.6g}"
+    text = f"{int(value):,}" if value == int(value) and abs(value) < _WHOLE else f"{_decimal(value):.6g}"
     return text.replace("-", "−")
 
 

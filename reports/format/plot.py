@@ -16,3 +16,7 @@ class Plot:
     title: str
     caption: str
     draw: Callable[[], Figure]
+
+    def without_verdicts(self) -> Plot:
+        """Itself: a figure concludes nothing."""
+        return self

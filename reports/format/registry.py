@@ -29,6 +29,7 @@ class Shown:
         name: what is said to be missing where it cannot be built; `{}` for the key.
         build: data -> table or figure, or (key, data) where there are keys.
         keys: data -> what it is built of, one by one (scenarios, inputs); None for one table or figure alone.
+        timed: it shows times, and is built of those of one machine and setting at a time.
     """
 
     section: str
@@ -36,6 +37,7 @@ class Shown:
     name: str
     build: Callable[..., Any]
     keys: Callable[[ReportData], Iterable[Any]] | None
+    timed: bool = False
 
     def builders(self, data: ReportData) -> Iterator[tuple[str, Callable[[ReportData], Any]]]:
         """A name and a function of the data for each key."""
@@ -58,12 +60,18 @@ class Registry:
         self._known: list[Shown] = []
 
     def __call__(
-        self, section: str, name: str, *, place: float = 1000, keys: Callable[[ReportData], Iterable[Any]] | None = None
+        self,
+        section: str,
+        name: str,
+        *,
+        place: float = 1000,
+        keys: Callable[[ReportData], Iterable[Any]] | None = None,
+        timed: bool = False,
     ) -> Callable[[AnyBuilder], AnyBuilder]:
         """The arguments are `Shown`'s; the last of its section unless it has a place."""
 
         def register(build: AnyBuilder) -> AnyBuilder:
-            self._known.append(Shown(section, place, name, build, keys))
+            self._known.append(Shown(section, place, name, build, keys, timed))
             return build
 
         return register

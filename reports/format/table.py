@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
-from reports.format.numbers import Show, as_text, bounds, interval, spread
+from reports.format.numbers import Show, as_text, bounds, exact, interval, spread
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Column:
     fields: tuple[str, ...]
     show: Show = as_text
     is_number: bool = True
+    is_verdict: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Table:
     def frame(self) -> pd.DataFrame:
         """All fields of the rows, those that no column shows too."""
         return pd.DataFrame(self.rows)
+
+    def without_verdicts(self) -> Table:
+        """The same numbers, and nothing concluded from them."""
+        verdicts = {field for column in self.columns if column.is_verdict for field in column.fields}
+        return replace(
+            self,
+            rows=[{field: value for field, value in row.items() if field not in verdicts} for row in self.rows],
+            columns=tuple(column for column in self.columns if not column.is_verdict),
+            findings=(),
+        )
 
     @property
     def headings(self) -> list[str]:
@@ -55,6 +66,11 @@ def text_column(heading: str, field: str) -> Column:
     return Column(heading, (field,), is_number=False)
 
 
+def verdict_column(heading: str, field: str) -> Column:
+    """A column of text that judges."""
+    return Column(heading, (field,), is_number=False, is_verdict=True)
+
+
 def spread_column(heading: str, prefix: str, show: Show) -> Column:
     """A column `1.23 ± 0.04`."""
     return Column(heading, (prefix, f"{prefix}_sd"), spread(show))
@@ -72,3 +88,6 @@ def bounds_column(heading: str, prefix: str, show: Show) -> Column:
 
 ROUTER_AND_START = (text_column("Router", "router"), text_column("Start", "start"))
 """The first columns of tables with a row for each router and start."""
+
+EXPERTS = Column("Experts", ("experts_per_token",), exact)
+"""How many experts a token selects, beside every figure that routers are compared by: it is work too."""

@@ -87,7 +87,7 @@ RANDOM_INPUT = PaperTable(
     values={
         "latency_ms": _column(_RANDOM_ROUTERS, "0.07 0.29 0.23 0.58 0.88 85.0"),
         "token_entropy": _column(_RANDOM_ROUTERS, "1.9513 2.0793 2.0769 2.0476 1.1003 0.0000"),
-        "mean_top_k_prob": _column(_RANDOM_ROUTERS, "0.2129 0.1273 0.1361 0.1686 0.4152 0.5000"),
+        "mean_top_2_prob": _column(_RANDOM_ROUTERS, "0.2129 0.1273 0.1361 0.1686 0.4152 0.5000"),
     },
 )
 
@@ -97,7 +97,7 @@ SUPPLEMENTAL = PaperTable(
     sizes={"num_experts": 8, "top_k": 2},
     values={
         "token_entropy": _column(_SUPPLEMENTAL_ROUTERS, "2.0680 2.0793 2.0793 2.0767 0.0000 0.6146"),
-        "mean_top_k_prob": _column(_SUPPLEMENTAL_ROUTERS, "0.1486 0.1271 0.1277 0.1368 0.5000 0.5000"),
+        "mean_top_2_prob": _column(_SUPPLEMENTAL_ROUTERS, "0.1486 0.1271 0.1277 0.1368 0.5000 0.5000"),
         "output_std": _column(
             _SUPPLEMENTAL_ROUTERS, "0.03083 0.02950 0.06820 0.03197 0.03213 0.02987", open_for=_SUPPLEMENTAL_ROUTERS
         ),

@@ -1,16 +1,19 @@
 """Reads files into `ReportData`, and refuses what is not one of ours, in a line that names the file and the reason.
 
 Several files make one report, of benchmarks and of fine-tuning in any order: where two hold the same measurement or
-run, the later file wins and the report says so. Files of another schema are refused, and so are two language models.
+run, the later file wins and the report says so; on another machine, or in another setting, it is not the same
+measurement. Files of another schema are refused, and so are two language models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reports.errors import ReportError
+from reports.format.machine import unlike_conditions
 from reports.loading.check import check, excerpt
 from reports.loading.document import BENCHMARKS, FINE_TUNING, about, expect_schema, is_kind, read_document, what_it_is
 from reports.loading.fine_tuning_file import (
@@ -61,20 +64,23 @@ def _read(path: Path) -> Any:
 
 def _benchmarks(documents: Sequence[tuple[Path, Any]]) -> ReportData:
     sources: list[Source] = []
-    kept: dict[tuple[str, ...], Measurement] = {}
+    kept: dict[tuple[int, tuple[str, ...]], Measurement] = {}
     remarks: list[str] = []
     for index, (path, document) in enumerate(documents):
         with about(path):
             source, measurements = _read_file(path, document, index)
-            sources.append(source)
+            alike = (number for number, other in enumerate(sources) if not unlike_conditions(other, source))
+            sources.append(replace(source, measured=len(measurements), conditions=next(alike, index)))
             _expect_one_model(sources, [*kept.values(), *measurements])
-        replaced = sum(measurement.key in kept for measurement in measurements)
+        # Measurements of another machine are others: their times stand beside these.
+        place = sources[-1].conditions
+        replaced = sum((place, measurement.key) in kept for measurement in measurements)
         if replaced:
             remarks.append(
                 f"{path.name} comes later and holds {replaced} measurement(s) that an earlier file holds too: the "
                 "later ones are shown. Ratios and noise floors remain those of the run that measured them."
             )
-        kept.update((measurement.key, measurement) for measurement in measurements)
+        kept.update(((place, measurement.key), measurement) for measurement in measurements)
     return ReportData(
         sources=tuple(sources),
         entries=tuple(each for each in kept.values() if isinstance(each, Entry)),
@@ -103,6 +109,8 @@ def _read_file(path: Path, document: Any, index: int) -> tuple[Source, list[Meas
         _expect_records(measurement, records, f"benchmarks[{i}].extra_info")
     if not measurements:
         raise ReportError("holds no benchmark")
+    if records.planned is not None and records.planned < len(measurements):
+        raise ReportError(f"holds {len(measurements)} benchmarks, more than study.planned, {records.planned}")
     seen: set[tuple[str, ...]] = set()
     for measurement in measurements:
         if measurement.key in seen:

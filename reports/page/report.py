@@ -17,6 +17,7 @@ from reports.format.render import to_csv, to_latex, to_markdown, to_markdown_fig
 from reports.format.table import Table
 from reports.judging import paper
 from reports.page import definitions
+from reports.page.parts import notices, parts_of
 from reports.page.run_summary import input_sources, provenance, statement
 from reports.page.sections import Section
 from reports.records.report_data import ReportData
@@ -54,11 +55,14 @@ def report_files(data: ReportData, sections: list[Section]) -> dict[str, bytes]:
     return files
 
 
-def announcement(sections: list[Section], page: Path) -> str:
-    """The report's first table, what had to be left out, and where the page is."""
-    tables = [to_text(table) + "\n" for section in sections[:1] for table in section.tables[:1]]
-    left_out = [one_line(sentence) for section in sections for sentence in section.left_out]
-    return "\n".join([*tables, *left_out, f"Open {page}"])
+def announcement(data: ReportData, sections: list[Section], page: Path) -> str:
+    """The report's first table, one a machine, what to know of it, what had to be left out, and where the page is."""
+    parts = parts_of(data, data.entries or data.language)
+    first = [table for section in sections[:1] for table in section.tables[: len(parts)]]
+    tables = [f"{one_line(table.title)}\n" * (len(parts) > 1) + to_text(table) + "\n" for table in first]
+    left_out = [sentence for section in sections for sentence in section.left_out]
+    said = [one_line(sentence) for sentence in (*notices(data), *data.remarks, *left_out)]
+    return "\n".join([*tables, *said, f"Open {page}"])
 
 
 def operating_files(table: Table, plot: Plot) -> dict[str, bytes]:

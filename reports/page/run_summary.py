@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.format.numbers import listing
 from reports.judging.order import DISTILLED
+from reports.page.parts import notices
 from reports.records.fine_tuning import FineTuning
 from reports.records.models import model_phrase, model_sentence
 from reports.records.record import mapping_in
@@ -15,18 +16,16 @@ from reports.records.run import RunRecords
 
 
 def statement(data: ReportData) -> list[str]:
-    """One paragraph per file of benchmarks that still contributes, one on fine-tuning, then how files were merged."""
-    contributing = sorted({measurement.source for measurement in data.measurements})
-    paragraphs = [_of_source(data.sources[index]) for index in contributing]
+    """What to know before any number, a paragraph per file of benchmarks, one on fine-tuning, how files were merged."""
+    paragraphs = [_of_source(source) for source in data.sources_of(data.measurements)]
     paragraphs += [_of_tuning(data.fine_tuning)] if data.fine_tuning else []
-    return [*paragraphs, *data.remarks]
+    return [*notices(data), *paragraphs, *data.remarks]
 
 
 def _of_source(source: Source) -> str:
     run = source.run
-    preset = mapping_in(run, "preset").get("name", run.get("preset", "unknown"))
     parts = [
-        f"{source.file}: preset {preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
+        f"{source.file}: preset {source.preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
         f"threads {run.get('threads', 'unknown')}, {run.get('dtype', 'unknown dtype')}, {source.date}.",
         *_models(mapping_in(run, "model"), source.language_model),
         _noise(source.records),

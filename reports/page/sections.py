@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from reports.format.plot import Plot
 from reports.format.registry import Shown, figure, table
 from reports.format.table import Table
 from reports.judging.verdict import CLAIM_RULE, FINE_TUNING_RULE, NUMBER_RULE
+from reports.page.parts import Part, parts_of, whole
+from reports.records.measurements import Measurement
 from reports.records.report_data import ReportData
 
 
@@ -21,10 +23,17 @@ class Topic:
 
     held_by: Callable[[ReportData], bool]
     absent: str
+    measurements: Callable[[ReportData], Sequence[Measurement]] = lambda _: ()
 
 
-ROUTERS = Topic(lambda data: bool(data.entries), "the files hold no benchmark of routers")
-LANGUAGE_MODEL = Topic(lambda data: bool(data.language), "the files hold no benchmark inside a language model")
+ROUTERS = Topic(
+    lambda data: bool(data.entries), "the files hold no benchmark of routers", measurements=lambda data: data.entries
+)
+LANGUAGE_MODEL = Topic(
+    lambda data: bool(data.language),
+    "the files hold no benchmark inside a language model",
+    measurements=lambda data: data.language,
+)
 FINE_TUNING = Topic(lambda data: data.fine_tuning is not None, "the files hold no fine-tuning")
 
 
@@ -90,8 +99,12 @@ def build_sections(data: ReportData) -> list[Section]:
             absent.setdefault(plan.topic, []).append(plan.title)
             continue
         left_out: list[str] = []
-        tables = _build(table.of(plan.anchor), data, left_out)
-        plots = _build(figure.of(plan.anchor), data, left_out)
+        measurements = plan.topic.measurements(data)
+        everything, parts = whole(data, measurements), parts_of(data, measurements)
+        tables, plots = (
+            _build(((each, part) for each in known for part in (parts if each.timed else [everything])), left_out)
+            for known in (table.of(plan.anchor), figure.of(plan.anchor))
+        )
         sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, tuple(left_out)))
     if absent:
         sentences = tuple(f"{listing(titles)}: left out, because {topic.absent}." for topic, titles in absent.items())
@@ -99,11 +112,12 @@ def build_sections(data: ReportData) -> list[Section]:
     return sections
 
 
-def _build(shown: list[Shown], data: ReportData, left_out: list[str]) -> tuple[Any, ...]:
+def _build(shown: Iterable[tuple[Shown, Part]], left_out: list[str]) -> tuple[Any, ...]:
     built = []
-    for name, build in (pair for each in shown for pair in each.builders(data)):
+    pairs = ((part, builder) for each, part in shown for builder in each.builders(part.data))
+    for part, (name, build) in pairs:
         try:
-            built.append(build(data))
+            built.append(part.mark(build(part.data)))
         except MissingDataError as missing:
-            left_out.append(f"{name}: left out, because {missing}.")
+            left_out.append(f"{name}{f', {part.name}' if part.name else ''}: left out, because {missing}.")
     return tuple(built)

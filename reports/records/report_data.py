@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,25 @@ class Source:
     machine: Mapping[str, Any]
     date: str
     commit: Mapping[str, Any]
+    measured: int = 0
+    """How many benchmarks it holds."""
+    conditions: int = 0
+    """Number of the first file that was timed on the same machine in the same setting."""
+
+    @property
+    def preset(self) -> str:
+        """The name of the run's preset."""
+        return str(mapping_in(self.run, "preset").get("name", self.run.get("preset", "unknown")))
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether it was to hold more benchmarks: the run was stopped, or some failed."""
+        return self.records.planned is not None and self.measured < self.records.planned
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether its numbers mean anything; those of the preset smoke do not."""
+        return mapping_in(self.run, "preset").get("conclusive", self.preset != "smoke") is not False
 
     @property
     def language_model(self) -> Mapping[str, Any]:
@@ -51,6 +70,19 @@ class ReportData:
     def measurements(self) -> tuple[Measurement, ...]:
         """The benchmarks of both kinds."""
         return (*self.entries, *self.language)
+
+    def sources_of(self, measurements: Iterable[Measurement]) -> list[Source]:
+        """The files that these come from, in order."""
+        return [self.sources[index] for index in sorted({measurement.source for measurement in measurements})]
+
+    def under(self, conditions: int) -> ReportData:
+        """What was measured on one machine in one setting."""
+        there = {index for index, source in enumerate(self.sources) if source.conditions == conditions}
+        return replace(
+            self,
+            entries=tuple(entry for entry in self.entries if entry.source in there),
+            language=tuple(entry for entry in self.language if entry.source in there),
+        )
 
     @property
     def tuned(self) -> FineTuning:
@@ -90,6 +122,7 @@ class ReportData:
         return list(found.values())
 
     def find(self, scenario: str, input_name: str) -> dict[str, Entry]:
-        """As `select`, by router; empty where there is none."""
-        found = {e.router: e for e in self.entries if e.scenario == scenario and e.input == input_name}
+        """As `select`, by router, of the last file that has it; empty where there is none."""
+        in_turn = sorted(self.entries, key=lambda entry: entry.source)
+        found = {e.router: e for e in in_turn if e.scenario == scenario and e.input == input_name}
         return {router: found[router] for router in self.routers if router in found}

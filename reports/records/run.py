@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reports.records.record import Flag, Number, Ratio, Record, Text
+from reports.records.record import Count, Flag, Number, Ratio, Record, Text
 
 Bound = Number | Literal["ln E", "E - 1", "1 - 1/E"] | None
 
 
 class MetricRecord(Record):
-    """What a metric is called, what it is, and how a table shows it."""
+    """What a metric is called, what it is, and how a table shows it; `paper` for the paper's tables alone."""
 
     label: Text
     definition: Text
@@ -20,6 +20,7 @@ class MetricRecord(Record):
     range: tuple[Bound, Bound] = (None, None)
     better: Literal["lower", "higher"] | None = None
     format: Annotated[Text, Field(pattern=r"^\.[0-9]{1,2}[efg%]$")] = ".3f"
+    paper: Flag = False
 
 
 class ScenarioRecord(Record):
@@ -49,8 +50,9 @@ class NoiseRecord(Record):
 
 
 class RunRecords(Record):
-    """The records of what a run has measured, by name and in order."""
+    """The records of what a run has measured, by name and in order, and how many benchmarks it was to measure."""
 
+    planned: Count | None = None
     noise: tuple[NoiseRecord, ...] = ()
     metrics: dict[str, MetricRecord] = Field(default_factory=dict)
     scenarios: dict[str, ScenarioRecord] = Field(default_factory=dict)

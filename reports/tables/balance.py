@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from reports.errors import MissingDataError
 from reports.format import registry
+from reports.format.fields import spread_fields
 from reports.format.numbers import by_format, fixed, listing, percent, sentence
-from reports.format.table import Column, Table, text_column
+from reports.format.table import EXPERTS, Column, Table, spread_column, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 
@@ -20,26 +23,25 @@ def balance(input_name: str, data: ReportData) -> Table:
     """Load and its evenness; finds the routers that have collapsed onto one expert."""
     entries = data.select("router", input_name)
     rows = [
-        {
-            "router": entry.router,
-            "max_load": max(entry.behaviour.expert_load, default=None),
-            **_means(entry, data),
-            "effective_experts": effective_experts(entry),
-        }
+        _row(entry, data)
+        | _of_seeds("max_load", entry, partial(_largest_load, num_experts=entry.num_experts), "max_violation")
+        | _of_seeds("effective_experts", entry, _effective_experts, "token_entropy", "specialisation")
         for entry in entries
     ]
     return Table(
         name=f"balance-{input_name}",
         title=f"Balance on input “{input_name}”",
-        caption=f"{sentence(data.inputs[input_name].description)} Means over seeds. Largest load: an expert's share "
-        "of all assignments. Effective experts: exp of the entropy of the mean probabilities; 1 means that one expert "
-        "gets everything.",
+        caption=f"{sentence(data.inputs[input_name].description)} Mean ± sd over seeds of what is so within a seed. "
+        "Experts: what a token selects; a router that selects all of them is even by definition. Largest load: the "
+        "busiest expert's share of all assignments. Effective experts: exp of the entropy of the mean probabilities; 1 "
+        "means that one expert gets everything.",
         rows=rows,
         columns=(
             text_column("Router", "router"),
-            Column("Largest load", ("max_load",), percent),
+            EXPERTS,
+            spread_column("Largest load", "max_load", percent),
             *_metric_columns(data, directed=True),
-            Column(f"Effective experts of {entries[0].sizes['num_experts']}", ("effective_experts",), fixed(2)),
+            spread_column(f"Effective experts of {entries[0].sizes['num_experts']}", "effective_experts", fixed(2)),
         ),
         findings=_collapse(input_name, entries, data),
     )
@@ -54,44 +56,63 @@ def decisions(input_name: str, data: ReportData) -> Table:
     return Table(
         name=f"decisions-{input_name}",
         title=f"Decisions on input “{input_name}”",
-        caption=f"{sentence(data.inputs[input_name].description)} Means over seeds of the metrics of which neither "
-        "direction is better by itself; the page's end defines them.",
-        rows=[{"router": entry.router, **_means(entry, data)} for entry in data.select("router", input_name)],
-        columns=(text_column("Router", "router"), *columns),
+        caption=f"{sentence(data.inputs[input_name].description)} Mean ± sd over seeds of the metrics of which neither "
+        "direction is better by itself; the page's end defines them. A dash: not defined of that router.",
+        rows=[_row(entry, data) for entry in data.select("router", input_name)],
+        columns=(text_column("Router", "router"), EXPERTS, *columns),
     )
 
 
 def _metric_columns(data: ReportData, *, directed: bool) -> list[Column]:
-    """A column for each metric that has a better direction, or for each that has none."""
+    """A column for each metric that has a better direction, or for each that has none; the paper's has its tables."""
     return [
-        Column(record.label, (name,), by_format(record.format))
+        spread_column(record.label, name, by_format(record.format))
         for name, record in data.metrics.items()
-        if (record.better is not None) is directed
+        if (record.better is not None) is directed and not record.paper
     ]
 
 
-def _means(entry: Entry, data: ReportData) -> dict[str, float | None]:
-    return {name: entry.behaviour.metric(name).mean for name in data.metrics}
+def _row(entry: Entry, data: ReportData) -> dict[str, object]:
+    row: dict[str, object] = {"router": entry.router, "experts_per_token": entry.experts_per_token}
+    for name in data.metrics:
+        row |= _of_seeds(name, entry, lambda value: value, name)
+    return row
 
 
-def effective_experts(entry: Entry) -> float | None:
+def _of_seeds(prefix: str, entry: Entry, figure: Callable[..., float], *metrics: str) -> dict[str, float | None]:
+    """A figure of some metrics, seed by seed and never of their means; nothing where it is unknown in a seed."""
+    by_seed = [entry.behaviour.metric(name).by_seed for name in metrics]
+    values = [[of[seed] for of in by_seed] for seed in by_seed[0] if all(seed in of for of in by_seed)]
+    known = [figure(*each) for each in values if None not in each]
+    return spread_fields(prefix, known if len(known) == len(values) else ())
+
+
+def _largest_load(max_violation: float, num_experts: int) -> float:
+    """max n / Σ n from MaxVio = max n / mean n − 1."""
+    return (1 + max_violation) / num_experts
+
+
+def _effective_experts(entropy: float, specialisation: float) -> float:
     """exp H(mean p), from H(mean p) = specialisation + mean H(p).
 
     Loads cannot show the collapse of a router that selects every expert for every token, as the unconstrained Hadamard
     does.
     """
-    within, between = (entry.behaviour.metric(name).mean for name in ("token_entropy", "specialisation"))
-    return None if within is None or between is None else math.exp(within + between)
+    return math.exp(entropy + specialisation)
+
+
+def _mean_effective(entry: Entry) -> float | None:
+    return _of_seeds("mean", entry, _effective_experts, "token_entropy", "specialisation")["mean"]
 
 
 def _collapse(input_name: str, entries: list[Entry], data: ReportData) -> tuple[str, ...]:
     collapsed = []
     on_random = data.find("router", "random")
     for entry in entries:
-        effective = effective_experts(entry)
+        effective = _mean_effective(entry)
         if effective is None or effective >= _COLLAPSED_BELOW:
             continue
-        usual = effective_experts(on_random[entry.router]) if entry.router in on_random else None
+        usual = _mean_effective(on_random[entry.router]) if entry.router in on_random else None
         compared = f", {usual:.2f} on random input" if usual is not None and input_name != "random" else ""
         collapsed.append(f"{entry.router} ({effective:.2f} effective experts{compared})")
     if not collapsed:

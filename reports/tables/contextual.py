@@ -10,11 +10,12 @@ from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
 from reports.format.numbers import Show, fixed, listing
-from reports.format.table import Column, Table, bounds_column, interval_column, text_column
+from reports.format.table import Column, Table, bounds_column, interval_column, text_column, verdict_column
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.measurements import NO_STAT, Entry, Stat
 from reports.records.report_data import ReportData
+from reports.tables.ranking import among, equals, why_unranked
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,11 @@ def random_against_contextual(shift: Shift, data: ReportData) -> Table:
             Column("matched", ("matched",), shift.show),
             Column("contextual", ("contextual",), shift.show),
             interval_column("contextual − plain", "shift", shift.show_shift),
-            text_column("Claim", "verdict"),
+            verdict_column("Claim", "verdict"),
             interval_column("contextual − matched", "control", shift.show_shift),
-            text_column("Against control", "control_verdict"),
+            verdict_column("Against control", "control_verdict"),
         ),
-        findings=(_conclusion(shift, rows), *_largest(shift, pairs), *_without_control(matched)),
+        findings=(_conclusion(shift, rows), *_largest(shift, pairs, data), *_without_control(matched)),
     )
 
 
@@ -168,12 +169,18 @@ def _names(routers: list[str], rows: Sequence[dict[str, object]]) -> str:
     return f"all {len(rows)} routers" if len(routers) == len(rows) > 1 else listing(routers)
 
 
-def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]]) -> tuple[str, ...]:
+def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]], data: ReportData) -> tuple[str, ...]:
     """The paper says whose output shifts most; relative, because routers' outputs differ in scale."""
     if shift.paper_largest is None:
         return ()
+    reason = why_unranked(data, [contextual for _, contextual in pairs], data.routers)
+    if reason:
+        return (f"{shift.title}, largest relative change: nobody is named, {reason}.",)
+    same, _ = equals([contextual for _, contextual in pairs])
     factors = {}
     for plain, contextual in pairs:
+        if contextual not in same:
+            continue
         before, after = (shift.stat(entry).mean for entry in (plain, contextual))
         if before and after:
             factors[contextual.router] = after / before
@@ -184,8 +191,8 @@ def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]]) -> tuple[str, .
     named = shift.paper_largest
     beside = f" (here × {factors[named]:.2f})" if named in factors and most != named else ""
     return (
-        f"{shift.title}, largest relative change: {way} for {most}, × {factors[most]:.2f}; the paper has an increase, "
-        f"largest for {named}{beside}.",
+        f"{shift.title}, largest relative change {among(same[0])}: {way} for {most}, × {factors[most]:.2f}; the paper "
+        f"has an increase, largest for {named}{beside}.",
     )
 
 

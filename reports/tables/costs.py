@@ -6,12 +6,13 @@ from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
 from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
-from reports.format.table import Column, Table, interval_column, text_column
+from reports.format.table import EXPERTS, Column, Table, interval_column, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.tables.ranking import among, apart, equals, why_unranked
 
 
-@registry.table("summary", "Summary", place=1)
+@registry.table("summary", "Summary", place=1, timed=True)
 def summary(data: ReportData) -> Table:
     """The router alone on random input: cost and behaviour in one row per router."""
     entries = data.select("router", "random")
@@ -30,6 +31,7 @@ def summary(data: ReportData) -> Table:
             text_column("Router", "router"),
             Column("Parameters", ("parameters",), count),
             Column("FLOPs", ("flops",), count),
+            EXPERTS,
             Column("µs/call", ("us_per_call",), significant),
             Column("ns/token", ("ns_per_token",), significant),
             interval_column(f"Ratio to {baseline}", "ratio", significant),
@@ -37,11 +39,11 @@ def summary(data: ReportData) -> Table:
             Column("Mean top-k", ("mean_top_k_prob",), fixed(4)),
             Column("CV", ("cv",), fixed(3)),
         ),
-        findings=(_fastest(entries),),
+        findings=(_fastest(data, entries),),
     )
 
 
-@registry.table("costs", "Cost: {}", place=1, keys=lambda data: data.scenarios("router"))
+@registry.table("costs", "Cost: {}", place=1, keys=lambda data: data.scenarios("router"), timed=True)
 def costs(scenario: str, data: ReportData) -> Table:
     """One scenario on the timed inputs, with achieved throughput beside the machine's peak."""
     timed = [name for name, record in data.inputs.items() if record.timed]
@@ -61,6 +63,7 @@ def costs(scenario: str, data: ReportData) -> Table:
         columns=(
             text_column("Input", "input"),
             text_column("Router", "router"),
+            EXPERTS,
             Column("µs/call", ("us_per_call",), significant),
             Column("ns/token", ("ns_per_token",), significant),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", significant),
@@ -79,6 +82,7 @@ def _cost_row(entry: Entry) -> dict[str, object]:
         "input": entry.input,
         "router": entry.router,
         "parameters": entry.parameters,
+        "experts_per_token": entry.experts_per_token,
         "flops": entry.flops,
         "peak_memory": entry.peak_memory,
         "us_per_call": timing.us_per_call,
@@ -99,12 +103,25 @@ def _sizes(entry: Entry) -> str:
     )
 
 
-def _fastest(entries: list[Entry]) -> str:
-    """Names the fastest, and those whose interval does not separate them from it."""
-    ranked = sorted(entries, key=lambda entry: entry.timing.ratio.estimate)
+def _fastest(data: ReportData, entries: list[Entry]) -> str:
+    """Names the fastest among equals, those whose interval does not separate them from it, and who stands apart."""
+    same, others = equals(entries)
+    reason = why_unranked(data, entries, data.routers)
+    if reason or not same:
+        return f"Nobody is named the fastest on random input: {reason or 'all select another number of experts'}."
+    ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
     best = ranked[0].timing
     tied = [e.router for e in ranked[1:] if e.timing.ratio.overlaps(best.ratio)]
     tie = f", not separated from {listing(tied)} by the intervals" if tied else ""
-    fastest = ranked[0].router
-    ratio = "" if fastest == best.baseline else f", {significant(best.ratio.estimate)} times {best.baseline}"
-    return f"Fastest on random input: {fastest}, {significant(best.us_per_call)} µs per call{ratio}{tie}."
+    beside = f"; {apart(others, _named)}" if others else ""
+    return (
+        f"Fastest on random input {among(ranked[0])}: {_named(ranked[0])}, {significant(best.us_per_call)} µs per "
+        f"call{tie}{beside}."
+    )
+
+
+def _named(entry: Entry) -> str:
+    timing = entry.timing
+    if entry.router == timing.baseline:
+        return entry.router
+    return f"{entry.router}, {significant(timing.ratio.estimate)} times {timing.baseline}"

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
-from reports.format.numbers import DASH, count, duration, exact, fixed, listing, mebibytes, missing, ratio, sentence
-from reports.format.table import ROUTER_AND_START, Column, Table, interval_column
+from reports.format.numbers import DASH, count, duration, fixed, listing, mebibytes, missing, ratio, sentence
+from reports.format.table import EXPERTS, ROUTER_AND_START, Column, Table, interval_column
 from reports.judging.order import STOCK
 from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence
 from reports.records.report_data import ReportData
+from reports.tables.ranking import among, apart, equals, why_unranked
 
 _SIZES = ("batch_size", "sequence_length", "layers", "num_experts", "top_k", "hidden_size")
 
 
-@registry.table("language-model", "Inside a language model", place=1)
+@registry.table("language-model", "Inside a language model", place=1, timed=True)
 def summary(data: ReportData) -> Table:
     """Ratios to the model's own gates, a row per router and start, a column per scenario."""
     if not data.language:
@@ -37,12 +38,13 @@ def summary(data: ReportData) -> Table:
         columns=(
             *ROUTER_AND_START,
             Column("Parameters", ("parameters",), count),
+            EXPERTS,
             *(interval_column(name, name, ratio) for name in scenarios),
         ),
     )
 
 
-@registry.table("language-model", "Inside: {}", place=2, keys=lambda data: data.scenarios("language_model"))
+@registry.table("language-model", "Inside: {}", place=2, keys=lambda data: data.scenarios("language_model"), timed=True)
 def scenario(name: str, data: ReportData) -> Table:
     """One scenario: time, parameters and memory, and which routers cannot be told from the model's own."""
     entries = data.inside(name)
@@ -57,14 +59,14 @@ def scenario(name: str, data: ReportData) -> Table:
         columns=(
             *ROUTER_AND_START,
             Column("Parameters", ("parameters",), count),
-            Column("Experts", ("experts_per_token",), exact),
+            EXPERTS,
             Column("Time of a call", ("us_per_call",), duration),
             Column("Per token", ("ns_per_token",), _nanoseconds),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", ratio),
             interval_column("Noise floor", "noise_floor", fixed(3)),
             Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
         ),
-        findings=_conclusion(name, entries),
+        findings=_conclusion(name, entries, data),
     )
 
 
@@ -77,6 +79,7 @@ def _summary_row(router: str, start: str, entries: Mapping[str, LanguageEntry | 
         "router": router,
         "start": start,
         "parameters": next(entry.parameters for entry in entries.values() if entry),
+        "experts_per_token": next(entry.experts_per_token for entry in entries.values() if entry),
     }
     for name, entry in entries.items():
         row |= interval_fields(name, entry.timing.ratio if entry else None)
@@ -116,20 +119,27 @@ def _nanoseconds(value: float | None) -> str:
     return DASH if value is None or missing(value) else duration(value / 1e3)
 
 
-def _conclusion(name: str, entries: Sequence[LanguageEntry]) -> tuple[str, ...]:
-    """Who costs nothing that the noise does not, and who costs the most."""
+def _conclusion(name: str, entries: Sequence[LanguageEntry], data: ReportData) -> tuple[str, ...]:
+    """Who of equals costs nothing that the noise does not, who costs least and most, and who stands apart."""
     replaced = [entry for entry in entries if entry.router != STOCK]
     if not replaced:
         return ()
-    free = [entry.router for entry in replaced if entry.timing.ratio.overlaps(entry.timing.noise_floor)]
-    if len(free) == len(replaced) > 1:
-        return (f"Inside a language model, {name}: no router is separated from the noise floor.",)
-    ranked = sorted(replaced, key=lambda entry: entry.timing.ratio.estimate)
+    what = f"Inside a language model, {name}"
+    same, others = equals(replaced)
+    reason = why_unranked(data, entries, (entry.router for entry in data.language))
+    if reason or not same:
+        return (f"{what}: nobody is named, {reason or 'all select another number of experts'}.",)
+    free = [entry.router for entry in same if entry.timing.ratio.overlaps(entry.timing.noise_floor)]
+    ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
     least, most = ranked[0], ranked[-1]
-    parts = [f"not separated from the noise floor: {listing(list(dict.fromkeys(free)))}"]
-    parts += [f"cheapest: {_named(least)}"] if least is not most else []
-    parts += [f"most expensive: {_named(most)}"]
-    return (f"Inside a language model, {name}: {'; '.join(parts)}.",)
+    if len(free) == len(same) > 1:
+        parts = ["none is separated from the noise floor"]
+    else:
+        parts = [f"not separated from the noise floor: {listing(list(dict.fromkeys(free)))}"]
+        parts += [f"cheapest: {_named(least)}"] if least is not most else []
+        parts += [f"most expensive: {_named(most)}"]
+    parts += [apart(others, _named)] if others else []
+    return (f"{what}, {among(least)}: {'; '.join(parts)}.",)
 
 
 def _named(entry: LanguageEntry) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from reports.format import registry
 from reports.format.fields import interval_fields
 from reports.format.numbers import fixed, listing, significant
-from reports.format.table import Column, Table, interval_column, text_column
+from reports.format.table import EXPERTS, Column, Table, interval_column, text_column, verdict_column
 from reports.judging import paper
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
@@ -15,7 +15,7 @@ from reports.records.report_data import ReportData
 _LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
 
 
-@registry.table("latency", "Latency", place=1)
+@registry.table("latency", "Latency", place=1, timed=True)
 def latency(data: ReportData) -> Table:
     """Ratios to Linear with intervals and the noise floor, and whether each router keeps its place in the order."""
     entries = {entry.router: entry for entry in data.select("router", "random")}
@@ -34,12 +34,13 @@ def latency(data: ReportData) -> Table:
         rows=rows,
         columns=(
             text_column("Router", "router"),
+            EXPERTS,
             Column("Paper (ms)", ("paper_ms",)),
             Column("Paper, ratio", ("paper_ratio",), significant),
             interval_column(f"Ours, router alone, to {baseline}", "ratio", significant),
             interval_column("Ours, one token with experts", "token_ratio", significant),
             interval_column("Noise floor", "noise_floor", fixed(3)),
-            text_column("Order", "order"),
+            verdict_column("Order", "order"),
         ),
         findings=_agreement(shared),
     )
@@ -49,6 +50,7 @@ def _row(entry: Entry, one_token: Entry | None, shared: Mapping[str, Entry]) -> 
     printed = _LATENCY.get(entry.router)
     return {
         "router": entry.router,
+        "experts_per_token": entry.experts_per_token,
         "paper_ms": printed.text if printed else None,
         "paper_ratio": printed.value / _LATENCY["linear"].value if printed else None,
         **interval_fields("ratio", entry.timing.ratio),

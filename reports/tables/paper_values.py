@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from reports.format import registry
 from reports.format.fields import interval_fields
 from reports.format.numbers import Show, count, fixed, listing, significant
-from reports.format.table import Column, Table, bounds_column, text_column
+from reports.format.table import Column, Table, bounds_column, text_column, verdict_column
 from reports.judging import paper
 from reports.judging.paper import PaperTable, Printed
 from reports.judging.verdict import Verdict, comparable, judge_count, judge_number
@@ -17,7 +17,7 @@ from reports.records.report_data import ReportData
 
 METRIC_TITLES = {
     "token_entropy": "Entropy (nats)",
-    "mean_top_k_prob": "Mean top-k probability",
+    "mean_top_2_prob": "Mean top-k probability",
     "output_std": "Output STD",
     "aux_loss": "Auxiliary loss",
 }
@@ -52,7 +52,7 @@ def parameters(data: ReportData) -> Table:
             text_column("In the paper", "paper_name"),
             Column("Paper", ("paper",)),
             Column("Ours", ("ours",), count),
-            text_column("Verdict", "verdict"),
+            verdict_column("Verdict", "verdict"),
         ),
         findings=_tally("parameter counts", rows, _not_measured(paper.PARAMETERS, entries)),
     )
@@ -65,10 +65,11 @@ def random_input(data: ReportData) -> Table:
         data,
         input_name="random",
         table=paper.RANDOM_INPUT,
-        metrics={"token_entropy": fixed(4), "mean_top_k_prob": fixed(4)},
+        metrics={"token_entropy": fixed(4), "mean_top_2_prob": fixed(4)},
         name="random-input",
         title="Random input against the paper",
-        note="Entropy is the mean over tokens of each token's entropy, in nats: the definition that its tables follow.",
+        note="Entropy is the mean over tokens of each token's entropy, in nats, and the mean top-k that of the two "
+        "largest probabilities, whatever a router selects: the definitions that its tables follow.",
     )
 
 
@@ -79,7 +80,7 @@ def supplemental(data: ReportData) -> Table:
         data,
         input_name="supplemental",
         table=paper.SUPPLEMENTAL,
-        metrics={"token_entropy": fixed(4), "mean_top_k_prob": fixed(4), "output_std": fixed(5), "aux_loss": fixed(5)},
+        metrics={"token_entropy": fixed(4), "mean_top_2_prob": fixed(4), "output_std": fixed(5), "aux_loss": fixed(5)},
         name="supplemental",
         title="Supplemental table against the paper",
         note="The paper does not give its sizes; 32 tokens of width 64 are inferred from the soft routers' numbers. "
@@ -117,7 +118,7 @@ def _metrics_table(
             Column("Ours", ("ours", "metric"), _as_its_metric(metrics)),
             bounds_column("95 % interval", "interval", fixed(5)),
             Column("sd", ("sd",), significant),
-            text_column("Verdict", "verdict"),
+            verdict_column("Verdict", "verdict"),
         ),
         findings=_tally(f"input “{input_name}”", rows, _not_measured(table, entries)),
     )

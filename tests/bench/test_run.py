@@ -158,6 +158,7 @@ def test_every_result_says_what_was_measured(run_bench: Runner) -> None:
     assert linear_info["timing"]["ratio"] == {"estimate": 1, "low": 1, "high": 1}
     ratio = hash_info["timing"]["us_per_call"] / linear_info["timing"]["us_per_call"]
     assert ratio == pytest.approx(hash_info["timing"]["ratio"]["estimate"])
+    assert (run.document["study"]["planned"], run.document["study"]["preset"]["conclusive"]) == (2, False)
 
 
 def test_a_language_models_benchmarks_are_measured_against_its_own_routers(run_bench: Runner, own_router: Path) -> None:
@@ -245,6 +246,7 @@ def test_a_wrong_router_fails_alone_and_is_not_ranked(run_bench: Runner, tmp_pat
     assert run.returncode == pytest.ExitCode.TESTS_FAILED
     assert "differ from the float64 reference" in run.output
     assert [info["router"] for info in run.infos()] == ["linear"]
+    assert run.document["study"]["planned"] == 2
 
 
 def test_a_killed_run_goes_on_where_it_stopped(run_bench: Runner, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ class FakeSuite:
 
     def __init__(self, subject: str, summary: dict[str, Any]) -> None:
         self.subject = subject
-        self.planned: list[Case] = []
+        self.planned: dict[tuple[str, str], list[str]] = {}
         self._summary = summary
 
     def plan(self, case: Case) -> None:
-        self.planned.append(case)
+        self.planned.setdefault((case.scenario, case.input), []).append(case.router)
 
     def summary(self) -> dict[str, Any]:
         return dict(self._summary)
@@ -38,7 +38,8 @@ def test_each_suite_plans_and_measures_its_own_scenarios(tmp_path: Path) -> None
     cases = [Case("token", "linear", "random"), Case("decode", "linear"), Case("router", "hash", "random")]
     for case in cases:
         run.suite(case).plan(case)
-    assert (first.planned, second.planned) == ([cases[0], cases[2]], [cases[1]])
+    assert first.planned == {("token", "random"): ["linear"], ("router", "random"): ["hash"]}
+    assert second.planned == {("decode", ""): ["linear"]}
     assert cast(Any, run.suite(cases[1])) is second
 
 
@@ -47,7 +48,12 @@ def test_the_summary_has_what_every_suite_says_with_routers_and_texts_of_all(tmp
     first = FakeSuite("router", said)
     said = {"routers": {"linear": 4}, "texts": {}, "scenarios": {"decode": 6}, "language_model": {"name": "tiny"}}
     second = FakeSuite("language_model", said)
-    summary = make_run(tmp_path, first, second).summary()
+    run = make_run(tmp_path, first, second)
+    for router in ("linear", "hash"):
+        run.suite(Case("token", router)).plan(Case("token", router, "random"))
+    run.suite(Case("decode", "mlp")).plan(Case("decode", "mlp"))
+    summary = run.summary()
+    assert summary["planned"] == 3
     assert list(summary["routers"].items()) == [("hash", 2), ("linear", 4), ("mlp", 1)]
     assert summary["texts"] == {"prose": 3}
     assert list(summary["scenarios"].items()) == [("token", 5), ("decode", 6)]

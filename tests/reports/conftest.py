@@ -37,6 +37,7 @@ METRICS = {
         ("token_entropy", "Entropy", "nats", "ln E", None, ".4f"),
         ("load_entropy", "Load entropy", "nats", "ln E", "higher", ".4f"),
         ("mean_top_k_prob", "Mean top-k", None, 1, None, ".4f"),
+        ("mean_top_2_prob", "Mean top-2", None, 1, None, ".4f"),
         ("score_std", "Score STD", None, 1, None, ".4f"),
         ("output_std", "Output STD", None, None, None, ".4f"),
         ("max_violation", "MaxVio", None, "E - 1", "lower", ".3f"),
@@ -47,8 +48,10 @@ METRICS = {
         ("margin", "Margin", None, 1, None, ".4f"),
         ("drop_rate", "Drop rate", None, 1, "lower", ".1%"),
         ("aux_loss", "Auxiliary loss", None, None, None, ".5f"),
+        ("z_loss", "Z-loss", None, None, None, ".4f"),
     )
 }
+METRICS["mean_top_2_prob"]["paper"] = True
 SCENARIO_RECORDS = (
     ("router", "Router alone", "the router alone, on the whole batch", "router"),
     ("token", "One token", "the router and the experts it selects, for one token", "router"),
@@ -121,7 +124,10 @@ def behaviour(router, input_name, kinds):
     metrics = {
         "token_entropy": spread(0.001 if collapsed else entropy, 0.0005 if collapsed else width),
         "load_entropy": spread(2.0, 0.01),
-        "mean_top_k_prob": spread(TOP_K.get(router, 0.3), width),
+        "mean_top_k_prob": spread(
+            {"hash": 1.0, "hadamard_unconstrained": 0.125}.get(router, TOP_K.get(router, 0.3)), width
+        ),
+        "mean_top_2_prob": spread(TOP_K.get(router, 0.3), width),
         "score_std": spread(0.05, 0.001),
         "output_std": spread(0.06 if pretrained else 0.05, 0.0004),
         "aux_loss": spread(0.00126, 0.000004),
@@ -132,6 +138,7 @@ def behaviour(router, input_name, kinds):
         "specialisation": spread(0.001 if collapsed else 2.0 if router == "hash" else 0.05, 0.0005),
         "margin": stat([None] * 3) if router == "hadamard_unconstrained" else spread(0.02, 0.001),
         "drop_rate": spread(0.0, 0.0),
+        "z_loss": stat([None] * 3) if router in ("hash", "hybrid") else spread(4.3, 0.01),
     }
     # Copied experts scale with the input alone; so do these partitioned ones, until a test says otherwise.
     layer = {

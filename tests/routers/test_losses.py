@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers import losses
+from routers import create_router, list_routers, losses
 
 # T = 2, E = 2, K = 1: token 0 -> expert 0, token 1 -> expert 0
 PROBS = torch.tensor([[0.9, 0.1], [0.6, 0.4]])
@@ -84,6 +84,25 @@ def test_z_loss_of_a_mask_is_that_of_what_is_left():
     loss.backward()
     assert loss.item() == pytest.approx((1 + math.log(2)) ** 2, rel=1e-6)
     assert bool(torch.isfinite(logits.grad).all())
+
+
+@pytest.mark.parametrize("name", list_routers())
+def test_a_z_loss_is_that_of_logits_or_there_is_none(name):
+    with torch.no_grad():
+        routing = create_router(name, hidden_size=16, num_experts=8, top_k=2)(torch.randn(5, 16))
+    if routing.logits is None:
+        with pytest.raises(ValueError, match="router_logits is None: of a router that has probabilities alone"):
+            losses.z_loss(routing.logits)
+        assert name not in ("linear", "mlp", "attention")
+    else:
+        assert float(losses.z_loss(routing.logits)) > 0.1
+        assert name not in ("hybrid", "hash")
+
+
+def test_a_loss_of_other_tokens_probabilities_is_refused():
+    for loss in (losses.load_balancing_loss, losses.importance_squared_loss, losses.switch_loss_per_token):
+        with pytest.raises(ValueError, match="router_probs are of 2 tokens, selected_experts of 1"):
+            loss(PROBS, SELECTED[:1])
 
 
 @given(num_tokens=st.integers(1, 20), num_experts=st.integers(2, 9), top_k=st.integers(1, 2), seed=st.integers(0, 99))

@@ -1,9 +1,12 @@
 """The records of metrics."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 
-from routers import create_router
+from routers import Routing, TokenChoice, create_router
 from routers.metric import METRICS, Observed, metric
 
 
@@ -29,6 +32,34 @@ def test_a_metric_is_one_number_within_its_range(name, observed):
     assert low is None or value >= low - 1e-6
     assert high is None or value <= high + 1e-6
     assert format(float(value), METRICS[name].format)
+
+
+@pytest.mark.parametrize(("top_k", "margin"), [(1, 0.10), (2, 0.05), (3, 0.20), (4, None)])
+def test_k_is_the_routers_own_and_two_in_the_papers_definition_alone(top_k, margin):
+    probs = torch.tensor([[0.05, 0.40, 0.25, 0.30]])
+    selected = probs.topk(top_k).indices
+    routing = TokenChoice(4, probs=probs, selected_experts=selected, routing_weights=probs.gather(1, selected))
+    measured = {name: float(METRICS[name].measure(Observed(routing, probs))) for name in METRICS}
+    assert measured["mean_top_k_prob"] == pytest.approx(float(probs.topk(top_k).values.mean()))
+    assert measured["mean_top_2_prob"] == pytest.approx(0.35)
+    assert math.isnan(measured["margin"]) if margin is None else measured["margin"] == pytest.approx(margin)
+
+
+def test_what_is_not_defined_of_a_routing_is_nan(observed):
+    probs = observed.routing.router_probs
+    without_logits = dataclasses.replace(observed.routing, logits=None, probs=probs)
+    assert math.isnan(METRICS["z_loss"].measure(Observed(without_logits, observed.output)))
+    assert METRICS["z_loss"].measure(observed) > 0
+
+    class ExpertChoice(Routing):
+        tokens_per_expert = torch.tensor([10, 10, 10, 10])
+        dispatch = combine = None
+
+    other = Observed(ExpertChoice(4, probs=probs), observed.output)
+    assert [name for name in METRICS if math.isnan(METRICS[name].measure(other))] == [
+        "mean_top_k_prob", "margin", "z_loss",
+    ]  # fmt: skip
+    assert METRICS["mean_top_2_prob"].measure(other) > 0.25
 
 
 @pytest.mark.parametrize("name", METRICS)

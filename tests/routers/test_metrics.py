@@ -1,6 +1,7 @@
 """Metrics on small batches, the arithmetic beside them. Axes: T tokens, E experts, K experts per token."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -37,9 +38,11 @@ def test_load_entropy():
 def test_mean_top_k_prob():
     # K = 2: (0.5 + 0.3 + 0.4 + 0.4) / 4
     probs = torch.tensor([[0.5, 0.2, 0.3], [0.2, 0.4, 0.4]])
-    assert float(metrics.mean_top_k_prob(probs)) == pytest.approx(0.4)
+    assert float(metrics.mean_top_k_prob(probs, top_k=2)) == pytest.approx(0.4)
     assert float(metrics.mean_top_k_prob(probs, top_k=1)) == pytest.approx(0.45)
-    assert float(metrics.mean_top_k_prob(ONE_HOT)) == 0.5  # the paper's value for the hash
+    assert float(metrics.mean_top_2_prob(probs)) == pytest.approx(0.4)
+    assert float(metrics.mean_top_2_prob(ONE_HOT)) == 0.5  # the paper's value for the hash
+    assert float(metrics.mean_top_2_prob(torch.ones(3, 1))) == 1
 
 
 def test_score_std():
@@ -105,11 +108,11 @@ def test_co_activation_counts_all_pairs_of_three_experts():
 
 
 def test_margin_is_the_gap_between_the_last_in_and_the_first_out():
-    # K = 2: 0.30 − 0.15 and 0.25 − 0.25, mean 0.075; K = 1: 0.50 − 0.30 and 0.35 − 0.25, mean 0.15; K = E: no choice
+    # K = 2: 0.30 − 0.15 and 0.25 − 0.25, mean 0.075; K = 1: 0.50 − 0.30 and 0.35 − 0.25, mean 0.15; K = E: no margin
     probs = torch.tensor([[0.30, 0.50, 0.15, 0.05], [0.35, 0.15, 0.25, 0.25]])
-    assert float(metrics.margin(probs)) == pytest.approx(0.075)
+    assert float(metrics.margin(probs, top_k=2)) == pytest.approx(0.075)
     assert float(metrics.margin(probs, top_k=1)) == pytest.approx(0.15)
-    assert float(metrics.margin(probs, top_k=4)) == 0
+    assert math.isnan(metrics.margin(probs, top_k=4))
 
 
 def test_flip_rate():
@@ -137,6 +140,68 @@ def test_drop_rate(capacity_factor, expected):
     assert float(metrics.drop_rate(BALANCED, 1.0)) == 0
 
 
+@pytest.mark.parametrize(
+    ("counts", "capacity_factor", "expected"),
+    [
+        # 25 · 1.2 / 2 = 15 exactly: 10 of 25 are dropped. In float32 it was 15.000001, rounded up to 16: 0.36
+        pytest.param([25, 0], 1.2, 10 / 25, id="decimal"),
+        # 100 · 1.1 / 10 = 11; the float beside 1.1 is larger, and its exact product would be rounded up to 12
+        pytest.param([100, *[0] * 9], 1.1, 0.89, id="as_written"),
+        # float32 knows no odd number above 2²⁴
+        pytest.param([2**24 + 1, 0], 2.0, 0, id="large"),
+        pytest.param([3, 0, 0], Fraction(1, 3), 2 / 3, id="fraction"),
+    ],
+)
+def test_a_drop_rate_is_exact(counts, capacity_factor, expected):
+    assert float(metrics.drop_rate(torch.tensor(counts), capacity_factor)) == expected
+
+
+@given(loads, st.integers(1, 800))
+def test_a_drop_rate_is_that_of_whole_numbers(counts, hundredths):
+    capacity = -(-hundredths * sum(counts) // (100 * len(counts)))
+    dropped = sum(count - min(count, capacity) for count in counts)
+    assert float(metrics.drop_rate(torch.tensor(counts), hundredths / 100)) == dropped / sum(counts)
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: metrics.tokens_per_expert(torch.tensor([[0, 9]]), 8), "selected_experts hold 9, expected 0 to 7"),
+        (lambda: metrics.expert_load(torch.tensor([[-1, 3]]), 8), "selected_experts hold -1, expected 0 to 7"),
+        (lambda: metrics.co_activation(torch.tensor([[0, 9]]), 8), "selected_experts hold 9, expected 0 to 7"),
+        (lambda: metrics.max_violation(torch.tensor([3, -2])), "the load holds -2, expected finite counts or shares"),
+        (lambda: metrics.coefficient_of_variation(torch.tensor([0.5, math.inf])), "the load holds inf"),
+        (lambda: metrics.gini(torch.tensor([0.5, math.nan])), "the load holds nan"),
+        (lambda: metrics.dead_experts(torch.tensor([1, -1])), "the load holds -1"),
+        (lambda: metrics.load_entropy(torch.tensor([1.5, -0.5])), "the load holds -0.5"),
+        (lambda: metrics.drop_rate(torch.tensor([2, -1]), 1.0), "the load holds -1"),
+        (lambda: metrics.drop_rate(torch.tensor([0.5, 0.5]), 1.0), "torch.float32, expected counts in whole numbers"),
+        (lambda: metrics.drop_rate(SKEWED, 0.0), "capacity_factor is 0.0, expected a finite number above 0"),
+        (lambda: metrics.drop_rate(SKEWED, math.inf), "capacity_factor is inf"),
+        (lambda: metrics.mean_top_k_prob(UNIFORM, 5), "top_k is 5, expected 1 to the number of experts, 4"),
+        (lambda: metrics.margin(UNIFORM, 0), "top_k is 0, expected 1 to the number of experts, 4"),
+        (
+            lambda: metrics.flip_rate(torch.zeros(3, 2).long(), torch.zeros(3, 1).long()),
+            r"the selections are \(3, 2\) and \(3, 1\), expected the same tokens and the same K",
+        ),
+        (lambda: metrics.flip_rate(torch.zeros(3, 2).long(), torch.zeros(1, 2).long()), r"\(3, 2\) and \(1, 2\)"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_value(call, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        call()
+
+
+def test_a_load_entropy_takes_counts_as_well():
+    assert float(metrics.load_entropy(torch.tensor([2, 1, 1, 0]))) == pytest.approx(1.5 * LN2)
+
+
+def test_of_no_token_nothing_is_dead_or_dropped():
+    nothing = torch.zeros(4, dtype=torch.int64)
+    assert math.isnan(metrics.dead_experts(nothing))
+    assert math.isnan(metrics.drop_rate(nothing, 1.0))
+
+
 @given(loads)
 def test_a_load_stays_within_the_metrics_ranges(counts):
     num_experts, load = len(counts), torch.tensor(counts)
@@ -162,7 +227,7 @@ def test_probabilities_stay_within_the_metrics_ranges(random_tokens, num_tokens,
     assert -1e-5 <= float(metrics.token_entropy(probs)) <= most
     assert -1e-5 <= float(metrics.specialisation(probs)) <= most
     for top_k in range(1, num_experts + 1):
-        assert -1e-6 <= float(metrics.margin(probs, top_k)) <= 1 / top_k + 1e-6
+        assert top_k == num_experts or -1e-6 <= float(metrics.margin(probs, top_k)) <= 1 / top_k + 1e-6
         assert 1 / num_experts - 1e-6 <= float(metrics.mean_top_k_prob(probs, top_k)) <= 1 / top_k + 1e-6
 
 

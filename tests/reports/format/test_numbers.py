@@ -1,7 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reports.format.numbers import (
     bounds,
+    by_format,
     count,
     duration,
     exact,
@@ -21,10 +24,28 @@ from reports.format.numbers import (
     [
         (0, "0"), (0.32, "0.320"), (1.0, "1.00"), (9.994, "9.99"), (9.996, "10.0"), (99.96, "100"), (1548.7, "1,549"),
         (0.0123, "0.0123"), (1.5e-6, "1.5e-06"), (None, "–"), (float("nan"), "–"),
+        (999_999.4, "999,999"), (999_999.5, "1.00e6"), (8.34e14, "8.34e14"), (1.234e14, "1.23e14"),
+        (-1e297, "−1.00e297"), (10**400, "1.00e400"), (-0.5, "−0.500"),
     ],
 )  # fmt: skip
 def test_three_significant_digits(value, text):
     assert significant(value) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_three_significant_digits_are_never_long_and_never_far_off(value):
+    shown = significant(value)
+    assert len(shown) <= 10
+    read = float(shown.replace("−", "-").replace(",", ""))
+    assert read == pytest.approx(value, rel=0.00501, abs=5e-324) or abs(value) > 1.79e308
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**400), 10**400))
+def test_no_number_is_printed_over_half_a_line(value):
+    forms = [significant, fixed(4), fixed(2, signed=True), by_format(".5f"), by_format(".1%"), percent, count, exact]
+    forms += [within, mebibytes, ratio, duration] if 0 <= value < 1e308 else []
+    for show in forms:
+        assert len(show(value)) <= 24, show
 
 
 def test_the_other_forms():

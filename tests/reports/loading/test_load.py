@@ -157,6 +157,32 @@ def test_the_later_file_wins_and_the_study_says_so(document, save):
     assert "2 measurement(s)" in remark
 
 
+def test_a_run_that_holds_less_than_it_planned_is_incomplete(document, save):
+    number = len(document["benchmarks"])
+    for planned, incomplete in ((None, False), (number, False), (number + 1, True)):
+        document["study"] |= {} if planned is None else {"planned": planned}
+        (source,) = load_report_data([save(document)]).sources
+        assert source.incomplete is incomplete
+    document["study"]["planned"] = number - 1
+    with pytest.raises(ReportError, match=rf"holds {number} benchmarks, more than study.planned, {number - 1}"):
+        load_report_data([save(document)])
+    document["study"]["planned"] = -1
+    with pytest.raises(ReportError, match=r"study.planned is not a count: -1"):
+        load_report_data([save(document)])
+
+
+def test_a_measurement_of_another_machine_is_another_measurement(document, save):
+    first = save(document, "first.json")
+    document["machine_info"]["cpu"]["brand_raw"] = "Another CPU"
+    document["benchmarks"] = document["benchmarks"][:2]
+    data = load_report_data([first, save(document, "second.json"), save(document, "third.json")])
+    assert [source.conditions for source in data.sources] == [0, 1, 1]
+    (remark,) = data.remarks
+    assert remark.startswith("third.json comes later and holds 2 measurement(s)")
+    assert [len(data.under(conditions).entries) for conditions in (0, 1)] == [len(data.entries) - 2, 2]
+    assert data.find("router", "random")["linear"].source == 2
+
+
 def test_a_bad_second_file_is_the_one_named(document, save):
     with pytest.raises(ReportError, match=r"bad\.json"):
         load_report_data([save(document), save("{", "bad.json")])

@@ -19,7 +19,16 @@ def cells(table, router, start="random"):
 
 def test_the_summary_has_a_column_per_scenario(build):
     table = build(language_model.summary)
-    assert table.headings == ["Router", "Start", "Parameters", "inject", "prefill", "decode", "finetune_step"]
+    assert table.headings == [
+        "Router",
+        "Start",
+        "Parameters",
+        "Experts",
+        "inject",
+        "prefill",
+        "decode",
+        "finetune_step",
+    ]
     assert len(table.frame) == 10
     # attention: 1 + 0.05 · 2.8
     assert cells(table, "attention")["prefill"] == "1.140 [1.129, 1.151]"
@@ -54,8 +63,10 @@ def test_a_scenario_shows_time_memory_and_noise(build):
     assert "10 layers of 20 experts, top 8, hidden size 576." in table.caption
     assert (shown["Experts"], cells(table, "hash")["Experts"]) == ("8", "1")
     assert table.findings == (
-        "Inside a language model, prefill: not separated from the noise floor: hash; cheapest: hash, 1.016 times "
-        "stock; most expensive: mlp_hadamard, 1.385 times stock.",
+        "Inside a language model, prefill, of the routers that select 8 experts a token: not separated from the noise "
+        "floor: none; cheapest: hadamard, 1.030 times stock; most expensive: mlp_hadamard, 1.385 times stock; apart, "
+        "with other work for the experts: hash, 1.016 times stock (1 expert) and hadamard_unconstrained, 1.031 times "
+        "stock (20 experts).",
     )
 
 
@@ -70,8 +81,24 @@ def test_where_nothing_leaves_the_noise_nobody_is_ranked(build, language_documen
     for benchmark in language_document["benchmarks"]:
         benchmark["extra_info"]["timing"]["noise_floor"] = {"estimate": 1.0, "low": 0.5, "high": 20.0}
     table = build(partial(language_model.scenario, "decode"))
-    assert table.findings == ("Inside a language model, decode: no router is separated from the noise floor.",)
+    assert table.findings[0].startswith(
+        "Inside a language model, decode, of the routers that select 8 experts a token: none is separated from the "
+        "noise floor; apart, with other work for the experts: hash"
+    )
     assert "Decoding one token, batch of 4, with 128 tokens in the cache." in table.caption
+
+
+def test_where_a_row_is_missing_nobody_is_the_cheapest(build, language_document):
+    missing = ("decode", "mlp")
+    language_document["benchmarks"] = [
+        b
+        for b in language_document["benchmarks"]
+        if (b["extra_info"]["scenario"], b["extra_info"]["router"]) != missing
+    ]
+    assert build(partial(language_model.scenario, "decode")).findings == (
+        "Inside a language model, decode: nobody is named, mlp was not measured.",
+    )
+    assert "cheapest: hadamard" in build(partial(language_model.scenario, "prefill")).findings[0]
 
 
 def test_stock_alone_concludes_nothing(build, language_document):

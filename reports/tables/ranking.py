@@ -1,0 +1,43 @@
+"""Who may be named the first of a table: of whole runs alone, and among routers that select as many experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from reports.format.numbers import exact, listing
+from reports.records.measurements import Entry, LanguageEntry
+from reports.records.report_data import ReportData
+
+AnyEntry = TypeVar("AnyEntry", Entry, LanguageEntry)
+
+
+def why_unranked(data: ReportData, entries: Sequence[Entry | LanguageEntry], everyone: Iterable[str]) -> str | None:
+    """Why nobody is named the first of these, or None: a run is not whole, or a router of the report is missing."""
+    incomplete = [source.file for source in data.sources_of(entries) if source.incomplete]
+    if incomplete:
+        return f"{listing(incomplete)} is not whole"
+    here = {entry.router for entry in entries}
+    missing = [router for router in dict.fromkeys(everyone) if router not in here]
+    return f"{listing(missing)} {'was' if len(missing) == 1 else 'were'} not measured" if missing else None
+
+
+def equals(entries: Sequence[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]]:
+    """Routers that select the K experts that were asked for, and those that select another number: other work."""
+    same = [entry for entry in entries if entry.experts_per_token == entry.top_k]
+    return same, [entry for entry in entries if entry not in same]
+
+
+def among(entry: Entry | LanguageEntry) -> str:
+    """Among whom a router is the first."""
+    return f"of the routers that select {entry.top_k} {'expert' if entry.top_k == 1 else 'experts'} a token"
+
+
+def apart(others: Sequence[AnyEntry], name: Callable[[AnyEntry], str]) -> str:
+    """Those that select another number of experts, each with it: `apart: hash (1 expert), all (8 experts)`."""
+    return f"apart, with other work for the experts: {listing([f'{name(each)} ({_number(each)})' for each in others])}"
+
+
+def _number(entry: Entry | LanguageEntry) -> str:
+    number = entry.experts_per_token
+    return "experts unknown" if number is None else f"{exact(number)} {'expert' if number == 1 else 'experts'}"
