@@ -231,8 +231,14 @@ def flip_rate(selected_a: Tensor, selected_b: Tensor) -> Tensor:
     a, b = tuple(selected_a.shape), tuple(selected_b.shape)
     if a != b:
         raise ValueError(f"the selections are {a} and {b}, expected the same tokens and the same K of both")
-    shared = (selected_a[:, :, None] == selected_b[:, None, :]).any(dim=-1)
-    return 1 - shared.double().mean()
+    return 1 - agreement(selected_a, selected_b)
+
+
+def agreement(original: Tensor, selected: Tensor) -> Tensor:
+    """|E_original ∩ E_selected| / K_original, mean over tokens; the other K may differ. (T, K), (T, K') -> ()."""
+    if len(original) != len(selected):
+        raise ValueError(f"the selections are of {len(original)} and {len(selected)} tokens, expected the same tokens")
+    return (original[:, :, None] == selected[:, None, :]).any(dim=-1).double().mean()
 
 
 @metric(

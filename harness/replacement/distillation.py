@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers import Router
-from routers.metrics import flip_rate
+from routers.metrics import agreement
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _compare(student: Router, hidden_states: Tensor, log_teacher: Tensor, expert
     """Agreement and divergence."""
     routing: Any = student(hidden_states)
     divergence = _divergence(log_teacher, F.log_softmax(student.unmasked_logits(hidden_states).float(), dim=-1))
-    return 1 - float(flip_rate(experts, routing.selected_experts)), float(divergence.mean())
+    return float(agreement(experts, routing.selected_experts)), float(divergence.mean())
 
 
 def _divergence(log_teacher: Tensor, log_student: Tensor) -> Tensor:

@@ -54,7 +54,9 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
     sources = base.sources[0], head.sources[0]
     if not pairs:
         raise NothingToCompareError(_nothing(sources, excluded))
-    rows = ordered(_row(name, *pair, threshold) for name, pair in pairs.items())
+    trials = [source.preset for source in sources if not source.conclusive]
+    reason = f"a {trials[0]} run proves nothing" if trials else None
+    rows = ordered(_row(name, *pair, threshold, reason) for name, pair in pairs.items())
     figures = [moved_figures(name, *pair) for name, pair in pairs.items()]
     machines = machines_of(*sources)
     machine_differences = differences(*machines)
@@ -71,7 +73,10 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         setting=_setting(list(pairs.values())),
         machine=_DIFFER if machine_differences else f"same machine: {describe(machines[0])}",
         machine_differences=machine_differences,
-        notices=tuple(_other_material(*(source.run for source in sources))),
+        notices=(
+            *(f"{source.file} {said}" for source in sources for said in source.warnings),
+            *_other_material(*(source.run for source in sources)),
+        ),
         rows=rows,
         moved=tuple(moved for found, _ in figures for moved in found),
         figures_compared=sum(number for _, number in figures),
@@ -99,7 +104,8 @@ def judge(ratio: Interval, threshold: float, floor: float) -> Change:
     return Change.SAME if within else Change.UNCERTAIN
 
 
-def _row(name: str, base: Measurement, head: Measurement, threshold: float) -> Row:
+def _row(name: str, base: Measurement, head: Measurement, threshold: float, reason: str | None) -> Row:
+    """The times of two measurements; UNCERTAIN where there is a reason not to judge them."""
     ratio = unpaired_ratio(base.timing.process_us, head.timing.process_us)
     floor = max(abs(entry.timing.noise_floor.estimate - 1) for entry in (base, head))
     return Row(
@@ -108,8 +114,8 @@ def _row(name: str, base: Measurement, head: Measurement, threshold: float) -> R
         head_us=head.timing.us_per_call,
         ratio=ratio,
         floor=floor,
-        change=judge(ratio, threshold, floor),
-        reason="one process a run gives no interval" if ratio.low is None else None,
+        change=Change.UNCERTAIN if reason else judge(ratio, threshold, floor),
+        reason=reason or ("one process a run gives no interval" if ratio.low is None else None),
     )
 
 

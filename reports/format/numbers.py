@@ -62,7 +62,7 @@ def _digits(size: float) -> str:
         return "0"
     if size >= _MILLION:
         mantissa, _, exponent = f"{_decimal(size):.2e}".partition("e+")
-        return f"{mantissa}e{exponent}" if exponent else mantissa
+        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
     if size >= 99.95:
         return f"{size:,.0f}"
     for bound, decimals in ((9.995, 1), (0.9995, 2), (0.09995, 3), (0.009995, 4)):

@@ -48,6 +48,10 @@ class Table:
             findings=(),
         )
 
+    def with_findings_of(self, place: str) -> Table:
+        """Findings stand in a list of all, where each says of which machine it is."""
+        return replace(self, findings=tuple(f"{place}: {finding}" for finding in self.findings))
+
     @property
     def headings(self) -> list[str]:
         """The shown columns' headings."""

@@ -12,7 +12,7 @@ from reports.format.numbers import listing
 from reports.format.plot import Plot
 from reports.format.table import Table
 from reports.records.measurements import Measurement
-from reports.records.report_data import ReportData, Source
+from reports.records.report_data import PROVES_NOTHING, ReportData, Source
 
 AnyShown = TypeVar("AnyShown", Table, Plot)
 # So many of the fields in which two machines differ are named.
@@ -39,19 +39,19 @@ class Part:
         """The table or figure with what a reader has to know of its numbers in the title and below."""
         name, title, caption = shown.name, shown.title, shown.caption
         if self.name:
+            place = f"{self.name[0].upper()}{self.name[1:]}"
             name = f"{name}-{self.name.split()[-1].lower()}"
             title += f", {self.name}"
-            caption += f" {self.name[0].upper()}{self.name[1:]}: {self.about}."
+            caption += f" {place}: {self.about}."
+            shown = shown.with_findings_of(place)
         if any(source.incomplete for source in self.sources):
             title += " (incomplete run)"
-        if trials := _trials(self.sources):
-            title += f" ({listing(trials)} run)"
-            caption += f" {_PROVES_NOTHING}"
+        trials = dict.fromkeys(source.preset for source in self.sources if not source.conclusive)
+        if trials:
+            title += f" ({listing(list(trials))} run)"
+            caption += f" {PROVES_NOTHING}"
             shown = shown.without_verdicts()
         return replace(shown, name=name, title=title, caption=caption)
-
-
-_PROVES_NOTHING = "Such a run proves that the parts work: its numbers mean nothing, and nothing is concluded from them."
 
 
 def whole(data: ReportData, measurements: Iterable[Measurement]) -> Part:
@@ -79,15 +79,7 @@ def parts_of(data: ReportData, measurements: Sequence[Measurement]) -> list[Part
 
 def notices(data: ReportData) -> list[str]:
     """What a reader has to know before any number, a sentence each, for the page and for the terminal."""
-    found = []
-    for source in data.sources_of(data.measurements):
-        if source.incomplete:
-            found.append(
-                f"{source.file} is incomplete: it holds {source.measured:,} of the {source.records.planned:,} "
-                "benchmarks of its run. Nobody is named the fastest of it."
-            )
-        if trials := _trials([source]):
-            found.append(f"{source.file} is a {listing(trials)} run. {_PROVES_NOTHING}")
+    found = [f"{source.file} {said}" for source in data.sources_of(data.measurements) for said in source.warnings]
     for measurements in (data.entries, data.language):
         parts = parts_of(data, measurements)
         if len(parts) > 1:
@@ -100,11 +92,6 @@ def notices(data: ReportData) -> list[str]:
                 f"{listing(fields[:_NAMED]) if not more else ', '.join(fields[:_NAMED])}{more}."
             )
     return list(dict.fromkeys(found))
-
-
-def _trials(sources: Iterable[Source]) -> list[str]:
-    """Presets among those of the files whose numbers mean nothing."""
-    return list(dict.fromkeys(source.preset for source in sources if not source.conclusive))
 
 
 def _fields(sources: Sequence[Source]) -> set[str]:

@@ -14,6 +14,8 @@ from reports.records.measurements import Entry, LanguageEntry, Measurement
 from reports.records.record import mapping_in
 from reports.records.run import InputRecord, MetricRecord, RunRecords, ScenarioRecord
 
+PROVES_NOTHING = "Such a run proves that the parts work: its numbers mean nothing, and nothing is concluded from them."
+
 
 @dataclass(frozen=True)
 class Source:
@@ -44,6 +46,17 @@ class Source:
     def conclusive(self) -> bool:
         """Whether its numbers mean anything; those of the preset smoke do not."""
         return mapping_in(self.run, "preset").get("conclusive", self.preset != "smoke") is not False
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its numbers cannot carry, each to be read after the file's name."""
+        found = []
+        if self.incomplete:
+            found.append(
+                f"is incomplete: it holds {self.measured:,} of the {self.records.planned:,} benchmarks of its run. "
+                "Nobody is named the fastest of it."
+            )
+        return [*found, *([] if self.conclusive else [f"is a {self.preset} run. {PROVES_NOTHING}"])]
 
     @property
     def language_model(self) -> Mapping[str, Any]:

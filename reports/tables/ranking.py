@@ -35,7 +35,7 @@ def among(entry: Entry | LanguageEntry) -> str:
 
 def apart(others: Sequence[AnyEntry], name: Callable[[AnyEntry], str]) -> str:
     """Those that select another number of experts, each with it: `apart: hash (1 expert), all (8 experts)`."""
-    return f"apart, with other work for the experts: {listing([f'{name(each)} ({_number(each)})' for each in others])}"
+    return f"apart, selecting another number: {listing([f'{name(each)} ({_number(each)})' for each in others])}"
 
 
 def _number(entry: Entry | LanguageEntry) -> str:

@@ -123,6 +123,15 @@ def test_flip_rate():
     assert float(metrics.flip_rate(first, first)) == 0
 
 
+def test_agreement_is_the_share_of_the_originals_experts():
+    # of 0 and 1: both, one and none, whatever else is selected
+    original = torch.tensor([[0, 1], [0, 1], [0, 1]])
+    assert float(metrics.agreement(original, torch.tensor([[1, 2, 0], [3, 1, 2], [4, 3, 2]]))) == 0.5
+    assert float(metrics.agreement(original, torch.tensor([[1], [2], [0]]))) == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="of 3 and 1 tokens"):
+        metrics.agreement(original, original[:1])
+
+
 @pytest.mark.parametrize(
     ("capacity_factor", "expected"),
     [

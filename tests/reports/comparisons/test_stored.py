@@ -48,13 +48,28 @@ def test_a_run_against_itself(compared):
     assert [row.change for row in comparison.rows] == [Change.SAME] * 3
     assert comparison.rows[0].ratio == Interval(1.0, 1.0, 1.0)
     assert (comparison.moved, comparison.excluded, comparison.added, comparison.removed) == ((), (), (), ())
-    # parameters, flops and experts per token, and 13 metrics, for each of three
-    assert comparison.figures_compared == 3 * 16
+    # parameters, flops and experts per token, and 15 metrics, for each of three
+    assert comparison.figures_compared == 3 * 18
     assert comparison.headline == "3 same"
     assert comparison.machine.startswith("same machine: Synthetic CPU")
     assert comparison.geometric_mean == Interval(1.0, None, None)
     assert comparison.caveat is not None
     assert "8 to 30 %" in comparison.caveat
+
+
+def test_of_a_run_that_proves_nothing_no_benchmark_is_slower(two_runs, compared):
+    blocks(two_runs[1], 0, [900.0, 901.0, 902.0, 903.0, 904.0])
+    assert Change.PERHAPS_SLOWER in [row.change for row in compared().rows]
+    two_runs[1]["study"]["preset"] = {"name": "quick", "conclusive": False}
+    comparison = compared()
+    assert {row.change for row in comparison.rows} == {Change.UNCERTAIN}
+    assert {row.reason for row in comparison.rows} == {"a quick run proves nothing"}
+    assert "b.json is a quick run. Such a run proves that the parts work" in comparison.notices[0]
+
+
+def test_an_incomplete_run_is_named(two_runs, compared):
+    two_runs[0]["study"]["planned"] = 148
+    assert "a.json is incomplete: it holds 3 of the 148 benchmarks of its run." in compared().notices[0]
 
 
 def test_a_slower_benchmark_is_a_suspicion_at_most(two_runs, compared):

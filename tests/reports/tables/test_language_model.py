@@ -65,7 +65,7 @@ def test_a_scenario_shows_time_memory_and_noise(build):
     assert table.findings == (
         "Inside a language model, prefill, of the routers that select 8 experts a token: not separated from the noise "
         "floor: none; cheapest: hadamard, 1.030 times stock; most expensive: mlp_hadamard, 1.385 times stock; apart, "
-        "with other work for the experts: hash, 1.016 times stock (1 expert) and hadamard_unconstrained, 1.031 times "
+        "selecting another number: hash, 1.016 times stock (1 expert) and hadamard_unconstrained, 1.031 times "
         "stock (20 experts).",
     )
 
@@ -83,7 +83,7 @@ def test_where_nothing_leaves_the_noise_nobody_is_ranked(build, language_documen
     table = build(partial(language_model.scenario, "decode"))
     assert table.findings[0].startswith(
         "Inside a language model, decode, of the routers that select 8 experts a token: none is separated from the "
-        "noise floor; apart, with other work for the experts: hash"
+        "noise floor; apart, selecting another number: hash"
     )
     assert "Decoding one token, batch of 4, with 128 tokens in the cache." in table.caption
 

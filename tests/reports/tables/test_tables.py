@@ -40,7 +40,7 @@ def test_summary_has_a_row_per_router_and_names_the_fastest(build):
     # 412 µs is linear's; hash, 0.32 times linear, selects one expert
     assert table.findings == (
         "Fastest on random input of the routers that select 2 experts a token: hadamard, 0.600 times linear, 247 µs "
-        "per call; apart, with other work for the experts: hash, 0.320 times linear (1 expert) and "
+        "per call; apart, selecting another number: hash, 0.320 times linear (1 expert) and "
         "hadamard_unconstrained, 0.620 times linear (8 experts).",
     )
     shown = {cells[0]: dict(zip(table.headings, cells, strict=True)) for cells in table.shown()}
