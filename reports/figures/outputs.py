@@ -46,7 +46,7 @@ def distribution(input_name: str, data: ReportData) -> Plot:
 
 def _first_seed_sd(entry: Entry, kind: str) -> float | None:
     layer = entry.behaviour.layer.get(kind)
-    return next(iter(layer.output_std.known.values()), None) if layer else None
+    return next(iter(layer.output_std.by_seed.values()), None) if layer else None
 
 
 def _draw(by_kind: dict[str, dict[str, Ridge]]) -> Figure:

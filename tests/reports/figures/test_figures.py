@@ -1,10 +1,12 @@
 """Figures of the language model are drawn whatever the files hold; what they look like is for eyes."""
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import pytest
 
 from reports.errors import MissingDataError
-from reports.figures import language_model, losses, perplexity
+from reports.figures import language_model, losses, outputs, perplexity
 from reports.figures.style import log_ticks, report_style, save
 from reports.loading.load import load_report_data
 
@@ -95,6 +97,14 @@ def test_hostile_names_are_drawn_as_they_are(draw, tuning, language_document):
         assert "&lt;script&gt;" in svg
         assert "<script" not in svg
         assert "\x1b" not in svg
+
+
+def test_the_deviation_beside_a_ridge_is_the_first_seeds_or_none(draw, document):
+    for benchmark in document["benchmarks"]:
+        for layer in benchmark["extra_info"]["behaviour"]["layer"].values():
+            layer["output_std"] = {"mean": None, "sd": None, "values": [None, 0.777, 0.777]}
+    _, svg = draw(partial(outputs.distribution, "random"), document)
+    assert "0.777" not in svg
 
 
 @pytest.mark.parametrize("builder", [losses.curves, perplexity.slopes])
