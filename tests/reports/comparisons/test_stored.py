@@ -57,6 +57,13 @@ def test_a_run_against_itself(compared):
     assert "8 to 30 %" in comparison.caveat
 
 
+def test_one_run_is_not_compared_with_itself(two_runs, save):
+    path, copied = save(two_runs[0], "a.json"), save(two_runs[0], "copy.json")
+    for head in (path, copied):
+        with pytest.raises(NothingToCompareError, match=r"a\.json and .*\.json are one and the same run$"):
+            compare_files(path, head)
+
+
 def test_a_slower_benchmark_is_a_suspicion_at_most(two_runs, compared):
     base, head = two_runs
     blocks(base, 0, [100.0, 101.0, 99.0, 100.0, 100.0])

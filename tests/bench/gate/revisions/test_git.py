@@ -63,6 +63,24 @@ def test_without_git_there_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
         find_root()
 
 
+def test_a_repository_of_another_owner_says_so_and_what_helps(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.commit()
+    monkeypatch.chdir(repository.path)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(
+        GateError, match=r"fatal: detected dubious ownership in repository at .* safe.directory"
+    ) as raised:
+        find_root()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_message_in_another_encoding_is_read(repository: Any) -> None:
+    repository.commit()
+    (repository.path / "message").write_bytes(b"caf\xe9")
+    repository.git("-c", "i18n.commitEncoding=utf-8", "commit", "--allow-empty", "--file", "message")
+    assert resolve(repository.path, "main").subject.startswith("caf")
+
+
 def test_dirty_or_not(repository: Any) -> None:
     repository.commit()
     assert not is_dirty(repository.path)
