@@ -126,7 +126,12 @@ def _report_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help=_FILES)
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("build/report"), metavar="DIR", help="default: %(default)s"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("build/report"),
+        metavar="DIR",
+        help="where the files go; default: %(default)s",
     )
     return parser
 

@@ -4,7 +4,7 @@
     python tests/bench/gate/planted.py times:1000 --runs 10 --select "bench_router and linear"
 
 `sleep:S` sleeps so many seconds in every call of the linear router, `times:N` makes it N times as slow; `none` is equal
-code. Options after the plant, but `--runs`, are the gate's. It works on the last commit, in a clone that goes in the end.
+code. Options after the plant, but `--runs`, are the gate's. It works on the last commit, in a clone that goes then.
 """
 
 from __future__ import annotations
