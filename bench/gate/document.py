@@ -15,8 +15,8 @@ from bench.case import Case
 from bench.gate.revisions.facts import NO_FACTS, RevisionFacts
 from bench.gate.revisions.process import BASE, HEAD
 from bench.gate.settings import GateSettings
+from bench.gate.verdicts.benchmark_result import BenchmarkResult
 from bench.gate.verdicts.invariants import CHECK, TIME, Expectations, MovedFigure, compare_invariants
-from bench.gate.verdicts.sampling import BenchmarkResult
 from bench.record.machine import conditions, describe_machine
 from bench.timing.interleave import threads
 from bench.timing.intervals import Interval

@@ -18,7 +18,8 @@ from bench.gate.result_store import PrefixedStore, ResultStore
 from bench.gate.revisions.git import Revision
 from bench.gate.revisions.workspace import open_workspace
 from bench.gate.settings import GateSettings
-from bench.gate.verdicts.sampling import BenchmarkResult, GateSampling
+from bench.gate.verdicts.benchmark_result import BenchmarkResult
+from bench.gate.verdicts.sampling import GateSampling
 from bench.record.machine import conditions
 from bench.timing.intervals import CONFIDENCE
 from harness.progress import Progress

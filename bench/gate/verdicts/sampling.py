@@ -5,21 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from statistics import median
 
 from bench.gate.result_store import ResultStore
 from bench.gate.revisions.workspace import Workspace
 from bench.gate.settings import SamplingPlan
-from bench.gate.verdicts.evidence import (
-    Evidence,
-    PairedSample,
-    is_far_slower,
-    is_slower,
-    typical_noise,
-    verdict,
-    weigh,
-)
+from bench.gate.verdicts.benchmark_result import BenchmarkResult, explain, judge_pairs
+from bench.gate.verdicts.evidence import PairedSample, is_far_slower, is_slower
 from bench.gate.verdicts.process_triple import ProcessTriple, needed_cycles
 from harness.progress import Progress
 
@@ -29,34 +22,6 @@ START_S = 6.0
 """Seconds that three processes are thought to take to start, until that has been measured."""
 CONFIRMING_S = 240.0
 """Seconds beyond the budget for what the samples so far prove slower: a slowdown must not be safe for its own cost."""
-NOT_SETTLED = "not settled within the time given"
-NOT_CONFIRMED = "far beyond threshold and noise in the first look, and too slow to be measured again in time"
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """The samples of one benchmark, the evidence in them, and the verdict.
-
-    Attributes:
-        pairs: all paired samples.
-        first: evidence of the first look.
-        fresh: evidence of later processes, or None where the first look was enough.
-        every: evidence of all pairs.
-        verdict: SLOWER, FASTER, SAME or UNCERTAIN.
-        reason: a sentence on a verdict that needs one.
-    """
-
-    pairs: Sequence[PairedSample]
-    first: Evidence
-    fresh: Evidence | None
-    every: Evidence
-    verdict: str
-    reason: str | None = None
-
-    @property
-    def judged(self) -> Evidence:
-        """What the verdict rests on: all pairs can clear, fresh ones alone accuse."""
-        return self.every if self.fresh is None or self.verdict == "SAME" else self.fresh
 
 
 class GateSampling:
@@ -113,7 +78,7 @@ class GateSampling:
                 self._round(f"{len(wanted)} not settled", wanted, self._plan.most_cycles, self._fresh)
             while wanted := self._suspects():
                 self._round(f"{len(wanted)} to confirm", wanted, self._plan.cycles, self._fresh)
-        return {name: self._explained(result) for name, result in self.results().items()}
+        return {name: explain(result, self._plan.rules) for name, result in self.results().items()}
 
     def _first_look(self) -> None:
         cycles = self._plan.first_cycles(len(self._benchmarks))
@@ -128,21 +93,7 @@ class GateSampling:
 
     def results(self) -> dict[str, BenchmarkResult]:
         """Benchmark -> what its samples so far say."""
-        pairs = {name: [*self._first[name], *self._fresh[name]] for name in self._benchmarks}
-        if not any(pairs.values()):
-            return {}
-        typical, rules = typical_noise(pairs), self._plan.rules
-        first, fresh, every = (weigh(each, typical) for each in (self._first, self._fresh, pairs))
-        return {
-            name: BenchmarkResult(
-                pairs[name],
-                first[name],
-                fresh.get(name),
-                every[name],
-                verdict(first[name], fresh.get(name), every[name], rules),
-            )
-            for name in first
-        }
+        return judge_pairs(self._first, self._fresh, self._plan.rules)
 
     def _round(self, what: str, names: Sequence[str], cycles: int, into: dict[str, list[PairedSample]]) -> None:
         """One paired sample of every named benchmark, in the same three fresh processes."""
@@ -213,14 +164,3 @@ class GateSampling:
 
     def _is_far(self, name: str, result: BenchmarkResult) -> bool:
         return name not in self._expected and is_far_slower(result.first, self._plan.rules)
-
-    def _explained(self, result: BenchmarkResult) -> BenchmarkResult:
-        """With the reason of a verdict that needs one; what nothing could confirm fails where it is far slower."""
-        if result.verdict != "UNCERTAIN":
-            return result
-        rules = self._plan.rules
-        looks = [result.first, *([result.fresh] if result.fresh else [])]
-        confirmed = result.fresh is not None and result.fresh.pairs >= rules.confirmations
-        if not confirmed and all(is_far_slower(look, rules) for look in looks):
-            return replace(result, verdict="SLOWER", reason=NOT_CONFIRMED)
-        return replace(result, reason=NOT_SETTLED)

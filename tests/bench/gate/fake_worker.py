@@ -107,6 +107,7 @@ def misbehave(how: str | None) -> None:
         time.sleep(600)
     elif how == "orphan":  # one whose parent is gone, of a worker that is gone
         subprocess.run(["sh", "-c", "setsid sleep 600 > /dev/null 2>&1 & echo $! > child"], check=True)
+        time.sleep(0.3)  # by then it has a session of its own
         os._exit(0)
     elif how == "colour":
         print("\x1b[2J\x1b]0;title\x07\u202eno regression", file=sys.stderr, flush=True)

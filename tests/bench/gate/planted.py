@@ -70,7 +70,7 @@ def main() -> None:
             command = [sys.executable, "-m", "bench.gate", "HEAD~1", *of_the_gate]
             done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
             codes[done.returncode] += 1
-            last, result = (done.stdout + done.stderr).splitlines()[-1:], clone / "build" / "gate.json"
+            last, result = (done.stdout or done.stderr).split("\n")[-2:-1], clone / "build" / "gate.json"
             rows = json.loads(result.read_text())["rows"] if result.exists() else []
             verdicts = dict(Counter(row["verdict"] for row in rows if row["router"] == "linear"))
             print(

@@ -161,7 +161,7 @@ def test_an_interrupted_run_goes_on_from_its_journal(
     repository.commit("head", **SLOWER)
     journal = repository.path / ".benchmarks" / "gate.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("bench.gate.verdicts.sampling.weigh", interrupt)
+        patch.setattr("bench.gate.verdicts.benchmark_result.weigh", interrupt)
         assert quick("main~1") == 130
     assert only_line(capfd) == "interrupted; --resume continues"
     assert repository.worktrees == []
@@ -181,7 +181,7 @@ def test_more_time_may_be_given_to_a_run_that_is_continued_but_nothing_else_chan
     repository.commit("base")
     repository.commit("head")
     with monkeypatch.context() as patch:
-        patch.setattr("bench.gate.verdicts.sampling.weigh", interrupt)
+        patch.setattr("bench.gate.verdicts.benchmark_result.weigh", interrupt)
         assert quick("main~1") == 130
     capfd.readouterr()
     assert quick("main~1", "--resume", "--threshold", "3") == 2

@@ -61,7 +61,7 @@ def test_every_benchmark_gets_every_slowdown_once_in_twenty_one_trials(tried: Tr
 
 def test_alarms_are_counted_by_trial(tried: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where nobody is slower than anybody, whoever says so raises an alarm: all three in both trials make two.
-    monkeypatch.setattr("bench.gate.verdicts.sampling.verdict", lambda *_: "SLOWER")
+    monkeypatch.setattr("bench.gate.verdicts.benchmark_result.verdict", lambda *_: "SLOWER")
     false_alarms = tried(2)["false_alarms"]
     assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (2, 2, 6)
     assert false_alarms["verdicts"] == {"SLOWER": 6}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,13 @@ def test_a_repository_of_another_owner_says_so_and_what_helps(repository: Any, m
     assert "\n" not in str(raised.value)
 
 
-def test_a_message_in_another_encoding_is_read(repository: Any) -> None:
+def test_a_message_in_no_encoding_is_read(repository: Any) -> None:
     repository.commit()
-    (repository.path / "message").write_bytes(b"caf\xe9")
-    repository.git("-c", "i18n.commitEncoding=utf-8", "commit", "--allow-empty", "--file", "message")
-    assert resolve(repository.path, "main").subject.startswith("caf")
+    text = f"tree {repository.git('rev-parse', 'main^{tree}')}\nauthor a <a@b> 0 +0000\ncommitter a <a@b> 0 +0000\n\ncaf\xe9"
+    command = ["git", "hash-object", "-t", "commit", "-w", "--stdin"]
+    done = subprocess.run(command, cwd=repository.path, input=text.encode("latin-1"), capture_output=True, check=True)
+    commit = done.stdout.decode().strip()
+    assert resolve(repository.path, commit).subject == "caf\ufffd"
 
 
 def test_dirty_or_not(repository: Any) -> None:

@@ -16,8 +16,9 @@ from bench.gate.revisions.facts import NO_FACTS
 from bench.gate.revisions.process import BASE, HEAD, TWIN
 from bench.gate.revisions.workspace import Workspace
 from bench.gate.settings import SamplingPlan
+from bench.gate.verdicts.benchmark_result import NOT_CONFIRMED, NOT_SETTLED, BenchmarkResult
 from bench.gate.verdicts.evidence import PairedSample
-from bench.gate.verdicts.sampling import CONFIRMING_S, NOT_CONFIRMED, NOT_SETTLED, BenchmarkResult, GateSampling
+from bench.gate.verdicts.sampling import CONFIRMING_S, GateSampling
 
 A, B, C = (f"router | random | {name}" for name in "abc")
 PLENTY = SamplingPlan(cycles=4, most_cycles=6, budget_s=10_000.0)
