@@ -77,7 +77,8 @@ def test_a_repository_of_another_owner_says_so_and_what_helps(repository: Any, m
 
 def test_a_message_in_no_encoding_is_read(repository: Any) -> None:
     repository.commit()
-    text = f"tree {repository.git('rev-parse', 'main^{tree}')}\nauthor a <a@b> 0 +0000\ncommitter a <a@b> 0 +0000\n\ncaf\xe9"
+    tree = repository.git("rev-parse", "main^{tree}")
+    text = f"tree {tree}\nauthor a <a@b> 0 +0000\ncommitter a <a@b> 0 +0000\n\ncaf\xe9"
     command = ["git", "hash-object", "-t", "commit", "-w", "--stdin"]
     done = subprocess.run(command, cwd=repository.path, input=text.encode("latin-1"), capture_output=True, check=True)
     commit = done.stdout.decode().strip()
