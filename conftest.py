@@ -11,6 +11,7 @@ from bench.plugin import BenchmarkPlugin
 from bench.presets import PRESETS, get_preset
 from bench.record.output import WholeFile
 from bench.timing.clocks import available_devices
+from harness.command_line import most_threads
 from routers import register_from_path
 
 NEEDED_PYTEST_BENCHMARK = (5, 2)
@@ -63,8 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"unknown device {device!r}; on this machine there are: {', '.join(available_devices())}"
         )
-    if config.getoption("--threads") < 1:
-        raise pytest.UsageError(f"--threads is {config.getoption('--threads')}, expected at least 1")
+    if not 1 <= config.getoption("--threads") <= most_threads():
+        raise pytest.UsageError(f"--threads is {config.getoption('--threads')}, expected 1 to {most_threads()}")
     json_path: Path | None = config.getoption("--benchmark-json", None)
     if json_path is not None:
         # pytest-benchmark opens it at the very end, when what is wrong with it would cost the whole run.

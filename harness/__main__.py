@@ -5,17 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+MISTAKE = 2
+COMMANDS = {"finetune": "fine-tune a Mixture-of-Experts language model with its routers replaced"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the first word names; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] != ["finetune"]:
-        print("usage: python -m harness finetune --help", file=sys.stderr)
-        return 0 if words[:1] in (["-h"], ["--help"]) else 2
-    # Imported here: what it needs takes seconds.
-    from harness.finetuning.command import main as finetune
+    if words[:1] == ["finetune"]:
+        # Imported here: what it needs takes seconds.
+        from harness.finetuning.command import main as finetune
 
-    return finetune(words[1:])
+        return finetune(words[1:])
+    asked = words[:1] in (["-h"], ["--help"])
+    if words and not asked:
+        print(f"harness: no command {words[0][:40]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return MISTAKE
+    print(_help(), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else MISTAKE
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:10} {purpose}" for name, purpose in COMMANDS.items())
+    return (
+        "usage: python -m harness COMMAND [options]\n\nRouters in pretrained models.\n\n"
+        f"commands, each with a --help of its own:\n{commands}"
+    )
 
 
 if __name__ == "__main__":

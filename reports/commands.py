@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ _FILES = "written by pytest bench or by python -m harness finetune"
 
 def report(arguments: Sequence[str]) -> str:
     """Tables, figures and one page of what `pytest bench` and `python -m harness finetune` wrote."""
-    options = _report_parser().parse_args(arguments)
+    options = _parse(_report_parser(), arguments)
     data = load_report_data(options.files)
     # Imported here, as below: pandas and matplotlib take seconds, and a comparison is shown without them.
     from reports.page.report import announcement, report_files
@@ -39,14 +40,16 @@ def gate(arguments: Sequence[str]) -> str:
     """A result of the gate, for a terminal and for a pull request."""
     parser = _parser("gate")
     parser.add_argument("file", type=Path, metavar="GATE.json", help="written by python -m bench.gate")
-    options = _with_outputs(parser).parse_args(arguments)
+    options = _parse(_with_outputs(parser), arguments)
     return _shown(load_gate(options.file), options)
 
 
 def compare(arguments: Sequence[str]) -> str:
     """Two stored runs side by side."""
     parser = _parser("compare")
-    parser.epilog = "Exit code 3: the files have no benchmark in common that can be compared."
+    parser.epilog = (
+        "Exit code 3: the files have no benchmark in common that can be compared, or are one and the same run."
+    )
     parser.add_argument("base", type=Path, metavar="A.json", help="what is compared with; written by pytest bench")
     parser.add_argument("head", type=Path, metavar="B.json", help="what is judged; written by pytest bench")
     parser.add_argument(
@@ -56,7 +59,7 @@ def compare(arguments: Sequence[str]) -> str:
         metavar="PERCENT",
         help=f"how far a ratio has to be from 1, with its whole interval; default: {100 * THRESHOLD:g}",
     )
-    options = _with_outputs(parser).parse_args(arguments)
+    options = _parse(_with_outputs(parser), arguments)
     return _shown(compare_files(options.base, options.head, options.threshold), options)
 
 
@@ -65,7 +68,7 @@ def operating(arguments: Sequence[str]) -> str:
     parser = _parser("operating")
     parser.add_argument("file", type=Path, metavar="SELFTEST.json", help="written by the gate's self-test")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the files go")
-    options = parser.parse_args(arguments)
+    options = _parse(parser, arguments)
     test = load_self_test(options.file)
     from reports.figures.operating import curve
     from reports.format.render import to_text
@@ -123,9 +126,22 @@ def _report_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json", help=_FILES)
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("build/report"), metavar="DIR", help="default: %(default)s"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("build/report"),
+        metavar="DIR",
+        help="where the files go; default: %(default)s",
     )
     return parser
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The options; `--option=--`, of which argparse makes an empty list, is an error like any other."""
+    for word in words:
+        if re.fullmatch(r"--[\w-]+=--|-\w--", word):
+            parser.error(f"{word}: '--' is no value")
+    return parser.parse_args(words)
 
 
 def _parser(word: str) -> argparse.ArgumentParser:

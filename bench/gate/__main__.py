@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 BROKEN = 2
 
@@ -14,7 +15,11 @@ def run() -> int:
     except Exception as error:  # the checkout is a user's, and may be broken in any way
         print(f"gate: the checkout that it runs from does not import: {type(error).__name__}: {error}", file=sys.stderr)
         return BROKEN
-    return main()
+    try:
+        return main()
+    except Exception:  # the gate's own fault, shown in full; it has not judged anything
+        traceback.print_exc()
+        return BROKEN
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from bench.gate.errors import GateError
+from bench.gate.errors import GateError, one_line
 from bench.gate.gate import judge
 from bench.gate.revisions.git import Revision, changed_files, find_root, is_dirty, resolve
 from bench.gate.revisions.workspace import FOLDER
@@ -25,17 +25,19 @@ from bench.gate.settings import GateSettings, Rules
 from bench.presets import PRESETS, get_preset
 from bench.record.journal import Journal, JournalError
 from bench.record.output import WholeFile
+from harness.command_line import most_threads, parse
 from harness.progress import progress_bar
 
 MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+MOST_NAMED = 10
 GATE_BUDGET_S, TRIAL_BUDGET_S = 240.0, 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the gate or its self-test; returns the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parse(parser, sys.argv[1:] if arguments is None else arguments)
     if options.base is None and not options.self_test:
         parser.error("BASE is missing: the revision to compare with")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that worktrees and workers are cleared away
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _alone(root):
             return _self_test(root, options) if options.self_test else _gate(root, options)
     except (GateError, JournalError) as error:
-        print(f"gate: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"gate: {one_line(str(error))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("gate: interrupted; --resume continues", file=sys.stderr)
@@ -57,7 +59,7 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
     target = _target(options.json)
     notices = _notices(root, base, head)
     for notice in notices:
-        print(f"gate: {notice}", file=sys.stderr)
+        print(f"gate: {one_line(notice)}", file=sys.stderr)
     with _journal(root, options, settings, {"kind": "gate", "base": base.commit, "head": head.commit}) as journal:
         document = judge(root, base, head, settings, options.expect, notices, journal, progress_bar)
         _write(document, target)
@@ -76,7 +78,8 @@ def _notices(root: Path, base: Revision, head: Revision) -> list[str]:
         notices.append("Base and head are the same commit.")
     benchmarks = [path for path in changed_files(root, base, head, "bench") if not path.endswith(".md")]
     if benchmarks:
-        notices.append(f"The benchmarks differ, too ({', '.join(benchmarks)}): a ratio may be theirs.")
+        named = benchmarks if len(benchmarks) <= MOST_NAMED else [*benchmarks[:MOST_NAMED], "and others"]
+        notices.append(f"The benchmarks differ, too ({', '.join(named)}): a ratio may be theirs.")
     requirements = changed_files(root, base, head, "pyproject.toml", "constraints.txt")
     if requirements:
         notices.append(f"{' and '.join(requirements)} changed: both revisions run on what is installed now.")
@@ -85,7 +88,7 @@ def _notices(root: Path, base: Revision, head: Revision) -> list[str]:
 
 def _self_test(root: Path, options: argparse.Namespace) -> int:
     revision = resolve(root, options.base or options.head)
-    settings = _settings(options, options.select or SELECT, TRIAL_BUDGET_S)
+    settings = _settings(options, SELECT if options.select is None else options.select, TRIAL_BUDGET_S)
     target = _target(options.json)
     configuration = {"kind": "self-test", "revision": revision.commit}
     with _journal(root, options, settings, configuration) as journal:
@@ -99,7 +102,7 @@ def _self_test(root: Path, options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace, select: str | None, budget_s: float) -> GateSettings:
     return GateSettings(
         preset=get_preset(options.preset),
-        select=select,
+        select=select or None,
         rules=Rules(threshold=options.threshold / 100, margin=options.margin / 100),
         budget_s=options.budget or budget_s,
         limit_s=options.limit,
@@ -180,6 +183,7 @@ def _bounded(name: str, convert: Callable[[str], Any], low: float, high: float, 
 _percent = _bounded("number", float, 0, 100, "between 0 and 100")
 _seconds = _bounded("number", float, 0, 1e6, "between 0 and 1e+06")
 _whole = _bounded("whole number", int, 0, math.inf, "at least 1")
+_threads = _bounded("whole number", int, 0, most_threads() + 1, f"from 1 to {most_threads()}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -193,17 +197,21 @@ def _parser() -> argparse.ArgumentParser:
     add("base", nargs="?", metavar="BASE", help="revision to compare with, such as main")
     add("--head", default="HEAD", metavar="REF", help="revision to judge (HEAD)")
     add("--preset", default="ci", choices=list(PRESETS), help="sizes and cycles (ci)")
-    add("--select", metavar="EXPR", help="benchmarks to compare, as pytest's -k takes it (all)")
+    add(
+        "--select",
+        metavar="EXPR",
+        help="benchmarks to compare, as pytest's -k takes it (all; of the self-test five, '' for all)",
+    )
     add("--threshold", type=_percent, default=2.0, metavar="PERCENT", help="to be proved exceeded (2)")
     add("--margin", type=_percent, default=5.0, metavar="PERCENT", help="proved less apart is the same (5)")
     add("--expect", action="append", default=[], metavar="[ROUTER:]FIGURE", help="will change, time too; repeatable")
-    add("--budget", type=_seconds, metavar="SECONDS", help="240; for each trial of the self-test 60")
+    add("--budget", type=_seconds, metavar="SECONDS", help="for measuring (240; for each trial of the self-test 60)")
     add("--limit", type=_seconds, default=180.0, metavar="SECONDS", help="for one answer of a worker (180)")
-    add("--threads", type=_whole, default=1, help="torch's threads while something is timed (1)")
+    add("--threads", type=_threads, default=1, help="torch's threads while something is timed (1)")
     add("--router", action="append", default=[], metavar="MODULE:CLASS", help="one more, in both revisions; repeatable")
     add("--model", action="append", default=[], help="pretrained encoder, as pytest bench takes it; repeatable")
-    add("--json", type=Path, default=Path("build/gate.json"), metavar="FILE", help="%(default)s")
-    add("--markdown", type=Path, default=Path("build/gate.md"), metavar="FILE", help="%(default)s")
+    add("--json", type=Path, default=Path("build/gate.json"), metavar="FILE", help="of the result (%(default)s)")
+    add("--markdown", type=Path, default=Path("build/gate.md"), metavar="FILE", help="for a comment (%(default)s)")
     add("--resume", action="store_true", help="continue a killed run from its journal")
     add("--journal", default=".benchmarks/gate.jsonl", help="where finished measurements are kept (%(default)s)")
     add("--self-test", action="store_true", help="compare BASE, or HEAD, with itself and with itself made slower")

@@ -15,13 +15,14 @@ from bench.case import Case
 from bench.gate.revisions.facts import NO_FACTS, RevisionFacts
 from bench.gate.revisions.process import BASE, HEAD
 from bench.gate.settings import GateSettings
+from bench.gate.verdicts.benchmark_result import BenchmarkResult
 from bench.gate.verdicts.invariants import CHECK, TIME, Expectations, MovedFigure, compare_invariants
-from bench.gate.verdicts.sampling import BenchmarkResult
 from bench.record.machine import conditions, describe_machine
 from bench.timing.interleave import threads
 from bench.timing.intervals import Interval
 
 SCHEMA = 1
+NOT_MEASURED = "not measured: another benchmark is far slower, and the time was over"
 NO_REGRESSION, REGRESSION, NOTHING_TO_COMPARE = 0, 1, 3
 
 
@@ -44,7 +45,7 @@ def describe(
     facts: RevisionFacts, results: Mapping[str, BenchmarkResult], expectations: Expectations
 ) -> dict[str, Any]:
     """What is known of every benchmark, and the outcome; docs/gate.md explains the keys."""
-    rows = [_row(name, facts, results.get(name), expectations) for name in facts.benchmarks]
+    rows = [_row(name, facts, results, expectations) for name in facts.benchmarks]
     moved, compared = compare_invariants(facts.invariants[BASE], facts.invariants[HEAD], expectations)
     shown = [row for row in rows if row["verdict"] is not None]
     return {
@@ -65,8 +66,10 @@ def nothing_to_compare(reason: str) -> dict[str, Any]:
     return describe(NO_FACTS, {}, Expectations([])) | {"outcome": outcome}
 
 
-def _row(name: str, facts: RevisionFacts, result: BenchmarkResult | None, expectations: Expectations) -> dict[str, Any]:
-    benchmark = Case.parse(name)
+def _row(
+    name: str, facts: RevisionFacts, results: Mapping[str, BenchmarkResult], expectations: Expectations
+) -> dict[str, Any]:
+    benchmark, result = Case.parse(name), results.get(name)
     row: dict[str, Any] = {
         "benchmark": name,
         "scenario": benchmark.scenario,
@@ -81,7 +84,8 @@ def _row(name: str, facts: RevisionFacts, result: BenchmarkResult | None, expect
         expected = expectations.cover(name, CHECK)
         return row | {"verdict": "FAILED", "reason": facts.failures[name], "expected": expected}
     if result is None:
-        return row
+        # Where others were timed, it was left out for want of time; otherwise it has the shape of another.
+        return row | ({"verdict": "UNCERTAIN", "reason": NOT_MEASURED} if results and name in facts.timed else {})
     judged = result.judged
     return row | {
         "base_us": median(pair.base_us for pair in result.pairs),
@@ -92,7 +96,7 @@ def _row(name: str, facts: RevisionFacts, result: BenchmarkResult | None, expect
         "pairs": judged.pairs,
         "first_look": _as_ratio(result.first.ratio) if result.fresh else None,
         "verdict": result.verdict,
-        "reason": "not settled within the time given" if result.verdict == "UNCERTAIN" else None,
+        "reason": result.reason,
         "expected": expectations.cover(name, TIME),
     }
 

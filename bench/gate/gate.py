@@ -56,7 +56,14 @@ def judge(
             facts = workspace.facts
             of_time = [(name, figure) for name in facts.benchmarks for figure in (TIME, CHECK)]
             expectations.check([*facts.invariants[BASE], *facts.invariants[HEAD], *of_time])
-            sampling = GateSampling(workspace, settings.plan, journal, progress, time.monotonic() - began)
+            sampling = GateSampling(
+                workspace,
+                settings.plan,
+                journal,
+                progress,
+                time.monotonic() - began,
+                expected={name for name in facts.timed if expectations.cover(name, TIME)},
+            )
             found = describe(facts, sampling.run(), expectations)
     except NothingToCompareError as error:
         found = nothing_to_compare(str(error))

@@ -22,6 +22,7 @@ class Rules:
         confirmations: how many pairs of further fresh processes a difference has to be proved in.
         overruling: how many of them it takes against a first look that leans the other way; all pairs have to prove the
             difference then.
+        far: a first look that proves head slower by more than this fails it even where nothing confirms that in time.
     """
 
     threshold: float = 0.02
@@ -29,6 +30,7 @@ class Rules:
     floor_multiple: float = 2.0
     confirmations: int = 3
     overruling: int = 12
+    far: float = 0.5
 
 
 @dataclass(frozen=True)

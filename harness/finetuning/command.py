@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import torch
 
 from harness.assets.errors import AssetError
+from harness.command_line import most_threads, parse
 from harness.finetuning.data import FinetuneData
 from harness.finetuning.processes import is_main_process, launched_processes
 from harness.finetuning.settings import (
@@ -27,7 +28,7 @@ from harness.finetuning.settings import (
     RunSpec,
     make_run_specs,
 )
-from harness.finetuning.sweep import Sweep
+from harness.finetuning.sweep import Sweep, prepare_folder
 from harness.language_models.load import list_language_models, resolve_language_model
 from harness.replacement.initialisers import INITIALISERS
 from harness.replacement.moe_blocks import STOCK
@@ -43,9 +44,30 @@ QUICK = FinetuneSettings(
 )
 
 
+SETTINGS_HELP = {
+    "steps": "steps of the optimiser",
+    "batch_size": "lines in a batch, of one process",
+    "gradient_accumulation_steps": "batches in a step",
+    "max_length": "tokens of a line; what goes beyond is cut off",
+    "learning_rate": "of the LoRA weights",
+    "router_learning_rate": "of the routers",
+    "lora_rank": "r, the rank of LoRA's two factors",
+    "lora_alpha": "LoRA's contribution is scaled by alpha / r",
+    "lora_dropout": "share of LoRA's inputs that are dropped, from 0 to below 1",
+    "load_balancing_coefficient": "weight of the load-balancing loss; 0 leaves it out",
+    "max_grad_norm": "gradients are scaled down to this norm; 0 leaves them",
+    "log_every": "steps between two entries of the log, and between two checkpoints",
+    "train_lines": "lines that are trained on",
+    "held_out_windows": "passages of --max-length tokens, of other works, that perplexity is taken on",
+    "calibration_windows": "passages of 64 tokens that a distilled start is fitted on",
+    "device": "cpu or cuda",
+}
+"""What the options that set a field of `FinetuneSettings` mean."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fine-tunes; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parse(_parser(), sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _finetune(options)
@@ -61,9 +83,10 @@ def _finetune(options: argparse.Namespace) -> int:
     settings = _settings(options)
     starts = options.initialise or ["random"]  # an appending option cannot have it as its default
     specs = make_run_specs(_routers(options.router), starts, range(options.seeds), _trainings(options))
+    prepare_folder(options.output, resume=options.resume)  # a model may be a download of an hour
     _use_this_processs_share(options, settings)
     asset = resolve_language_model(options.model)
-    sweep = Sweep(FinetuneData(asset, load_passages(), settings), options.output, resume=options.resume)
+    sweep = Sweep(FinetuneData(asset, load_passages(), settings), options.output)
     diverged = 0
     for number, spec in enumerate(specs, 1):
         entry = sweep.done(spec)
@@ -115,8 +138,8 @@ def _settings(options: argparse.Namespace) -> FinetuneSettings:
         raise FinetuneError("device is cuda, and this machine has none")
     if options.seeds < 1:
         raise FinetuneError(f"seeds is {options.seeds}, expected at least 1")
-    if options.threads is not None and options.threads < 1:
-        raise FinetuneError(f"threads is {options.threads}, expected at least 1")
+    if options.threads is not None and not 1 <= options.threads <= most_threads():
+        raise FinetuneError(f"threads is {options.threads}, expected 1 to {most_threads()}")
     return settings
 
 
@@ -184,6 +207,6 @@ def _parser() -> argparse.ArgumentParser:
                 f"--{field.name.replace('_', '-')}",
                 type=type(field.default),
                 default=argparse.SUPPRESS,
-                help=f"({field.default})",
+                help=f"{SETTINGS_HELP[field.name]} ({field.default})",
             )
     return parser

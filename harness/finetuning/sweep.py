@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -31,6 +32,23 @@ _COMPARED = ("kind", "schema", "model", "text", "settings", "versions")
 _HOW_IT_WAS_NAMED = ("model.requested", "model.source", "model.name", "model.note")
 
 
+def prepare_folder(folder: Path, *, resume: bool) -> None:
+    """Make the folder of the runs, and refuse one that cannot take them before anything is loaded for them.
+
+    Raises:
+        FinetuneError: it cannot be written, or it has runs and `resume` is False.
+    """
+    if not is_main_process():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise FinetuneError(f"{folder}: cannot be written: {error.strerror}") from None
+    if (folder / "runs").is_dir() and not resume:
+        raise FinetuneError(f"{folder}: has runs already; --resume goes on with them, -o names another folder")
+
+
 class Sweep:
     """Runs in a folder: `runs/<name>/` each, `finetune.json` all that are finished.
 
@@ -38,22 +56,19 @@ class Sweep:
 
     Args:
         data: what all runs share.
-        folder: where.
-        resume: keep finished runs and go on with unfinished ones.
+        folder: where; `prepare_folder` has made it.
 
     Raises:
-        FinetuneError: the folder has runs and `resume` is False, or it has runs of other settings.
+        FinetuneError: the folder has runs of other settings.
     """
 
-    def __init__(self, data: FinetuneData, folder: Path, *, resume: bool) -> None:
+    def __init__(self, data: FinetuneData, folder: Path) -> None:
         self.data = data
         self.folder = folder
         self.head = self._head()
         if not is_main_process():
             return
         if (folder / "runs").is_dir():
-            if not resume:
-                raise FinetuneError(f"{folder}: has runs already; --resume goes on with them, -o names another folder")
             self._expect_same(_read(folder / HEAD, "not written by a fine-tuning"))
         write_json(folder / HEAD, self.head)
 

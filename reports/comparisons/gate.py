@@ -6,11 +6,14 @@ from pathlib import Path
 from statistics import median
 
 from reports.comparisons.comparison import Change, Comparison, MovedFigure, Row, Side, ordered
+from reports.comparisons.words import counted
 from reports.format.machine import describe
 from reports.format.numbers import within
 from reports.loading.gate_file import Commit, GateDocument, read_gate
 
-_HEADLINES = {0: "No regression", 1: "Regression", 3: "Nothing to compare"}
+_NO_REGRESSION = 0
+_HEADLINES = {_NO_REGRESSION: "No regression", 1: "Regression", 3: "Nothing to compare"}
+_NOT_SETTLED = "Not settled"
 
 
 def load_gate(path: Path) -> Comparison:
@@ -30,11 +33,12 @@ def load_gate(path: Path) -> Comparison:
         )
         for row in found.rows
     )
+    unsettled = _unsettled(found) if found.outcome.exit_code == _NO_REGRESSION else 0
     return Comparison(
         marker="moe-router-gate",
         title="Router benchmarks",
-        headline=_HEADLINES[found.outcome.exit_code],
-        reasons=found.outcome.reasons,
+        headline=_NOT_SETTLED if unsettled else _HEADLINES[found.outcome.exit_code],
+        reasons=(*found.outcome.reasons, *([_doubt(unsettled, found.threshold)] if unsettled else [])),
         caveat=None,
         base=_side(found.base),
         head=_side(found.head),
@@ -53,6 +57,17 @@ def load_gate(path: Path) -> Comparison:
         geometric_mean=found.geometric_mean,
         reading=_reading(found, [row.floor for row in rows if row.floor is not None]),
     )
+
+
+def _unsettled(found: GateDocument) -> int:
+    """How many benchmarks may well be slower than the threshold allows, though nothing proves it."""
+    uncertain = [row for row in found.rows if row.verdict == "UNCERTAIN" and not row.expected]
+    return sum(row.ratio is None or row.ratio.estimate > 1 + found.threshold for row in uncertain)
+
+
+def _doubt(unsettled: int, threshold: float) -> str:
+    benchmarks = counted(unsettled, "benchmark", "benchmarks")
+    return f"more than {100 * threshold:g} % slower, but not proved: {benchmarks}; --budget or --select settle more"
 
 
 def _side(commit: Commit) -> Side:

@@ -34,7 +34,7 @@ _CAVEAT = (
 
 
 def compare_files(base: Path, head: Path, threshold: float = THRESHOLD) -> Comparison:
-    """Compares two stored runs; raises `NothingToCompareError` where no benchmark is in both."""
+    """Compares two stored runs; raises `NothingToCompareError` where no benchmark is in both, or both are one run."""
     return compare(load_benchmarks(base), load_benchmarks(head), threshold)
 
 
@@ -46,12 +46,14 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         head: what is judged.
         threshold: a share of one; a ratio has to lie beyond 1 + threshold with its whole interval.
     """
+    sources = base.sources[0], head.sources[0]
+    if sources[0].date == sources[1].date and base.measurements == head.measurements:
+        raise NothingToCompareError(f"{sources[0].file} and {sources[1].file} are one and the same run")
     befores, afters = ({entry.name: entry for entry in data.measurements} for data in (base, head))
     shared = {name: (before, afters[name]) for name, before in befores.items() if name in afters}
     excluded = tuple(Excluded(name, reason) for name, pair in shared.items() if (reason := _unlike(*pair)))
     unlike = {each.benchmark for each in excluded}
     pairs = {name: pair for name, pair in shared.items() if name not in unlike}
-    sources = base.sources[0], head.sources[0]
     if not pairs:
         raise NothingToCompareError(_nothing(sources, excluded))
     trials = [source.preset for source in sources if not source.conclusive]

@@ -44,7 +44,7 @@ def _row(level: Level) -> dict[str, object]:
 
 
 def _slowdown(value: float) -> str:
-    return f"{100 * value:g} %"
+    return f"{100 * value:g} %" if value < 1 else f"{1 + value:g} times"
 
 
 def _share(share: float | None, low: float | None, high: float | None) -> str:

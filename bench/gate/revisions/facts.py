@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.case import Case
 from bench.gate.errors import GateError, NothingToCompareError
 from bench.gate.result_store import ResultStore
-from bench.gate.revisions.process import BASE, HEAD, TWIN, StartWorker, ask_all
+from bench.gate.revisions.process import BASE, HEAD, TWIN, StartWorker, WorkerProcess, ask_all
 from bench.gate.worker import PROTOCOL
 
 Invariants = dict[tuple[str, str], float | None]
@@ -72,7 +73,7 @@ def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path
         both = [name for name in base if name in set(head)]
         if not both:
             raise NothingToCompareError(
-                f"nothing to compare: {revisions[BASE]} has {len(base)} selected benchmarks, "
+                f"{revisions[BASE]} has {len(base)} selected benchmarks, "
                 f"{revisions[HEAD]} has {len(head)}, none in common"
             )
         for path in folders.values():
@@ -80,7 +81,7 @@ def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path
         shapes = ask_all(workers, "prepare", lambda side: {"benchmarks": both, "folder": str(folders[side])})
         said = store.get("facts")
         if said is None:
-            said = ask_all(workers, "facts", lambda side: {"benchmarks": both})
+            said = _ask_facts(workers, both)
             store.append("facts", said)
     failures, one_sided = _failures(said, revisions)
     return RevisionFacts(
@@ -93,6 +94,30 @@ def gather_facts(start: StartWorker, checkouts: Mapping[str, Path], folder: Path
         invariants={side: read_invariants(answer["figures"]) for side, answer in said.items()},
         folders=folders | {TWIN: folders[BASE]},
     )
+
+
+def _ask_facts(workers: Mapping[str, WorkerProcess], benchmarks: Sequence[str]) -> dict[str, Any]:
+    """By router and input, so that the limit of an answer is that of one router, however slow its revision is."""
+    said: dict[str, Any] = {side: {"checks": {}, "figures": []} for side in workers}
+    for group in _by_input_and_router(benchmarks):
+        request: dict[str, Any] = {"benchmarks": group}
+        for side, answer in ask_all(workers, "facts", partial(_for_any_side, request)).items():
+            said[side]["checks"] |= answer["checks"]
+            said[side]["figures"] += answer["figures"]
+    return said
+
+
+def _for_any_side(request: dict[str, Any], _: str) -> dict[str, Any]:
+    return request
+
+
+def _by_input_and_router(benchmarks: Sequence[str]) -> list[list[str]]:
+    """The benchmarks in groups of one router on one input, an input's beside each other."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in benchmarks:
+        case = Case.parse(name)
+        groups.setdefault((case.input, case.router), []).append(name)
+    return [groups[key] for key in sorted(groups)]
 
 
 def read_invariants(listed: Sequence[Sequence[Any]]) -> Invariants:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -95,12 +96,27 @@ def _remove(root: Path, path: Path) -> None:
 
 def _git(root: Path, *arguments: str, fault: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            env=os.environ | {"LC_ALL": "C"},  # so that its complaints can be told from its reports of progress
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # a commit's message may be in any encoding
+            check=False,
+        )
     except FileNotFoundError:
         raise GateError("git is not installed") from None
     except OSError as error:
         raise GateError(f"{fault}: {error.strerror}") from None
     if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise GateError(f"{fault}: {said[-1]}" if said else fault)
+        cause = _cause(done.stderr)
+        raise GateError(f"{fault}: {cause}" if cause else fault)
     return done.stdout.strip()
+
+
+def _cause(stderr: str) -> str:
+    """What git complains of, with the way out that it names below; or its last line."""
+    said = [line.strip() for line in stderr.splitlines() if line.strip()]
+    first = next((n for n, line in enumerate(said) if line.startswith(("fatal:", "error:"))), len(said) - 1)
+    return " ".join(said[first:])

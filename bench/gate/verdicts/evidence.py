@@ -21,6 +21,9 @@ then by chance alone, and an interval from them would be too sure (a moderated t
 VARIANCE_RATIO = 0.75
 """Variance of head against the mean of two processes of base, over that of one process of base against the other."""
 
+FAR_FLOORS = 5.0
+"""What is far beyond the noise is beyond so many floors."""
+
 
 @dataclass(frozen=True)
 class PairedSample:
@@ -103,6 +106,16 @@ def verdict(first: Evidence, fresh: Evidence | None, every: Evidence, rules: Rul
     if not _difference(every, rules) and -margin < every.ratio.low <= every.ratio.high < margin:
         return "SAME"
     return "UNCERTAIN"
+
+
+def is_slower(evidence: Evidence, rules: Rules) -> bool:
+    """Whether these pairs by themselves prove head slower."""
+    return _difference(evidence, rules) > 0
+
+
+def is_far_slower(evidence: Evidence, rules: Rules) -> bool:
+    """Whether they prove it so much slower that no chance explains it."""
+    return evidence.ratio.low > max(math.log1p(rules.far), FAR_FLOORS * evidence.floor)
 
 
 def _difference(evidence: Evidence, rules: Rules) -> int:

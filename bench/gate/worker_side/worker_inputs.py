@@ -6,7 +6,7 @@ Axes: T tokens, D hidden size, E experts, I intermediate size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from bench.gate.worker_side.timed_benchmarks import DEVICE
 from bench.presets import Preset
 from bench.router.behaviour import observe
 from bench.router.calls import SEED, store_input
-from bench.router.checked import check, count, draw_router
-from bench.router.experts import KINDS, make_experts
+from bench.router.checked import CheckedRouter, check, count, draw_router
+from bench.router.experts import KINDS, ExpertBanks, make_experts
 from bench.router.inputs import Inputs
 from bench.router.scenarios import get_router_scenario
 from routers.parameters import count_parameters
@@ -43,6 +43,8 @@ class WorkerInputs:
             name: next(iter(make_experts(self.inputs, name, SEED, KINDS[:1]).banks.values()))
             for name in sorted({benchmark.input for benchmark in benchmarks if benchmark.scenario == "token"})
         }
+        # Asked for by router, an input's one after the other: the last one's are kept, which may be 100 MB.
+        self._banks = lru_cache(maxsize=1)(self._make_banks)
 
     def store(self, folder: Path) -> None:
         """Write `<input>.safetensors`: a fresh process reads it in a tenth of a second instead of making it in ten."""
@@ -62,11 +64,14 @@ class WorkerInputs:
         """
         checks: dict[str, str | None] = {}
         figures: list[tuple[str, str, float | None]] = []
+        checked: dict[tuple[str, str], CheckedRouter] = {}  # the same in every scenario
         for benchmark in benchmarks:
             experts: partial[nn.Module] = partial(self.experts.__getitem__, benchmark.input)
             scenario = get_router_scenario(benchmark.scenario)
-            compared = check(benchmark.router, self.inputs, benchmark.input)
-            prepared = count(compared, scenario, self.inputs, benchmark.input, experts)
+            on_input = benchmark.router, benchmark.input
+            if on_input not in checked:
+                checked[on_input] = check(benchmark.router, self.inputs, benchmark.input)
+            prepared = count(checked[on_input], scenario, self.inputs, benchmark.input, experts)
             error, router, name = prepared.error, prepared.router, str(benchmark)
             checks[name] = None if error is None else f"{type(error).__name__}: {error}"
             if router is not None:
@@ -78,9 +83,12 @@ class WorkerInputs:
             figures += self._behaviour(input_name, sorted(sound))
         return {"checks": checks, "figures": figures}
 
+    def _make_banks(self, input_name: str) -> ExpertBanks:
+        return make_experts(self.inputs, input_name, SEED)
+
     def _behaviour(self, input_name: str, routers: Sequence[str]) -> Iterator[tuple[str, str, float]]:
         """Every metric of the routers' behaviour on an input, with one seed."""
-        batch, experts = self.inputs.batch(input_name, SEED), make_experts(self.inputs, input_name, SEED)
+        batch, experts = self.inputs.batch(input_name, SEED), self._banks(input_name)
         for name in routers:
             router = draw_router(name, self.inputs, batch.hidden_states.shape[1], SEED)
             observation = observe(router, batch, experts, self.inputs.preset.output_tokens, figures=False)

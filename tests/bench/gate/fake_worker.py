@@ -57,7 +57,8 @@ class FakeRevision:
 
     def facts(self, benchmarks: list[str]) -> dict[str, Any]:
         wrong = self.script.get("checks", {})
-        figures = [[name, "parameters", 512] for name in benchmarks]
+        counts = {"parameters": 512, "flops": 1024, "peak_memory": None}
+        figures = [[name, count, value] for name in benchmarks for count, value in counts.items()]
         return {
             "checks": {name: wrong.get(name) for name in benchmarks},
             "figures": self.script.get("figures", figures),
@@ -92,6 +93,33 @@ def misbehave(how: str | None) -> None:
     elif how == "half a line":
         os.write(1, b'{"ok": ')
         os._exit(0)
+    elif how == "flow":
+        while True:
+            os.write(1, b"x" * 1000)
+            time.sleep(0.001)
+    elif how == "flood":
+        while True:
+            os.write(1, b"x" * (1 << 16))
+    elif how == "leave":  # a child in a session of its own, whose parent lives
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True, env={})
+        Path("child").write_text(str(child.pid))
+        os.write(1, b"garbage\n")
+        time.sleep(600)
+    elif how == "orphan":  # one whose parent is gone, of a worker that is gone
+        subprocess.run(["sh", "-c", "setsid sleep 600 > /dev/null 2>&1 & echo $! > child"], check=True)
+        time.sleep(0.3)  # by then it has a session of its own
+        os._exit(0)
+    elif how == "colour":
+        print("\x1b[2J\x1b]0;title\x07\u202eno regression", file=sys.stderr, flush=True)
+        os._exit(1)
+    elif how == "close":
+        os.close(1)
+        time.sleep(600)
+    elif how is not None and how.startswith("signal "):
+        os.kill(os.getpid(), int(how.removeprefix("signal ")))
+    elif how is not None and how.startswith("hex "):
+        os.write(1, bytes.fromhex(how.removeprefix("hex ")) + b"\n")
+        sys.stdin.readline()
     elif how is not None and how.startswith("say "):
         os.write(1, how.removeprefix("say ").encode() + b"\n")
         sys.stdin.readline()

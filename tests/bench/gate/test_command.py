@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from bench.gate.command import main
+from harness.command_line import most_threads
 
 LINEAR = "router | random | linear"
 SLOWER = {"ns": {LINEAR: 1_200_000}}
@@ -68,7 +69,10 @@ def test_a_broken_revision_is_one_line(quick: Gate, repository: Any, capfd: pyte
         (("main", "--threshold", "nan"), "argument --threshold: nan is not between 0 and 100"),
         (("main", "--margin", "x"), "argument --margin: invalid number value: 'x'"),
         (("main", "--budget", "-1"), "argument --budget: -1 is not between 0 and 1e+06"),
-        (("main", "--threads", "0"), "argument --threads: 0 is not at least 1"),
+        (("main", "--threads", "0"), f"argument --threads: 0 is not from 1 to {most_threads()}"),
+        (("main", "--threads", "1000000000"), "argument --threads: 1000000000 is not from 1 to"),
+        (("main", "--head=--"), "--head=--: '--' is no value"),
+        (("main", "--router=--"), "--router=--: '--' is no value"),
         (("main", "--trials", "1.5"), "argument --trials: invalid whole number value: '1.5'"),
         (("main", "--preset", "fast"), "argument --preset: invalid choice: 'fast'"),
     ],
@@ -136,6 +140,20 @@ def test_other_benchmarks_and_requirements_are_said(
     ]
 
 
+def test_of_many_changed_benchmarks_some_are_named(
+    quick: Gate, repository: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    repository.commit("base")
+    for number in range(30):
+        (repository.path / "bench" / f"extra{number:02}\x1b[2J.py").touch()
+    repository.commit("head")
+    assert quick("main~1") == 0
+    [notice] = capfd.readouterr().err.splitlines()
+    assert notice.isprintable()
+    assert notice.count("extra") == 10
+    assert "and others" in notice
+
+
 def test_an_interrupted_run_goes_on_from_its_journal(
     quick: Gate, repository: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +161,7 @@ def test_an_interrupted_run_goes_on_from_its_journal(
     repository.commit("head", **SLOWER)
     journal = repository.path / ".benchmarks" / "gate.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("bench.gate.verdicts.sampling.weigh", interrupt)
+        patch.setattr("bench.gate.verdicts.benchmark_result.weigh", interrupt)
         assert quick("main~1") == 130
     assert only_line(capfd) == "interrupted; --resume continues"
     assert repository.worktrees == []
@@ -163,7 +181,7 @@ def test_more_time_may_be_given_to_a_run_that_is_continued_but_nothing_else_chan
     repository.commit("base")
     repository.commit("head")
     with monkeypatch.context() as patch:
-        patch.setattr("bench.gate.verdicts.sampling.weigh", interrupt)
+        patch.setattr("bench.gate.verdicts.benchmark_result.weigh", interrupt)
         assert quick("main~1") == 130
     capfd.readouterr()
     assert quick("main~1", "--resume", "--threshold", "3") == 2
@@ -186,3 +204,6 @@ def test_the_self_test_is_written_and_shown(
     other = json.loads((repository.path / "build" / "other.json").read_text())
     assert other["revision"]["subject"] == "the first"
     assert other["budget_s"] == 60.0
+    assert (document["select"] is None, other["select"] is None) == (False, False)
+    assert gate("--self-test", "--trials", "1", "--select", "", "--json", "build/all.json") == 0
+    assert json.loads((repository.path / "build" / "all.json").read_text())["select"] is None

@@ -38,8 +38,8 @@ def test_equal_revisions_are_the_same(judged: Judge, repository: Any) -> None:
     assert (document["threshold"], document["margin"], document["budget_s"]) == (0.02, 0.05, 1000.0)
     assert document["machine"]["threads"]["torch"] == 1
     assert document["conditions"].keys() == {"before", "after"}
-    # Three starts of 1 s in each of two rounds, two before; 0.01 s for each answer: three, then six cycles of three.
-    assert document["elapsed_s"] == pytest.approx(2 + 2 * (3 + 2 * (3 + 6 * 3) * 0.01))
+    # Three starts of 1 s in each of two rounds, two before; 0.01 s for each answer: six, then six cycles of three.
+    assert document["elapsed_s"] == pytest.approx(2 + 2 * (3 + 2 * (6 + 6 * 3) * 0.01))
 
 
 def test_a_slower_benchmark_is_a_regression_and_a_faster_one_is_none(judged: Judge) -> None:
@@ -78,6 +78,36 @@ def test_what_is_not_settled_is_no_regression_and_says_why(judged: Judge, local_
     )
 
 
+def test_what_is_far_slower_fails_though_nothing_can_confirm_it(judged: Judge, local_workers: Any) -> None:
+    local_workers.start_s = 300.0
+    document = judged({}, {"ns": {LINEAR: 80_000_000}})
+    row = document["rows"][0]
+    assert (row["benchmark"], row["verdict"], row["pairs"], row["first_look"]) == (LINEAR, "SLOWER", 2, None)
+    assert (
+        row["reason"] == "far beyond threshold and noise in the first look, and too slow to be measured again in time"
+    )
+    assert document["outcome"]["exit_code"] == 1
+    assert judged({}, {"ns": {LINEAR: 80_000_000}}, "linear:time")["outcome"]["exit_code"] == 0
+    # What is far faster is none the worse for it.
+    assert judged({}, {"ns": {LINEAR: 10_000}})["outcome"]["exit_code"] == 0
+
+
+def test_what_was_left_out_because_another_is_far_slower_is_not_called_the_same(
+    judged: Judge, local_workers: Any
+) -> None:
+    local_workers.calls_take_time = True
+    names = {"benchmarks": [LINEAR, HASH]}
+    document = judged(names, names | {"ns": {LINEAR: 900_000_000_000}})
+    assert verdicts(document) == {LINEAR: "SLOWER", HASH: "UNCERTAIN"}
+    assert document["rows"][1]["reason"] == "not measured: another benchmark is far slower, and the time was over"
+    assert document["outcome"]["exit_code"] == 1
+    assert document["not_timed"] == 0
+    # Where the user has said so, the others are measured all the same.
+    document = judged(names, names | {"ns": {LINEAR: 900_000_000_000}}, "linear:time")
+    assert verdicts(document) == {LINEAR: "SLOWER", HASH: "SAME"}
+    assert document["outcome"]["exit_code"] == 0
+
+
 def test_the_geometric_mean_by_hand(judged: Judge) -> None:
     document = judged({"noise": 0.0}, {"noise": 0.0, "ns": {LINEAR: 1_210_000}})
     # The mean of log 1.21 and 0 is log 1.1.
@@ -108,7 +138,9 @@ def test_a_figure_that_is_no_number_any_more_is_null(judged: Judge) -> None:
 
 def test_a_misspelt_expectation_is_refused_before_anything_is_timed(judged: Judge, tmp_path: Path) -> None:
     log = {"log": str(tmp_path / "log")}
-    with pytest.raises(GateError, match="names no figure of these benchmarks; there are: check, parameters, time"):
+    with pytest.raises(
+        GateError, match="names no figure of these benchmarks; there are: check, flops, parameters, peak_memory, time"
+    ):
         judged(log, log, "parameter")
     assert '"load"' not in (tmp_path / "log").read_text()
 
@@ -146,4 +178,4 @@ def test_interrupted_anywhere_it_ends_with_a_document_like_that_of_a_whole_run(
         assert document == expected
         asked = [json.loads(line)[2]["do"] for line in (tmp_path / "log").read_text().splitlines()]
         assert asked.count("prepare") == 2
-        assert asked.count("facts") == (0 if "facts" in broken.results else 2)
+        assert asked.count("facts") == (0 if "facts" in broken.results else 4)  # of two routers

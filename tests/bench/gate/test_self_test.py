@@ -33,35 +33,35 @@ def tried(repository: Any, local_workers: Any, settings: Any, memory: Any, no_ba
     return run
 
 
-def test_every_benchmark_gets_every_slowdown_once_in_twelve_trials(tried: Trial) -> None:
-    document = tried(12)
-    assert SLOWDOWNS == (0.02, 0.05, 0.10, 0.20)
+def test_every_benchmark_gets_every_slowdown_once_in_twenty_one_trials(tried: Trial) -> None:
+    document = tried(21)
+    assert SLOWDOWNS == (0.02, 0.05, 0.10, 0.20, 1.0, 9.0, 999.0)  # the last three: 2, 10 and 1000 times
     levels = {level["slowdown"]: level for level in document["levels"]}
     assert list(levels) == [0.0, *SLOWDOWNS]
-    assert [level["trials"] for level in levels.values()] == [12 * len(NAMES)] + 4 * [len(NAMES)]
-    # First the twelve trials of equal code, then the four with slowdowns.
-    equal, slowed = document["findings"][: 12 * len(NAMES)], document["findings"][12 * len(NAMES) :]
+    assert [level["trials"] for level in levels.values()] == [21 * len(NAMES)] + 7 * [len(NAMES)]
+    # First the trials of equal code, then the seven with slowdowns.
+    equal, slowed = document["findings"][: 21 * len(NAMES)], document["findings"][21 * len(NAMES) :]
     assert {finding["slowdown"] for finding in equal} == {0.0}
     assert Counter((finding["benchmark"], finding["slowdown"]) for finding in slowed) == {
         (name, slowdown): 1 for name in NAMES for slowdown in SLOWDOWNS
     }
     # With processes that differ by 0.2 %.
-    for slowdown in (0.05, 0.10, 0.20):
+    for slowdown in SLOWDOWNS[1:]:
         assert levels[slowdown]["found"] == 3
         assert levels[slowdown]["verdicts"] == {"SLOWER": 3}
         assert levels[slowdown]["estimate"]["mean"] == pytest.approx(1 + slowdown, rel=0.005)
-        assert 0 < levels[slowdown]["estimate"]["sd"] < 0.01
-    assert (levels[0.0]["found"], levels[0.0]["verdicts"]) == (0, {"SAME": 36})
+        assert 0 < levels[slowdown]["estimate"]["sd"] < 0.01 * (1 + slowdown)
+    assert (levels[0.0]["found"], levels[0.0]["verdicts"]) == (0, {"SAME": 63})
     false_alarms = document["false_alarms"]
-    assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (12, 0, 36)
-    assert false_alarms["verdicts"] == {"SAME": 36}
+    assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (21, 0, 63)
+    assert false_alarms["verdicts"] == {"SAME": 63}
     assert (document["kind"], document["benchmarks"]) == ("self-test", NAMES)
     assert document["revision"]["subject"] == "as it is"
 
 
 def test_alarms_are_counted_by_trial(tried: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where nobody is slower than anybody, whoever says so raises an alarm: all three in both trials make two.
-    monkeypatch.setattr("bench.gate.verdicts.sampling.verdict", lambda *_: "SLOWER")
+    monkeypatch.setattr("bench.gate.verdicts.benchmark_result.verdict", lambda *_: "SLOWER")
     false_alarms = tried(2)["false_alarms"]
     assert (false_alarms["trials"], false_alarms["alarms"], false_alarms["comparisons"]) == (2, 2, 6)
     assert false_alarms["verdicts"] == {"SLOWER": 6}
@@ -69,7 +69,7 @@ def test_alarms_are_counted_by_trial(tried: Trial, monkeypatch: pytest.MonkeyPat
 
 def test_levels_without_a_trial_have_no_numbers(tried: Trial) -> None:
     levels = tried(1, benchmarks=NAMES[:1])["levels"]
-    assert [level["trials"] for level in levels] == [1, 0, 0, 0, 0]
+    assert [level["trials"] for level in levels] == [1] + [0] * len(SLOWDOWNS)
     assert levels[0]["estimate"]["sd"] is None  # of one alone
     empty = levels[1]
     assert (empty["found"], empty["low"], empty["high"], empty["verdicts"]) == (0, None, None, {})

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from harness.finetuning import command
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
-from harness.finetuning.settings import DivergedError, RunSpec
+from harness.finetuning.settings import DivergedError, FinetuneSettings, RunSpec
 from reports.loading.schema import json_schema
 from routers.registry import restored_registry
 
@@ -164,10 +165,11 @@ def test_finished_runs_are_not_repeated(
         (["--router", "nowhere.py:Router"], "nowhere.py"),
         (["--batch-size", "0"], "batch_size is 0, expected at least 1"),
         (["--seeds", "0"], "seeds is 0, expected at least 1"),
-        (["--model", "no/such-model-here"], "no/such-model-here"),
+        (["--resume", "--model", "no/such-model-here"], "no/such-model-here"),
+        (["--threads", "1000000000"], "threads is 1000000000, expected 1 to"),
         (["--device", "cuda"], "device is cuda"),
         (["--device", "gpu"], "device is gpu, expected cpu or cuda"),
-        (["--threads", "0"], "threads is 0, expected at least 1"),
+        (["--threads", "0"], "threads is 0, expected 1 to "),
         (["--resume", "--held-out-windows", "10000000"], "held_out_windows: count is 10000000, the text has"),
     ],
 )
@@ -179,6 +181,47 @@ def test_a_mistake_is_one_line(
     assert line in error
     assert error.startswith("finetune: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["a file", "a file/below"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_fetched(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetch(*_: object) -> None:
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr(command, "resolve_language_model", fetch)
+    monkeypatch.setattr(command, "load_passages", fetch)
+    (tmp_path / "a file").touch()
+    folder = tmp_path / place
+    assert main(["--router", "linear", "-o", str(folder)]) == MISTAKE
+    error = capsys.readouterr().err
+    assert error.startswith(f"finetune: {folder}: cannot be written: ")
+    assert error.count("\n") == 1
+
+
+def test_runs_that_are_there_are_refused_before_anything_is_fetched(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "resolve_language_model", None)
+    assert main(["--router", "linear", "-o", str(whole)]) == MISTAKE
+    assert "has runs already" in capsys.readouterr().err
+
+
+def test_every_option_says_what_it_means(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(command.SETTINGS_HELP) == {field.name for field in fields(FinetuneSettings)} - {"quick"}
+    for action in command._parser()._actions:
+        assert action.help
+        assert not action.help.startswith("(")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "lines in a batch, of one process (2)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_dashes_are_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--router=--"])
+    assert "--router=--: '--' is no value" in capsys.readouterr().err
 
 
 def test_a_start_that_a_router_cannot_have_is_one_line(

@@ -133,5 +133,7 @@ def small(pristine):
 
 @pytest.fixture
 def two_runs(small):
-    """Two equal runs to spoil: linear, attention and mlp, one token on random input."""
-    return copy.deepcopy(small), copy.deepcopy(small)
+    """Two equal runs of different days to spoil: linear, attention and mlp, one token on random input."""
+    base, head = copy.deepcopy(small), copy.deepcopy(small)
+    head["datetime"] = "2026-01-03T03:04:05"
+    return base, head

@@ -50,6 +50,22 @@ def test_nothing_in_common_is_three_and_one_line(two_runs, save, tmp_path, capsy
     assert not (tmp_path / "comment.md").exists()
 
 
+def test_a_file_beside_itself_is_three_and_one_line(runs, capsys):
+    assert main(["compare", runs[0], runs[0]]) == 3
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"reports: {runs[0]} and {runs[0]} are one and the same run\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["compare", "a", "b", "--threshold=--"], ["gate", "a", "--markdown=--"], ["a", "-o--"]]
+)
+def test_dashes_are_no_value(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert f"{words[-1]}: '--' is no value" in capsys.readouterr().err
+
+
 FOREIGN = '{"benchmarks": [{"name": "test_x", "extra_info": {}}], "machine_info": {}}'
 
 

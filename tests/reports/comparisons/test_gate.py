@@ -48,6 +48,27 @@ def test_how_to_read_it_has_the_runs_own_numbers(gate_factory, save):
     assert "nothing was timed" in with_margin[1]
 
 
+@pytest.mark.parametrize(
+    ("ratio", "changes", "headline"),
+    [
+        (1.019, {}, "No regression"),
+        (1.021, {}, "Not settled"),
+        (40.0, {}, "Not settled"),
+        (0.5, {}, "No regression"),
+        (None, {"reason": "not measured"}, "Not settled"),
+        (1.5, {"expected": True}, "No regression"),
+    ],
+)
+def test_what_may_be_slower_is_never_no_regression(gate_factory, save, ratio, changes, headline):
+    gate_row, make_gate = gate_factory
+    rows = [gate_row("router | random | a"), gate_row("router | random | b", "UNCERTAIN", ratio, **changes)]
+    gate = load_gate(save(make_gate(rows)))
+    assert gate.headline == headline
+    settled = headline == "No regression"
+    doubt = "more than 2 % slower, but not proved: 1 benchmark; --budget or --select settle more"
+    assert gate.reasons == (() if settled else (doubt,))
+
+
 REQUIRED = ("base", "head", "notices", "preset", "device", "threads", "threshold", "floor_multiple", "elapsed_s",
             "machine", "rows", "figures", "figures_compared", "added", "removed", "outcome", "schema")  # fmt: skip
 

@@ -72,6 +72,13 @@ def test_an_incomplete_run_is_named(two_runs, compared):
     assert "a.json is incomplete: it holds 3 of the 148 benchmarks of its run." in compared().notices[0]
 
 
+def test_one_run_is_not_compared_with_itself(two_runs, save):
+    path, copied = save(two_runs[0], "a.json"), save(two_runs[0], "copy.json")
+    for head in (path, copied):
+        with pytest.raises(NothingToCompareError, match=r"a\.json and .*\.json are one and the same run$"):
+            compare_files(path, head)
+
+
 def test_a_slower_benchmark_is_a_suspicion_at_most(two_runs, compared):
     base, head = two_runs
     blocks(base, 0, [100.0, 101.0, 99.0, 100.0, 100.0])

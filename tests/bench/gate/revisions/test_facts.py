@@ -33,7 +33,7 @@ def test_none_in_common_is_nothing_to_compare(judged: Judge, base: list[str], he
     assert document["outcome"]["exit_code"] == 3
     [reason] = document["outcome"]["reasons"]
     assert re.fullmatch(
-        rf"nothing to compare: base main~1 \(\w{{10}}\) has {len(base)} selected benchmarks, "
+        rf"base main~1 \(\w{{10}}\) has {len(base)} selected benchmarks, "
         rf"head main \(\w{{10}}\) has {len(head)}, none in common",
         reason,
     )

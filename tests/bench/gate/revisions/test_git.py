@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,27 @@ def test_without_git_there_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GateError, match="git is not installed"):
         find_root()
+
+
+def test_a_repository_of_another_owner_says_so_and_what_helps(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.commit()
+    monkeypatch.chdir(repository.path)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(
+        GateError, match=r"fatal: detected dubious ownership in repository at .* safe.directory"
+    ) as raised:
+        find_root()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_message_in_no_encoding_is_read(repository: Any) -> None:
+    repository.commit()
+    tree = repository.git("rev-parse", "main^{tree}")
+    text = f"tree {tree}\nauthor a <a@b> 0 +0000\ncommitter a <a@b> 0 +0000\n\ncaf\xe9"
+    command = ["git", "hash-object", "-t", "commit", "-w", "--stdin"]
+    done = subprocess.run(command, cwd=repository.path, input=text.encode("latin-1"), capture_output=True, check=True)
+    commit = done.stdout.decode().strip()
+    assert resolve(repository.path, commit).subject == "caf\ufffd"
 
 
 def test_dirty_or_not(repository: Any) -> None:

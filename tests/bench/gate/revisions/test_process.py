@@ -64,6 +64,7 @@ def test_a_long_answer_comes_whole(start: Callable[..., WorkerProcess]) -> None:
         ("say 5", "answered b'5\\n' while asked to collect"),
         ('say "ok"', "answered b'\"ok\"\\n' while asked to collect"),
         ("say {}", "answered b'{}\\n' while asked to collect"),
+        ('say {"no": 1}', "answered b'{\"no\": 1}\\n' while asked to collect"),
     ],
 )
 def test_a_failure_is_one_line_that_names_the_revision_and_the_request(
@@ -101,6 +102,64 @@ def test_one_that_hangs_is_ended_with_its_children(start: Callable[..., WorkerPr
     child = int(child_file.read_text())
     assert worker._process.poll() is not None
     wait_for(lambda: not alive(child))
+
+
+@pytest.mark.parametrize("how", ["leave", "orphan"])
+def test_a_child_in_a_session_of_its_own_is_ended_too(
+    start: Callable[..., WorkerProcess], tmp_path: Path, how: str
+) -> None:
+    worker, child_file = start(on={"collect": how}), tmp_path / "checkout" / "child"
+    with pytest.raises(WorkerError, match=r"abc\): (answered b'garbage|its worker died \(exit code 0\))"):
+        worker.ask("collect")
+    worker.kill()
+    assert not alive(int(child_file.read_text()))
+
+
+def test_the_limit_holds_while_bytes_flow(start: Callable[..., WorkerProcess]) -> None:
+    worker = start(limit_s=1.0, on={"collect": "flow"})
+    began = time.monotonic()
+    with pytest.raises(WorkerError, match="no answer within 1 s while asked to collect; ended"):
+        worker.ask("collect")
+    assert time.monotonic() - began < 5
+    assert worker._process.poll() is not None
+
+
+def test_an_answer_has_a_longest_length(start: Callable[..., WorkerProcess]) -> None:
+    with pytest.raises(WorkerError, match="more than 8,388,608 bytes of an answer while asked to collect; ended"):
+        start(on={"collect": "flood"}).ask("collect")
+
+
+def test_one_that_reads_nothing_does_not_stop_the_gate(start: Callable[..., WorkerProcess]) -> None:
+    worker = start(limit_s=0.5, on={"start": "close"})
+    with pytest.raises(WorkerError, match=r"no answer within 0.5 s while asked to facts; ended"):
+        worker.send("facts", benchmarks=["x" * 100] * 10_000)  # more than a pipe holds
+
+
+def test_what_it_says_cannot_move_the_cursor_or_fill_the_screen(start: Callable[..., WorkerProcess]) -> None:
+    for how in (
+        "colour",
+        'say {"error": "\\u001b[2J\\u202eNo regression"}',
+        "say \x1b[2J",
+        f'say {{"error": "{"x " * 9999}"}}',
+    ):
+        with pytest.raises(WorkerError) as raised:
+            start(on={"collect": how}).ask("collect")
+        assert str(raised.value).isprintable()
+        assert len(str(raised.value)) < 500
+
+
+def test_a_signal_without_a_name(start: Callable[..., WorkerProcess]) -> None:
+    with pytest.raises(WorkerError, match=r"died \(killed by signal 37\) while asked to collect"):
+        start(on={"collect": "signal 37"}).ask("collect")
+
+
+def test_an_answer_to_another_question_is_refused(start: Callable[..., WorkerProcess]) -> None:
+    with pytest.raises(WorkerError) as raised:
+        start(on={"collect": 'say {"ok": [1]}'}).ask("collect")
+    assert str(raised.value) == (
+        "head main (abc): answered [1] while asked to collect, "
+        "expected protocol, the path of routers and the names of benchmarks, each once"
+    )
 
 
 def test_a_worker_ends_with_its_context(make_checkout: MakeCheckout) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.gate.revisions.process import BASE, HEAD, SIDES, TWIN
-from bench.gate.verdicts.process_triple import ProcessTriple, turns
+from bench.gate.verdicts.process_triple import ProcessTriple, is_plain, needed_cycles, turns
 
 A = "router | random | a"
 
@@ -44,11 +44,11 @@ class ScriptedWorker:
 
 def test_a_pair_by_hand(tmp_path: Path) -> None:
     calls: list[tuple[str, int]] = []
-    # First the warm-up, then three cycles.
+    # First the two requests of the warm-up, then three cycles.
     durations = {
-        BASE: [400_000, 100, 200, 400],
-        TWIN: [300_000, 100, 800, 400],
-        HEAD: [900_000, 200, 400, 100],
+        BASE: [7_000_000, 400_000, 100, 200, 400],
+        TWIN: [7_000_000, 300_000, 100, 800, 400],
+        HEAD: [1, 900_000, 200, 400, 100],
     }
     workers = {side: ScriptedWorker(side, calls, durations[side]) for side in SIDES}
     with ProcessTriple(workers.__getitem__, dict.fromkeys(SIDES, tmp_path), [A], {}) as triple:  # type: ignore[arg-type]
@@ -60,9 +60,9 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
     # The median of 100 200 400 100 800 400 is 300 ns, that of 200 400 100 is 200.
     assert (pair.base_us, pair.head_us) == pytest.approx((0.3, 0.2))
     # The fastest warm-up call took 0.3 ms: three fit into a millisecond.
-    assert calls[:3] == [(side, 3) for side in SIDES]
-    assert all(count == 3 for _, count in calls[3:])
-    orders = [[side for side, _ in calls[3 + 3 * cycle : 6 + 3 * cycle]] for cycle in range(3)]
+    assert calls[:6] == [(side, count) for side in SIDES for count in (1, 2)]
+    assert all(count == 3 for _, count in calls[6:])
+    orders = [[side for side, _ in calls[6 + 3 * cycle : 9 + 3 * cycle]] for cycle in range(3)]
     assert all(sorted(order) == sorted(SIDES) for order in orders)
     assert all(worker.closed for worker in workers.values())
 
@@ -86,7 +86,7 @@ def test_skewed_noise_is_no_difference(tmp_path: Path) -> None:
     generator = random.Random(0)
 
     def durations() -> list[int]:
-        return [1_000_000 + int(200_000 * generator.expovariate(1) ** 2) for _ in range(3001)]
+        return [1_000_000 + int(200_000 * generator.expovariate(1) ** 2) for _ in range(3002)]
 
     workers = {side: ScriptedWorker(side, [], durations()) for side in SIDES}
     with ProcessTriple(workers.__getitem__, dict.fromkeys(SIDES, tmp_path), [A], {}) as triple:  # type: ignore[arg-type]
@@ -101,7 +101,45 @@ def test_a_visit_is_a_millisecond_or_ten_calls_or_one(tmp_path: Path, nanosecond
     workers = {side: ScriptedWorker(side, calls, [nanoseconds] * 10) for side in SIDES}
     with ProcessTriple(workers.__getitem__, dict.fromkeys(SIDES, tmp_path), [A], {}) as triple:  # type: ignore[arg-type]
         triple.measure(A, 2, seed="s")
-    assert {count for _, count in calls[3:]} == {expected}
+    assert {count for _, count in calls[6:]} == {expected}
+
+
+@pytest.mark.parametrize(("slower", "cycles"), [(1.1, 50), (1.9, 50), (2.01, 6), (4.01, 3), (10, 3), (1000, 3)])
+@pytest.mark.parametrize("faster", [False, True])
+def test_the_plainer_a_difference_the_fewer_calls_it_takes(
+    tmp_path: Path, slower: float, cycles: int, faster: bool
+) -> None:
+    calls: list[tuple[str, int]] = []
+    other = 1 / slower if faster else slower
+    workers = {side: ScriptedWorker(side, calls, [10_000_000] * 60) for side in (BASE, TWIN)}
+    workers[HEAD] = ScriptedWorker(HEAD, calls, [round(10_000_000 * other)] * 60)
+    with ProcessTriple(workers.__getitem__, dict.fromkeys(SIDES, tmp_path), [A], {}) as triple:  # type: ignore[arg-type]
+        pair = triple.measure(A, 50, seed="s")
+    assert pair.ratio == pytest.approx(math.log(other), abs=1e-6)
+    visits = [side for side, _ in calls if side == HEAD]
+    # A call of ten seconds is not warmed up again.
+    assert len(visits) - (1 if other * 10_000_000 > 1e9 else 2) == cycles
+    assert needed_cycles(pair.ratio, 50) == cycles
+
+
+def test_one_cycle_that_is_not_plain_keeps_a_pair_going() -> None:
+    assert is_plain([3.0, 3.0, 3.0, 3.0, 3.0, 3.0])
+    assert not is_plain([3.0, 3.0, 3.0, 3.0])
+    assert not is_plain([3.0, 3.0, 3.0, 3.0, 3.0, 0.1])
+    assert not is_plain([3.0, 3.0, 3.0, 3.0, 3.0, -3.0])
+    assert not is_plain([0.0] * 200)
+    assert is_plain([0.7, 0.8], late=True)
+    assert not is_plain([0.6, 0.8], late=True)
+
+
+def test_a_slow_call_is_visited_for_one_call_however_fast_the_other_revision_is(tmp_path: Path) -> None:
+    calls: list[tuple[str, int]] = []
+    workers = {side: ScriptedWorker(side, calls, [100_000] * 20) for side in (BASE, TWIN)}
+    workers[HEAD] = ScriptedWorker(HEAD, calls, [80_000_000] * 20)
+    with ProcessTriple(workers.__getitem__, dict.fromkeys(SIDES, tmp_path), [A], {}) as triple:  # type: ignore[arg-type]
+        triple.measure(A, 10, seed="s")
+    assert {count for _, count in calls[6:]} == {1}
+    assert len(calls) == 6 + 9
 
 
 def test_where_one_does_not_start_the_others_are_ended(tmp_path: Path) -> None:

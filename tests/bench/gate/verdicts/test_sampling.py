@@ -16,8 +16,9 @@ from bench.gate.revisions.facts import NO_FACTS
 from bench.gate.revisions.process import BASE, HEAD, TWIN
 from bench.gate.revisions.workspace import Workspace
 from bench.gate.settings import SamplingPlan
+from bench.gate.verdicts.benchmark_result import NOT_CONFIRMED, NOT_SETTLED, BenchmarkResult
 from bench.gate.verdicts.evidence import PairedSample
-from bench.gate.verdicts.sampling import BenchmarkResult, GateSampling
+from bench.gate.verdicts.sampling import CONFIRMING_S, GateSampling
 
 A, B, C = (f"router | random | {name}" for name in "abc")
 PLENTY = SamplingPlan(cycles=4, most_cycles=6, budget_s=10_000.0)
@@ -119,7 +120,13 @@ def test_nothing_to_time_starts_no_process(no_bar: Bars, memory: Any) -> None:
     assert sampling.run() == {}
 
 
-def test_over_the_time_is_uncertain(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is confirmed beyond the budget."""
+    monkeypatch.setattr("bench.gate.verdicts.sampling.CONFIRMING_S", -1e9)
+
+
+def test_over_the_time_is_uncertain(revisions: Revisions, memory: Any, no_bar: Bars, strict: None) -> None:
     sampling = GateSampling(
         revisions.workspace({A: 1.10, B: 1.0}), SamplingPlan(4, 6, budget_s=0.001), memory(), no_bar
     )
@@ -127,6 +134,76 @@ def test_over_the_time_is_uncertain(revisions: Revisions, memory: Any, no_bar: B
     # Everything gets its first look, whatever the budget.
     assert sampling.rounds == 2
     assert {name: result.verdict for name, result in results.items()} == {A: "UNCERTAIN", B: "SAME"}
+    assert (results[A].reason, results[B].reason) == (NOT_SETTLED, None)
+
+
+def test_what_all_samples_prove_slower_is_confirmed_beyond_the_budget(
+    revisions: Revisions, memory: Any, no_bar: Bars
+) -> None:
+    sampling = GateSampling(
+        revisions.workspace({A: 1.10, B: 1.0, C: 0.9}), SamplingPlan(4, 6, budget_s=0.001), memory(), no_bar
+    )
+    results = sampling.run()
+    assert {name: result.verdict for name, result in results.items()} == {A: "SLOWER", B: "SAME", C: "UNCERTAIN"}
+    assert (results[A].fresh.pairs, results[C].fresh) == (3, None)
+    assert sampling.elapsed_s < CONFIRMING_S
+
+
+@pytest.mark.parametrize("slower", [2.0, 10.0, 80.0, 600.0, 1000.0])
+@pytest.mark.parametrize("selected", [True, False])
+def test_the_slower_the_surer(
+    revisions: Revisions, memory: Any, no_bar: Bars, local_workers: Any, slower: float, selected: bool
+) -> None:
+    """Seven benchmarks of a millisecond, that take up to a second by now, alone or among 56 others."""
+    local_workers.calls_take_time, local_workers.time_s = True, 0.0002
+    slow = [f"router | random | slow{index}" for index in range(7)]
+    others = [] if selected else [f"router | random | other{index:02}" for index in range(56)]
+    # Of slow ones last, so that they are met when much of the time is over.
+    ratios = dict.fromkeys(others, 1.0) | dict.fromkeys(slow, slower)
+    sampling = GateSampling(
+        revisions.workspace(ratios, noise=0.01), SamplingPlan(20, 100, budget_s=60.0), memory(), no_bar
+    )
+    results = sampling.run()
+    assert {results[name].verdict for name in slow} == {"SLOWER"}
+    assert not [name for name in others if results[name].verdict == "SLOWER"]
+    assert sampling.elapsed_s < 60.0 + CONFIRMING_S
+
+
+def test_the_slowest_fails_by_its_first_look(
+    revisions: Revisions, memory: Any, no_bar: Bars, local_workers: Any
+) -> None:
+    """Calls of a minute: two looks have to do, and what comes after it is not measured."""
+    local_workers.calls_take_time = True
+    workspace = revisions.workspace({A: 1.0, B: 60_000.0, C: 60_000.0})
+    sampling = GateSampling(workspace, SamplingPlan(20, 100, budget_s=100.0), memory(), no_bar)
+    results = sampling.run()
+    assert {name: (result.verdict, result.reason) for name, result in results.items()} == {
+        A: ("SAME", None),
+        B: ("SLOWER", NOT_CONFIRMED),
+    }
+    assert sampling.elapsed_s < 300
+    whole = GateSampling(workspace, SamplingPlan(20, 100, budget_s=100.0), memory(), no_bar, expected={B, C}).run()
+    assert whole.keys() == {A, B, C}
+
+
+def test_a_chance_that_looked_far_slower_does_not_end_the_first_look(
+    revisions: Revisions, memory: Any, no_bar: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.gate.verdicts.process_triple import ProcessTriple
+
+    real, first = ProcessTriple.measure, iter([True])
+
+    def measure(triple: Any, benchmark: str, cycles: int, seed: str) -> PairedSample:
+        pair = real(triple, benchmark, cycles, seed)
+        return replace(pair, ratio=1.0) if benchmark == A and next(first, False) else pair
+
+    monkeypatch.setattr(ProcessTriple, "measure", measure)
+    results = GateSampling(
+        revisions.workspace({A: 1.0, B: 1.0, C: 1.0}), SamplingPlan(4, 6, budget_s=0.001), memory(), no_bar
+    ).run()
+    assert results.keys() == {A, B, C}
+    assert all(len(result.pairs) >= 2 for result in results.values())
+    assert "SLOWER" not in {result.verdict for result in results.values()}
 
 
 @pytest.mark.parametrize("budget_s", [15.0, 20.0, 30.0, 60.0, 100.0])
@@ -246,10 +323,14 @@ def test_a_round_that_was_begun_is_finished_though_the_time_is_over(
     assert {name: result.verdict for name, result in results.items()} == {A: "SLOWER", B: "SLOWER"}
 
 
-def test_more_time_takes_a_comparison_on(revisions: Revisions, memory: Any, no_bar: Bars) -> None:
+def test_more_time_takes_a_comparison_on(
+    revisions: Revisions, memory: Any, no_bar: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = revisions.workspace({A: 1.10})
     short = memory()
-    _, results = run_all(workspace, short, no_bar, SamplingPlan(4, 6, budget_s=0.1))
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.gate.verdicts.sampling.CONFIRMING_S", -1e9)
+        _, results = run_all(workspace, short, no_bar, SamplingPlan(4, 6, budget_s=0.1))
     assert results[A].verdict == "UNCERTAIN"
     _, results = run_all(workspace, memory(short.results), no_bar)
     assert results[A].verdict == "SLOWER"
