@@ -36,7 +36,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = fmean(values)
     if len(values) < 2:
         return Interval(mean, None, None)
-    reach = _quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    reach = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - reach, mean + reach)
 
 
@@ -63,7 +63,7 @@ def unpaired_ratio(base: Sequence[float], head: Sequence[float]) -> Interval:
         return Interval(*[_exponential(centre)] * 3)
     shares = [error / sum(errors) for error in errors]
     freedom = 1 / sum(share**2 / (len(values) - 1) for share, values in zip(shares, logs, strict=True))
-    reach = _quantile(freedom) * math.sqrt(sum(errors))
+    reach = t_quantile(freedom) * math.sqrt(sum(errors))
     return Interval(_exponential(centre), _exponential(centre - reach), _exponential(centre + reach))
 
 
@@ -71,7 +71,8 @@ def _exponential(log: float) -> float:
     return math.exp(max(-_LARGEST_LOG, min(_LARGEST_LOG, log)))
 
 
-def _quantile(freedom: float) -> float:
+def t_quantile(freedom: float) -> float:
+    """Student's, of the 95 % interval."""
     # Imported here: a gate's file brings its own intervals, and is shown sooner without scipy.
     from scipy.special import stdtrit
 

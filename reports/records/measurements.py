@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from reports.judging.intervals import Interval, mean_interval
+from reports.judging.standing import Shift
 from reports.records.record import Count, Number, Positive, Ratio, Record, Text
 
 LANGUAGE_MODEL = "language_model"
@@ -68,6 +70,11 @@ class Timing(Record):
         if not processes:
             raise PydanticCustomError("empty", "holds no process")
         return processes
+
+    @property
+    def shift(self) -> Shift:
+        """The ratio to the baseline, for a judgement."""
+        return Shift.of(self.ratio, len(self.process_us))
 
 
 class LayerOutput(Record):
@@ -155,6 +162,14 @@ class Measurement(Record):
     timing: Timing
     source: int = Field(default=0, exclude=True)
     """Number of the file among those of a report."""
+
+    def shift_to(self, other: Measurement) -> Shift:
+        """The ratio to another benchmark's time; of one run, process by process."""
+        times, others = self.timing.process_us, other.timing.process_us
+        if self.source == other.source and len(times) == len(others):
+            return Shift.paired(times, others)
+        mine, theirs = self.timing.shift, other.timing.shift
+        return Shift(mine.log - theirs.log, math.hypot(mine.error, theirs.error), min(mine.freedom, theirs.freedom))
 
     @property
     def setting(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
 from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
-from reports.format.table import EXPERTS, Column, Table, interval_column, text_column
+from reports.format.table import EXPERTS, Column, Table, interval_column, text_column, verdict_column
+from reports.judging.standing import STANDING_RULE, UNSEPARATED, judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 from reports.tables.ranking import among, apart, equals, why_unranked
@@ -58,8 +59,8 @@ def costs(scenario: str, data: ReportData) -> Table:
         title=f"Cost: {described.label.lower()}",
         caption=f"{sentence(described.description)} Peak memory: what one call allocates at its worst moment, beyond "
         "what was there before. Throughput counts matrix products only; its peak is what a large matrix product "
-        "reaches on the same machine with the same threads.",
-        rows=[_cost_row(entry) for entry in entries],
+        f"reaches on the same machine with the same threads. Standing: {STANDING_RULE}",
+        rows=_with_standings(entries),
         columns=(
             text_column("Input", "input"),
             text_column("Router", "router"),
@@ -67,13 +68,20 @@ def costs(scenario: str, data: ReportData) -> Table:
             Column("µs/call", ("us_per_call",), significant),
             Column("ns/token", ("ns_per_token",), significant),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", significant),
-            interval_column("Noise floor", "noise_floor", fixed(3)),
+            verdict_column("Standing", "standing"),
             Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
             Column("GFLOP/s", ("gflops",), significant),
             Column("Share of peak", ("share_of_peak",), percent),
         ),
         findings=tuple(f"Input “{name}” was not measured in this scenario." for name in absent),
     )
+
+
+def _with_standings(entries: list[Entry]) -> list[dict[str, object]]:
+    """The rows, each with how its router stands to the baseline; that itself stands to nobody."""
+    others = [entry for entry in entries if entry.router != entry.timing.baseline]
+    standings = dict(zip(map(id, others), judge([entry.timing.shift for entry in others]), strict=True))
+    return [_cost_row(entry) | {"standing": standings.get(id(entry))} for entry in entries]
 
 
 def _cost_row(entry: Entry) -> dict[str, object]:
@@ -111,8 +119,9 @@ def _fastest(data: ReportData, entries: list[Entry]) -> str:
         return f"Nobody is named the fastest on random input: {reason or 'all select another number of experts'}."
     ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
     best = ranked[0].timing
-    tied = [e.router for e in ranked[1:] if e.timing.ratio.overlaps(best.ratio)]
-    tie = f", not separated from {listing(tied)} by the intervals" if tied else ""
+    standings = judge([entry.shift_to(ranked[0]) for entry in ranked[1:]])
+    tied = [entry.router for entry, standing in zip(ranked[1:], standings, strict=True) if standing in UNSEPARATED]
+    tie = f", level with {listing(tied)}" if tied else ""
     beside = f"; {apart(others, _named)}" if others else ""
     return (
         f"Fastest on random input {among(ranked[0])}: {_named(ranked[0])}, {significant(best.us_per_call)} µs per "

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
-from reports.format.numbers import DASH, count, duration, fixed, listing, mebibytes, missing, ratio, sentence
-from reports.format.table import EXPERTS, ROUTER_AND_START, Column, Table, interval_column
+from reports.format.numbers import DASH, count, duration, listing, mebibytes, missing, ratio, sentence
+from reports.format.table import EXPERTS, ROUTER_AND_START, Column, Table, interval_column, verdict_column
 from reports.judging.order import STOCK
+from reports.judging.standing import STANDING_RULE, UNSEPARATED, Standing, judge
 from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence
 from reports.records.report_data import ReportData
@@ -48,14 +49,16 @@ def summary(data: ReportData) -> Table:
 def scenario(name: str, data: ReportData) -> Table:
     """One scenario: time, parameters and memory, and which routers cannot be told from the model's own."""
     entries = data.inside(name)
+    standings = _standings(entries)
     does = data.scenarios("language_model")[name].description
     return Table(
         name=f"language-model-{name}",
         title=f"Inside a language model: {name}",
         caption=f"{_models(data, entries)} {_call(does, entries[0])} Parameters: all of its routers'. Experts: what "
         "a token selects, which is work of the model and no router's. Peak memory: what one call allocates at its "
-        "worst moment, beyond what was there before. Noise floor: the model with its own gates against itself.",
-        rows=[_row(entry) for entry in entries],
+        "worst moment, beyond what was there before. Standing, to the model with its own gates: "
+        f"{STANDING_RULE}",
+        rows=[_row(entry) | {"standing": standings.get(id(entry))} for entry in entries],
         columns=(
             *ROUTER_AND_START,
             Column("Parameters", ("parameters",), count),
@@ -63,11 +66,17 @@ def scenario(name: str, data: ReportData) -> Table:
             Column("Time of a call", ("us_per_call",), duration),
             Column("Per token", ("ns_per_token",), _nanoseconds),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", ratio),
-            interval_column("Noise floor", "noise_floor", fixed(3)),
+            verdict_column("Standing", "standing"),
             Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
         ),
-        findings=_conclusion(name, entries, data),
+        findings=_conclusion(name, entries, standings, data),
     )
+
+
+def _standings(entries: Sequence[LanguageEntry]) -> dict[int, Standing]:
+    """By the identity of an entry: how it stands to the model's own gates."""
+    replaced = [entry for entry in entries if entry.router != STOCK]
+    return dict(zip(map(id, replaced), judge([entry.timing.shift for entry in replaced]), strict=True))
 
 
 def _who(entry: LanguageEntry) -> tuple[str, str]:
@@ -119,8 +128,10 @@ def _nanoseconds(value: float | None) -> str:
     return DASH if value is None or missing(value) else duration(value / 1e3)
 
 
-def _conclusion(name: str, entries: Sequence[LanguageEntry], data: ReportData) -> tuple[str, ...]:
-    """Who of equals costs nothing that the noise does not, who costs least and most, and who stands apart."""
+def _conclusion(
+    name: str, entries: Sequence[LanguageEntry], standings: Mapping[int, Standing], data: ReportData
+) -> tuple[str, ...]:
+    """Who of equals is level with the model's own gates, who costs least and most, and who stands apart."""
     replaced = [entry for entry in entries if entry.router != STOCK]
     if not replaced:
         return ()
@@ -129,13 +140,13 @@ def _conclusion(name: str, entries: Sequence[LanguageEntry], data: ReportData) -
     reason = why_unranked(data, entries, (entry.router for entry in data.language))
     if reason or not same:
         return (f"{what}: nobody is named, {reason or 'all select another number of experts'}.",)
-    free = [entry.router for entry in same if entry.timing.ratio.overlaps(entry.timing.noise_floor)]
+    free = [entry.router for entry in same if standings[id(entry)] in UNSEPARATED]
     ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
     least, most = ranked[0], ranked[-1]
     if len(free) == len(same) > 1:
-        parts = ["none is separated from the noise floor"]
+        parts = [f"all are level with {STOCK}"]
     else:
-        parts = [f"not separated from the noise floor: {listing(list(dict.fromkeys(free)))}"]
+        parts = [f"level with {STOCK}: {listing(list(dict.fromkeys(free)))}"]
         parts += [f"cheapest: {_named(least)}"] if least is not most else []
         parts += [f"most expensive: {_named(most)}"]
     parts += [apart(others, _named)] if others else []
