@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import coverage
+from bench.timing.intervals import Interval
+
+
+def run_of(**ratios: tuple[float, float, float]) -> coverage.Result:
+    fields = ("estimate", "low", "high")
+    return {
+        "router | random": {
+            name.replace("_", "@"): dict(zip(fields, each, strict=True)) for name, each in ratios.items()
+        }
+    }
+
+
+def test_an_interval_is_right_where_it_holds_the_mean_of_the_others() -> None:
+    runs = [
+        run_of(mlp=(2.0, 1.9, 2.1), a_b=(1.0, 0.9, 1.1)),
+        run_of(mlp=(2.0, 1.9, 2.1), a_b=(1.2, 1.1, 1.3)),
+        run_of(mlp=(4.0, 3.9, 4.1), a_b=(0.8, 0.7, 0.9)),
+    ]
+    found = coverage.evaluate(runs, "a@b")["router | random"]
+    # The means of the others: √8 = 2.83 twice, and 2.
+    assert (found["cases"], found["held"]) == (3, 0)
+    assert (found["self_comparisons"], found["missed"]) == (3, 2)
+    assert found["routers"].keys() == {"mlp"}
+    assert coverage.evaluate(runs[:2], "a@b")["router | random"]["held"] == 2
+
+
+def test_of_processes_that_are_independent_about_19_in_20_are_right() -> None:
+    generator = random.Random(0)
+
+    def fresh() -> coverage.Result:
+        ratios = {f"r{i}": [generator.lognormvariate(0.3, 0.02) for _ in range(5)] for i in range(60)}
+        ratios["twin"] = [generator.lognormvariate(0, 0.02) for _ in range(5)]
+        return {"group": {name: Interval.of_ratios(each).as_dict() for name, each in ratios.items()}}
+
+    found = coverage.evaluate([fresh() for _ in range(8)], "twin")["group"]
+    assert 0.9 < found["held"] / found["cases"] < 0.98
+
+
+def test_finished_runs_are_kept_and_the_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, measured = tmp_path / "coverage.json", []
+
+    def measure(*_: Any) -> coverage.Result:
+        if len(measured) == 2:
+            measured.append("interrupted")
+            raise KeyboardInterrupt
+        measured.append("done")
+        return {"router | random": {name: {"estimate": 1, "low": 0.9, "high": 1.1} for name in ("mlp", "linear@again")}}
+
+    monkeypatch.setattr(coverage, "measure", measure)
+    arguments = ["--runs", "3", "--preset", "smoke", "-o", str(output)]
+    with pytest.raises(KeyboardInterrupt):
+        coverage.main(arguments)
+    assert not output.exists()
+    assert coverage.main(arguments) == 0
+    assert measured == ["done", "done", "interrupted", "done"]
+    assert "all: 3 of 3 (100.0 %); 0 of 3 self-comparisons miss 1 (0.0 %)" in capsys.readouterr().out
+    assert len(json.loads(output.read_text())["runs"]) == 3
+    assert {path.name for path in tmp_path.iterdir()} <= {"coverage.json", "coverage.json.journal.lock"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--scenario", "decode"], "--scenario 'decode': no scenario"), (["-o", "/dev/null/x"], "cannot be written")],
+)
+def test_bad_input_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert coverage.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_fresh_run_has_every_router_and_the_baseline_against_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.presets import get_preset
+    from bench.router.inputs import Inputs
+
+    monkeypatch.setattr(coverage, "list_routers", lambda: ["hash"])
+    smoke = get_preset("smoke")
+    result = coverage.measure(smoke, "token", Inputs(smoke, "cpu"), 1)
+    assert list(result) == ["token | random", "token | contextual"]
+    assert all(group.keys() == {"linear@again", "hash"} for group in result.values())
