@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from reports.commands import COMMANDS, report
 from reports.errors import ReportError
-from reports.format.escape import one_line
+from reports.format.escape import one_line, shorten
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 MISTAKE = ReportError.exit_code
+LONGEST_LINE = 900
+"""A line of a mistake is cut there, whatever the file holds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         said = command.run(words[1:]) if command else report(words)
     except ReportError as error:
-        print(f"reports: {one_line(str(error))}", file=sys.stderr)
+        print(f"reports: {shorten(one_line(str(error)), LONGEST_LINE)}", file=sys.stderr)
         return error.exit_code
     except RecursionError:
         print("reports: a file is nested too deeply", file=sys.stderr)

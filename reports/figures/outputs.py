@@ -15,6 +15,9 @@ from reports.format.plot import Plot
 from reports.records.measurements import Entry, Histogram
 from reports.records.report_data import ReportData
 
+_NARROWEST = 1e-200
+"""Bins of less width hold outputs that are all the same."""
+
 
 @dataclass(frozen=True)
 class Ridge:
@@ -67,7 +70,7 @@ def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
         centres, density = _density(ridge.histogram)
         base = -row
         colour = OKABE_ITO[row % 6]
-        ax.fill_between(centres, base, base + 0.85 * density / density.max(), color=colour, alpha=0.75, linewidth=0)
+        ax.fill_between(centres, base, base + 0.85 * density, color=colour, alpha=0.75, linewidth=0)
         ax.axhline(base, color="0.8", linewidth=0.6, zorder=0)
         sigma = "" if ridge.sd is None else f"σ {ridge.sd:#.3g}"
         ax.text(0.99, base + 0.3, sigma, transform=ax.get_yaxis_transform(), ha="right", fontsize=8)
@@ -79,15 +82,18 @@ def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
 
 
 def _density(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
-    edges, counts = np.asarray(histogram.edges), np.asarray(histogram.counts)
-    widths = np.maximum(np.diff(edges), np.finfo(float).tiny)
-    return (edges[1:] + edges[:-1]) / 2, counts / widths
+    """Centres of the bins and what is in them per width, 1 at the peak; nothing where the outputs are all the same."""
+    edges, counts = np.asarray(histogram.edges), np.asarray(histogram.counts, dtype=float)
+    widths = np.diff(edges)
+    density = np.zeros_like(counts)
+    np.divide(counts, widths, out=density, where=widths > _NARROWEST)
+    return (edges[1:] + edges[:-1]) / 2, density / (density.max() or 1)
 
 
 def _reach(histogram: Histogram) -> float:
     """The distance from zero within which 99.8 % of the outputs lie."""
     edges = np.asarray(histogram.edges)
-    share = np.cumsum(histogram.counts) / sum(histogram.counts)
+    share = np.cumsum(histogram.counts) / (sum(histogram.counts) or 1)
     low = edges[int(np.searchsorted(share, 0.001))]
     high = edges[int(np.searchsorted(share, 0.999)) + 1]
     return float(max(abs(low), abs(high))) or 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,13 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from reports.format.escape import shorten
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a font that a machine has not is replaced
+
+LONGEST_LABEL = 40
+"""Characters of a name in a figure; tables show all."""
 
 # Okabe and Ito's colours, told apart with every common colour blindness.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
@@ -50,8 +58,10 @@ _STYLE: dict[Any, Any] = {
 def report_style() -> Iterator[None]:
     """Everything that is drawn or saved inside looks like this report."""
     with rc_context(_STYLE), warnings.catch_warnings():
-        # Words of any script may be labels; a box in the PNG is no reason to stop, and the SVG keeps the text.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # Words of any script may be labels; a box in the PNG is no reason to stop, and the SVG keeps the text. Names
+        # may leave no room for an axis, and numbers none between two ticks. None of that is for the reader to mend.
+        for category in (UserWarning, RuntimeWarning):
+            warnings.simplefilter("ignore", category)
         yield
 
 
@@ -106,8 +116,8 @@ def shared_legend(
 
 
 def label(name: str) -> str:
-    """A name without control characters, which no font draws and XML forbids."""
-    return "".join(character if character.isprintable() else "�" for character in name)
+    """A name without control characters, which no font draws and XML forbids, short enough to leave room for axes."""
+    return "".join(character if character.isprintable() else "�" for character in shorten(name, LONGEST_LABEL))
 
 
 def save(figure: Figure, kind: str) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+# What makes a spreadsheet compute a cell.
+_FORMULA = tuple("=+-@")
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -39,7 +41,7 @@ _UNSAFE_IN_CODE = re.compile(r"[^\w ,.()=+/|-]|(?<=www)\.|(?<![^\W_])_|_(?![^\W_
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks, terminal escapes and other control characters."""
+    """Text without line breaks, terminal escapes, direction marks and other characters that cannot be seen."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
@@ -70,6 +72,14 @@ def code(text: str) -> str:
     """
     escaped = _UNSAFE_IN_CODE.sub(lambda match: f"&#{ord(match.group(0))};", one_line(text))
     return f"<code>{escaped.replace('|', chr(92) + '|')}</code>"
+
+
+def csv_cell(value: object) -> object:
+    """A number as it is; a text in one line, with an apostrophe before what a spreadsheet would compute."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def escape_latex(text: str) -> str:

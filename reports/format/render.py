@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from reports.format.escape import escape_latex, escape_markdown, one_line
+from reports.format.escape import csv_cell, escape_latex, escape_markdown, one_line
 
 if TYPE_CHECKING:
     # pandas and matplotlib stand behind these, and a comparison is shown without either.
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def to_csv(table: Table) -> str:
-    """Full-precision numbers, field names as heads."""
-    return table.frame.to_csv(index=False, lineterminator="\n")
+    """Full-precision numbers, field names as heads; no text in it is a formula."""
+    frame = table.frame.map(csv_cell).rename(columns=csv_cell)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def to_markdown(table: Table) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reports.errors import ReportError
-from reports.loading.check import excerpt
+from reports.loading.check import excerpt, path_to
 
 GATE = "gate"
 SELF_TEST = "self-test"
@@ -21,6 +22,12 @@ _KINDS = {
     SELF_TEST: "a self-test of the gate (for `python -m reports operating`)",
     FINE_TUNING: "a fine-tuning (for `python -m reports`)",
 }
+# Far more than anything that is written by this suite, far less than what keeps a reader waiting or breaks a library.
+MOST_BYTES = 100_000_000
+MOST_CHARACTERS = 20_000
+DEEPEST = 50
+LARGEST = 1e100
+
 BENCHMARKS = "a file of `pytest bench` (for `python -m reports` and `python -m reports compare`)"
 
 
@@ -34,8 +41,10 @@ def about(path: Path) -> Iterator[None]:
 
 
 def read_document(path: Path) -> Any:
-    """The parsed file; whatever keeps it from being read or being JSON is a `ReportError`."""
-    return _parse(path)
+    """The parsed file; whatever keeps it from being read, or being JSON within bounds, is a `ReportError`."""
+    document = _parse(path)
+    _expect_bounded(document)
+    return document
 
 
 def what_it_is(document: Any) -> str | None:
@@ -74,7 +83,9 @@ def _parse(path: Path) -> Any:
         raise ReportError(f"holds {constant}, which is no JSON number")
 
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        if path.stat().st_size > MOST_BYTES:
+            raise ReportError(f"has more than {MOST_BYTES // 10**6} MB")
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse, object_pairs_hook=_said_once)
     except OSError as error:
         raise ReportError(error.strerror or str(error)) from None
     except UnicodeDecodeError:
@@ -86,3 +97,71 @@ def _parse(path: Path) -> Any:
     except ValueError:
         # Python refuses to convert integers of more than some thousand digits.
         raise ReportError("holds a number that is too long") from None
+
+
+def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the file, whose keys JSON allows to come twice, with two values for one thing."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise ReportError(f"holds an object with the key {excerpt(twice)} twice")
+    return found
+
+
+class _Place(NamedTuple):
+    """Where a value stands: the place of what holds it, and its own key there."""
+
+    above: _Place | None
+    key: int | str
+    depth: int
+
+    def __str__(self) -> str:
+        steps: list[int | str] = []
+        place: _Place | None = self
+        while place:
+            steps.insert(0, place.key)
+            place = place.above
+        return path_to("", steps)
+
+
+def _expect_bounded(document: Any) -> None:
+    """Refuses texts that are none or too long, numbers beyond all measure and deep nesting, whatever reads them."""
+    waiting: list[tuple[_Place | None, Any]] = [(None, document)]
+    while waiting:
+        place, value = waiting.pop()
+        wrong = _out_of_bounds(value)
+        if wrong:
+            raise ReportError(f"{place or 'the document'} {wrong}")
+        if not isinstance(value, dict | list):
+            continue
+        depth = place.depth + 1 if place else 1
+        if depth > DEEPEST:
+            raise ReportError(f"{place} is nested more than {DEEPEST} deep")
+        if isinstance(value, dict):
+            for key in value:
+                if wrong := _out_of_bounds(key):
+                    raise ReportError(f"{place or 'the document'} has a key that {wrong}")
+        children = value.items() if isinstance(value, dict) else enumerate(value)
+        waiting += [(_Place(place, key, depth), child) for key, child in children if not _is_plain(child)]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether nothing has to be said about a value: most are numbers."""
+    return value is None or (isinstance(value, int | float) and -LARGEST <= value <= LARGEST)
+
+
+def _out_of_bounds(value: Any) -> str | None:
+    """What is wrong with a value by itself, or None."""
+    if isinstance(value, str):
+        if len(value) > MOST_CHARACTERS:
+            return f"has more than {MOST_CHARACTERS} characters: {excerpt(value)}"
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            return f"holds half a character, {value[error.start]!r}"
+    elif isinstance(value, float) and math.isinf(value):
+        return f"is not a finite number: {value}"
+    elif isinstance(value, int | float) and not _is_plain(value):
+        return f"is a number beyond ±{LARGEST:g}: {excerpt(value)}"
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from pydantic_core import PydanticCustomError
 from reports.errors import ReportError
 from reports.loading.check import check
 from reports.loading.document import FINE_TUNING, expect_kind
-from reports.records.fine_tuning import FineTuning, Run
-from reports.records.record import Count, Flag, Number, Positive, Record, Text
+from reports.records.fine_tuning import FineTuning, Perplexity, Run
+from reports.records.record import Amount, Count, Flag, Name, Number, Record, Size, Text
+from reports.records.rules import above
 
 SCHEMA = 1
 
@@ -28,8 +29,15 @@ class _Shown(Record):
 class TunedModel(_Shown):
     """The model that was trained."""
 
-    name: Text
+    name: Name
     note: Text | None = None
+    hidden_size: Size | None = None
+    num_experts: Size | None = None
+    top_k: Size | None = None
+
+    def contradictions(self) -> Iterator[str | None]:
+        """No more experts are selected than there are."""
+        yield above("top_k", self.top_k, self.num_experts, "num_experts")
 
 
 class TunedText(_Shown):
@@ -45,16 +53,16 @@ class TunedSettings(_Shown):
     """How it was trained."""
 
     steps: Count
-    batch_size: Count
-    gradient_accumulation_steps: Count
-    max_length: Count
-    lora_rank: Count
-    log_every: Count
-    processes: Count
-    learning_rate: Number | None
-    router_learning_rate: Number | None
+    batch_size: Size
+    gradient_accumulation_steps: Size
+    max_length: Size
+    lora_rank: Size
+    log_every: Size
+    processes: Size
+    learning_rate: Amount | None
+    router_learning_rate: Amount | None
     lora_alpha: Number | None
-    lora_dropout: Number | None
+    lora_dropout: Amount | None
     load_balancing_coefficient: Number | None
     calibration_windows: Count | None = None
     quick: Flag
@@ -63,7 +71,7 @@ class TunedSettings(_Shown):
 class Original(Record):
     """The model before anything was replaced."""
 
-    perplexity: Positive | None = None
+    perplexity: Perplexity | None = None
 
 
 class FineTuningDocument(Record):
@@ -74,6 +82,12 @@ class FineTuningDocument(Record):
     settings: TunedSettings
     original: Original
     runs: tuple[Run, ...]
+
+    def contradictions(self) -> Iterator[str | None]:
+        """No run has taken more steps than the settings say."""
+        for index, run in enumerate(self.runs):
+            for place, log in enumerate(run.log):
+                yield above(f"runs[{index}].losses[{place}].step", log.step, self.settings.steps, "settings.steps")
 
     @field_validator("runs")
     @classmethod

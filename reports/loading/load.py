@@ -7,7 +7,8 @@ measurement. Files of another schema are refused, and so are two language models
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,14 @@ from reports.loading.fine_tuning_file import (
     read_fine_tuning,
 )
 from reports.records.measurements import LANGUAGE_MODEL, Entry, LanguageEntry, Measurement
+from reports.records.record import mapping_in
 from reports.records.report_data import ReportData, Source
+from reports.records.rules import other_than, outside
 from reports.records.run import RunRecords
 
 SCHEMA = 3
+METRIC_ROUNDING = 1e-5
+"""Of a metric that torch has computed in float32 over thousands of tokens."""
 _ENTRIES: dict[str | None, type[Measurement]] = {None: Entry, LANGUAGE_MODEL: LanguageEntry}
 """By an entry's `subject`; one that names none is a router's."""
 
@@ -105,8 +110,18 @@ def _read_file(path: Path, document: Any, index: int) -> tuple[Source, list[Meas
     if not isinstance(benchmarks, list):
         raise ReportError(f"benchmarks is not a list: {excerpt(benchmarks)}")
     measurements = [_measurement(benchmark, f"benchmarks[{i}]", index) for i, benchmark in enumerate(benchmarks)]
+    baselines = {
+        measurement.group: measurement.timing.us_per_call
+        for measurement in measurements
+        if measurement.router == measurement.timing.baseline
+    }
     for i, measurement in enumerate(measurements):
-        _expect_records(measurement, records, f"benchmarks[{i}].extra_info")
+        where = f"benchmarks[{i}].extra_info"
+        _expect_records(measurement, records, where)
+        baseline_us = baselines.get(measurement.group)
+        for words in _contradictions(measurement, study, records, baseline_us):
+            if words:
+                raise ReportError(f"{where}.{words}")
     if not measurements:
         raise ReportError("holds no benchmark")
     if records.planned is not None and records.planned < len(measurements):
@@ -136,8 +151,41 @@ def _expect_records(measurement: Measurement, records: RunRecords, where: str) -
     scenario, subject = measurement.scenario, measurement.subject
     if scenario not in records.scenarios or records.scenarios[scenario].subject != subject:
         raise ReportError(f"{where}.scenario is {excerpt(scenario)}, no {subject} scenario of study.scenarios")
+    if unknown := [name for name in measurement.metric_stats if name not in records.metrics]:
+        raise ReportError(f"{where}.behaviour.metrics has {excerpt(unknown[0])}, none of study.metrics")
     if isinstance(measurement, Entry) and measurement.input not in records.inputs:
         raise ReportError(f"{where}.input is {excerpt(measurement.input)}, none of study.inputs")
+
+
+def _contradictions(
+    measurement: Measurement, study: Mapping[str, Any], records: RunRecords, baseline_us: float | None
+) -> Iterator[str | None]:
+    """The rules between a benchmark and the rest of its file, in the form of a record's."""
+    timing = measurement.timing
+    if baseline_us:
+        times, what = timing.us_per_call / baseline_us, "us_per_call over the baseline's"
+        yield other_than("timing.ratio.estimate", timing.ratio.estimate, times, what)
+    for noise in records.noise:
+        if (noise.scenario, noise.input) == measurement.group:
+            stated = noise.noise_floor.estimate
+            yield other_than("timing.noise_floor.estimate", timing.noise_floor.estimate, stated, "study.noise's")
+            yield other_than("timing.resolution", timing.resolution, noise.resolution, "study.noise's")
+    for name, stat in measurement.metric_stats.items():
+        low, high = records.metrics[name].bounds(measurement.num_experts)
+        for place, value in enumerate(stat.values):
+            path, between = f"behaviour.metrics.{name}.values[{place}]", f"its range [{low}, {high}]"
+            yield outside(path, value, low, high, between, METRIC_ROUNDING)
+    for name in ("device", "threads"):
+        said, here = study.get(name), measurement.setting[name]
+        if None not in (said, here) and said != here:
+            yield f"{name} is {excerpt(here)}, and study.{name} is {excerpt(said)}"
+    if isinstance(measurement, LanguageEntry):
+        model = mapping_in(study, "language_model")
+        for name in ("hidden_size", "num_experts", "top_k"):
+            said = model.get(name)
+            what = f"study.language_model.{name}"
+            if isinstance(said, int):
+                yield other_than(name, getattr(measurement, name), said, what, tolerance=0)
 
 
 def _expect_one_model(sources: Sequence[Source], measurements: Sequence[Measurement]) -> None:
@@ -172,7 +220,7 @@ def _source(
     if not isinstance(said, str | None):
         raise ReportError(f"{date} is not a string: {excerpt(said)}")
     return Source(
-        file=str(path),
+        file=os.fsencode(path).decode(errors="replace"),  # a page is UTF-8, a file's name need not be
         run=run,
         records=records,
         machine=fields["machine"] or {},

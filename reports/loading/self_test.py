@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from reports.format.machine import describe
 from reports.loading.check import check
 from reports.loading.document import SELF_TEST, about, expect_kind, read_document
 from reports.loading.gate_file import Commit, Named
-from reports.records.record import Count, Number, Positive, Record, Text
+from reports.records.record import Amount, Case, Count, Name, Positive, Record, Text
+from reports.records.record import Share as Portion
+from reports.records.rules import above, other_than, repeated
 
 SCHEMA = 1
 _FOUND = "SLOWER"
+_Z = 1.959963984540054  # of 95 %
+WILSON_ROUNDING = 1e-3
+"""A share is shown in tenths of a percent."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +44,27 @@ class Share:
 class Estimate(Record):
     """Mean and standard deviation of the ratios that were estimated."""
 
-    mean: Number | None
-    sd: Number | None
+    mean: Positive | None
+    sd: Amount | None
 
 
 class Level(Record):
     """One slowdown, a share of one, and what became of the trials."""
 
-    slowdown: Number
+    slowdown: Amount
     hits: Count = Field(alias="found")
     trials: Count
-    low: Number | None
-    high: Number | None
-    verdicts: dict[str, Count]
+    low: Portion | None
+    high: Portion | None
+    verdicts: dict[Name, Count]
     estimate: Estimate | None = None
 
-    @model_validator(mode="after")
-    def _finds_no_more_than_was_tried(self) -> Level:
-        _expect_hits("found", self.hits, self.trials)
-        return self
+    def contradictions(self) -> Iterator[str | None]:
+        """A verdict a trial, SLOWER where it was found, and the interval is Wilson's."""
+        yield _too_many("found", self.hits, self.trials)
+        yield other_than("trials", self.trials, sum(self.verdicts.values()), "the sum of verdicts")
+        yield other_than("found", self.hits, self.verdicts.get(_FOUND, 0), f"verdicts.{_FOUND}")
+        yield from _not_wilson(self.found)
 
     @property
     def found(self) -> Share:
@@ -84,15 +92,19 @@ class FalseAlarms(Record):
 
     hits: Count = Field(alias="alarms")
     trials: Count
-    low: Number | None
-    high: Number | None
+    low: Portion | None
+    high: Portion | None
     comparisons: Count
-    verdicts: dict[str, Count]
+    verdicts: dict[Name, Count]
 
-    @model_validator(mode="after")
-    def _raises_no_more_than_was_tried(self) -> FalseAlarms:
-        _expect_hits("alarms", self.hits, self.trials)
-        return self
+    def contradictions(self) -> Iterator[str | None]:
+        """A verdict a comparison, at least one SLOWER an alarm, and the interval is Wilson's."""
+        slower = self.verdicts.get(_FOUND, 0)
+        yield _too_many("alarms", self.hits, self.trials)
+        yield other_than("comparisons", self.comparisons, sum(self.verdicts.values()), "the sum of verdicts")
+        yield above("alarms", self.hits, slower, f"verdicts.{_FOUND}")
+        yield f"alarms is 0, and verdicts.{_FOUND} is {slower}" if slower and not self.hits else None
+        yield from _not_wilson(self.alarms)
 
     @property
     def alarms(self) -> Share:
@@ -109,9 +121,13 @@ class SelfTest(Record):
     threads: Count
     machine_fields: dict[str, Any] = Field(alias="machine")
     threshold: Positive
-    benchmarks: tuple[Text, ...]
+    benchmarks: tuple[Case, ...]
     levels: tuple[Level, ...]
     false_alarms: FalseAlarms
+
+    def contradictions(self) -> Iterator[str | None]:
+        """A slowdown has one level."""
+        yield repeated("levels", [level.slowdown for level in self.levels])
 
     @field_validator("levels")
     @classmethod
@@ -145,8 +161,20 @@ def load_self_test(path: Path) -> SelfTest:
         return check(SelfTest, document)
 
 
-def _expect_hits(name: str, hits: int, trials: int) -> None:
-    if hits > trials:
-        raise PydanticCustomError(
-            "length", "{name} is {hits} of {trials}", {"name": name, "hits": hits, "trials": trials}
+def _too_many(name: str, hits: int, trials: int) -> str | None:
+    return f"{name} is {hits} of {trials}" if hits > trials else None
+
+
+def _not_wilson(found: Share) -> Iterator[str | None]:
+    """Where the bounds of a share are not Wilson's (1927), of 95 %."""
+    if not found.trials or found.share is None:
+        yield (
+            "low and high are bounds of a share of nothing" if found.low is not None or found.high is not None else None
         )
+        return
+    z2 = _Z**2 / found.trials
+    reach = math.sqrt(z2 * (found.share * (1 - found.share) + z2 / 4))
+    for name, stated, sign in (("low", found.low, -1), ("high", found.high, 1)):
+        bound = (found.share + z2 / 2 + sign * reach) / (1 + z2)
+        what = f"Wilson's bound of {found.hits} of {found.trials}"
+        yield other_than(name, stated, bound, what, scale=1, tolerance=WILSON_ROUNDING)

@@ -95,6 +95,7 @@ def _page(data: ReportData, sections: list[Section], findings: Sequence[str], fi
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     return environment.get_template("index.html.j2").render(
         statement=statement(data),
@@ -121,5 +122,5 @@ def _inline_svg(svg: bytes, name: str, title: str) -> Markup:
     # An image's id is a hash of its pixels, and no one refers to it: two equal panels would share it.
     text = re.sub(r' id="image[^"]*"', "", text)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    opening = f'<svg role="img" aria-label="{escape(title)}" '
+    opening = f'<svg role="img" aria-label="{escape(one_line(title))}" '
     return Markup(opening + text.removeprefix("<svg "))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from reports.judging.order import STOCK, in_order, start_rank
-from reports.records.record import Count, Number, Positive, Record, Share, Text
+from reports.records.record import Amount, Count, Name, Positive, Record, Share, Size
+from reports.records.rules import above
 
 TRAINED, FROZEN, UNTRAINED = "trained", "frozen", "untrained"
 # A quantity of a run, None where it does not exist.
@@ -22,18 +23,22 @@ Quantity = Callable[["Run"], float | None]
 class Log(Record):
     """Means over the steps since the entry before; None where the writer had no finite number."""
 
-    step: Count
-    loss: Number | None
-    load_balancing_loss: Number | None = None
-    max_violation: Number | None = None
-    load_cv: Number | None = None
+    step: Size
+    loss: Amount | None
+    load_balancing_loss: Amount | None = None
+    max_violation: Amount | None = None
+    load_cv: Amount | None = None
+
+
+Perplexity = Annotated[Positive, Field(ge=1)]
+"""exp of a mean loss, which is never negative."""
 
 
 class Perplexities(Record):
     """Perplexity before training and after it; without training there is no after."""
 
-    before: Positive | None = None
-    after: Positive | None = None
+    before: Perplexity | None = None
+    after: Perplexity | None = None
 
 
 class Agreements(Record):
@@ -61,8 +66,8 @@ class Run(Record):
         original: perplexity of the untouched model, in the file of this run.
     """
 
-    router: Text
-    initialise: Text
+    router: Name
+    initialise: Name
     seed: Count
     router_training: Literal["trained", "frozen", "untrained"]
     router_parameters: Count
@@ -72,6 +77,16 @@ class Run(Record):
     agreement: Agreements
     seconds: Positive | None = None
     original: float | None = Field(default=None, exclude=True)
+
+    def contradictions(self) -> Iterator[str | None]:
+        """What is trained is more than what is trained of the routers; without training nothing comes of it."""
+        if self.router_training == TRAINED:
+            yield above("router_parameters", self.router_parameters, self.trained_parameters, "trained_parameters")
+        if self.router_training == UNTRAINED:
+            without = "although router_training is untrained"
+            yield f"losses has {len(self.log)} items, {without}" if self.log else None
+            for name, after in (("perplexity", self.perplexity.after), ("agreement", self.agreement.after)):
+                yield None if after is None else f"{name}.after is {after}, {without}"
 
     @field_validator("log")
     @classmethod

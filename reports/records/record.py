@@ -6,19 +6,37 @@ what is wrong (msgspec is faster and shows `[...]` for such a key), and it write
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
 
 from reports.judging.intervals import Interval
+from reports.records.rules import outside
 
 
 class Record(BaseModel):
     """What a part of a JSON file says, checked; fields that are not known are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    def contradictions(self) -> Iterator[str | None]:
+        """The record's rules: for each what the fields say against it, in words that begin with a path, or None."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        for words in self.contradictions():
+            refuse(words)
+        return self
+
+
+def refuse(words: str | None) -> None:
+    """Lets pydantic complain about a contradiction, if there is one; it knows the record's own path."""
+    if words:
+        raise PydanticCustomError("contradiction", "{words}", {"words": words})
 
 
 def mapping_in(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -28,9 +46,15 @@ def mapping_in(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 Text = Annotated[str, Strict()]
+Name = Annotated[str, Strict(), Field(max_length=200)]
+"""Of what a table has a row or a heading for."""
+Case = Annotated[str, Strict(), Field(max_length=700)]
+"""Of a benchmark: names of its scenario, its input and its router."""
 Flag = Annotated[bool, Strict()]
-Count = Annotated[int, Strict(), Field(ge=0)]
+Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
+Size = Annotated[Count, Field(gt=0)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
+Amount = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
@@ -42,5 +66,14 @@ class _PositiveInterval(Interval):
     high: Positive | None = None
 
 
-Ratio = Annotated[_PositiveInterval, AfterValidator(lambda found: Interval(found.estimate, found.low, found.high))]
+def _interval(found: _PositiveInterval) -> Interval:
+    between = f"[{found.low}, {found.high}], its interval"
+    refuse(
+        outside("low", found.low, None, found.high, between)
+        or outside("estimate", found.estimate, found.low, found.high, between)
+    )
+    return Interval(found.estimate, found.low, found.high)
+
+
+Ratio = Annotated[_PositiveInterval, AfterValidator(_interval)]
 """A ratio of times with its interval; a bound that is absent or null does not exist."""

@@ -2,51 +2,68 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reports.records.record import Count, Flag, Number, Ratio, Record, Text
+from reports.records.record import Amount, Count, Flag, Name, Number, Ratio, Record, Text
+from reports.records.rules import above
 
 Bound = Number | Literal["ln E", "E - 1", "1 - 1/E"] | None
+_BOUNDS: dict[str, Callable[[int], float]] = {
+    "ln E": math.log,
+    "E - 1": lambda experts: experts - 1,
+    "1 - 1/E": lambda experts: 1 - 1 / experts,
+}
 
 
 class MetricRecord(Record):
     """What a metric is called, what it is, and how a table shows it; `paper` for the paper's tables alone."""
 
-    label: Text
+    label: Name
     definition: Text
-    unit: Text | None = None
+    unit: Name | None = None
     range: tuple[Bound, Bound] = (None, None)
     better: Literal["lower", "higher"] | None = None
     format: Annotated[Text, Field(pattern=r"^\.[0-9]{1,2}[efg%]$")] = ".3f"
     paper: Flag = False
 
+    def contradictions(self) -> Iterator[str | None]:
+        """The range has its lower end first, for the fewest experts too."""
+        yield above("range[0]", *self.bounds(2), "range[1]")
+
+    def bounds(self, experts: int) -> tuple[float | None, float | None]:
+        """Between which values it lies with so many experts; None where there is no bound."""
+        low, high = (_BOUNDS[bound](experts) if isinstance(bound, str) else bound for bound in self.range)
+        return low, high
+
 
 class ScenarioRecord(Record):
     """What one call of a scenario does, and with what: a router, or a language model."""
 
-    label: Text
+    label: Name
     description: Text
-    subject: Text
+    subject: Name
 
 
 class InputRecord(Record):
     """What routers are given under a name, and whether it is timed in every scenario."""
 
-    label: Text
+    label: Name
     description: Text
     timed: Flag = False
-    text: Text | None = None
+    text: Name | None = None
 
 
 class NoiseRecord(Record):
     """How far equal code differed in a group, and the smallest difference, a share of one, that the group can tell."""
 
-    scenario: Text
-    input: Text
+    scenario: Name
+    input: Name
     noise_floor: Ratio
-    resolution: Number
+    resolution: Amount
 
 
 class RunRecords(Record):
@@ -54,6 +71,6 @@ class RunRecords(Record):
 
     planned: Count | None = None
     noise: tuple[NoiseRecord, ...] = ()
-    metrics: dict[str, MetricRecord] = Field(default_factory=dict)
-    scenarios: dict[str, ScenarioRecord] = Field(default_factory=dict)
-    inputs: dict[str, InputRecord] = Field(default_factory=dict)
+    metrics: dict[Name, MetricRecord] = Field(default_factory=dict)
+    scenarios: dict[Name, ScenarioRecord] = Field(default_factory=dict)
+    inputs: dict[Name, InputRecord] = Field(default_factory=dict)

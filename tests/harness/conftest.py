@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.assets.fetch import PinnedPackage
+from harness.assets.packages import PinnedPackage
 from harness.assets.resolve import ModelAsset, resolve_model
 from harness.encoder.embeddings import Encoder, load_encoder
 from harness.text.texts import resolve_text

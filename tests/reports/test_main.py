@@ -1,6 +1,7 @@
 import copy
 import errno
 import json
+import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -199,6 +200,79 @@ def test_an_interrupt_is_one_line(one_router, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("reports.page.sections.build_sections", interrupt)
     assert main([str(one_router), "-o", str(tmp_path / "report")]) == 130
     assert capsys.readouterr().err == "reports: interrupted, nothing written\n"
+
+
+def unseen(document):
+    """Names with marks that cannot be seen or turn the text round, and in numbers all that drawing warns of."""
+    for benchmark in document["benchmarks"]:
+        info = benchmark["extra_info"]
+        if info["router"] == "mlp":
+            info["router"] = "=1+1\x00\u202e\u2066" + "x" * 100
+        for histogram in info.get("figures", {}).get("output_histogram", {}).values():
+            histogram |= {"edges": [0.0] * 81} if info["router"] == "linear" else {"counts": [0] * 80}
+        if info["router"] == "attention":
+            info["timing"]["ratio"] |= {"low": 1e-95, "high": 1e95}
+
+
+def test_marks_reach_no_file_and_warnings_no_user(document, save, tmp_path):
+    wanted = ("linear", "attention", "mlp")
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["router"] in wanted]
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] == "random"]
+    unseen(document)
+    command = [sys.executable, "-m", "reports", str(save(document)), "-o", str(tmp_path / "report")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "report").rglob("*.[!p]*") if path.is_file()]
+    assert len(texts) > 10
+    assert not [text for text in texts if {"\x00", "\u202e", "\u2066"} & set(text)]
+    summary = (tmp_path / "report" / "tables" / "summary.csv").read_text(encoding="utf-8")
+    assert "random,'=1+1" in summary
+
+
+def test_a_files_name_need_not_be_unicode(document, tmp_path):
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["scenario"] == "token"][:1]
+    path = tmp_path / os.fsdecode(b"run-\xff.json")
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert main([str(path), "-o", str(tmp_path / "report")]) == 0
+    assert "run-\ufffd.json" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("\ud800", "benchmarks[0].extra_info.router holds half a character, '\\ud800'"),
+        ("x" * 1_000_000, "benchmarks[0].extra_info.router has more than 20000 characters: 'xxx"),
+        ("x" * 201, "benchmarks[0].extra_info.router has more than 200 characters: 'xxx"),
+        (10**400, "benchmarks[0].extra_info.router is a number beyond ±1e+100: 1000"),
+        (1e300, "benchmarks[0].extra_info.router is a number beyond ±1e+100: 1e+300"),
+        ({"\ud800": 1}, "benchmarks[0].extra_info.router has a key that holds half a character"),
+        ({"x" * 1_000_000: 1}, "benchmarks[0].extra_info.router has a key that has more than 20000 characters"),
+    ],
+)
+def test_a_value_out_of_all_bounds_is_one_short_line(document, save, capsys, value, reason):
+    document["benchmarks"][0]["extra_info"]["router"] = value
+    assert main([str(save(document))]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line
+    assert len(line) < 1000
+
+
+def test_nesting_has_a_bound_wherever_it_is(document, save, capsys):
+    deep = 1
+    for _ in range(60):
+        deep = [deep]
+    document["study"]["preset"]["new"] = deep
+    assert main([str(save(document))]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "study.preset.new[0][0]" in line
+    assert line.endswith("is nested more than 50 deep")
+
+
+def test_a_file_of_any_length_is_not_read(tmp_path, capsys):
+    with (tmp_path / "run.json").open("wb") as file:
+        file.truncate(10**9)
+    assert main([str(tmp_path / "run.json")]) == 2
+    assert capsys.readouterr().err.endswith("run.json: has more than 100 MB\n")
 
 
 def test_reports_needs_neither_torch_nor_the_suite():

@@ -212,3 +212,9 @@ def test_a_temporary_router_is_refused_as_any_other():
     with pytest.raises(TypeError, match="is not a subclass of"), routers.temporary_router("other", dict):
         pass
     assert "other" not in routers.list_routers()
+
+
+def test_a_name_that_no_table_shows_is_refused_in_a_short_line():
+    with pytest.raises(ValueError, match="has 201 characters, at most 200 are allowed") as refusal:
+        routers.register_router("x" * 201)
+    assert len(str(refusal.value)) < 120

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from harness.assets.archives import WEIGHTS, unpack_file
-from harness.assets.fetch import Download, PinnedPackage, check_sha256, file_sha256, install, locked
+from harness.assets.fetch import Download, check_sha256, file_sha256, install, locked
+from harness.assets.packages import PinnedPackage
 from harness.hf_logging import log_errors_only
 from harness.language_models.builtin.gguf_llama import read_llama
 from harness.language_models.builtin.sparse_layer import Recipe

@@ -34,6 +34,7 @@ def test_what_nobody_has_counted_is_null() -> None:
     stock, linear = measured.timing("stock", 9.0), measured.timing("linear", 9.0)
     assert (stock["gflops"], stock["ns_per_token"], stock["peak_gflops"]) == (None, None, 9.0)
     assert linear["gflops"] == pytest.approx(2.0)  # 6000 in 3 microseconds
+    assert linear["tokens_per_call"] == 0
     assert linear["baseline"] == "stock"
     assert linear["ratio"]["estimate"] == pytest.approx(3)
     assert linear["noise_floor"]["estimate"] == pytest.approx(2**0.5)
@@ -41,7 +42,8 @@ def test_what_nobody_has_counted_is_null() -> None:
 
 def test_time_is_divided_by_the_tokens_of_a_call() -> None:
     measured = group(*[block(stock=8000, again=8000)] * 2)
-    assert measured.timing("stock", 9.0)["ns_per_token"] == pytest.approx(2000)
+    timing = measured.timing("stock", 9.0)
+    assert (timing["tokens_per_call"], timing["ns_per_token"]) == (4, pytest.approx(2000))
 
 
 def test_the_ratio_leads_and_the_times_follow_from_it() -> None:

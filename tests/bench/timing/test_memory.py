@@ -16,6 +16,7 @@ from bench.router.inputs import Inputs
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
 from bench.timing.memory import highest, peak_memory
+from harness.assets.errors import AssetError
 from routers import FeedForwardExperts, Router, temporary_router
 
 X = torch.ones(1000)
@@ -195,6 +196,29 @@ def test_a_prepared_router_has_the_same_peak_each_time(scenario: str, name: str)
     peaks = [peak_of(scenario, name) for _ in range(2)]
     assert peaks[0] == peaks[1]
     assert peaks[0]
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"traceEvents": [{"na'])
+def test_a_full_temporary_folder_is_one_line_that_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: bytes | None
+) -> None:
+    def export(_self: object, path: str) -> None:
+        # As torch does on a full disk: nothing is raised, and nothing or a part is there.
+        if left is not None:
+            Path(path).write_bytes(left)
+
+    monkeypatch.setattr("torch.autograd.profiler.profile.export_chrome_trace", export)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # An asset's error: what a run does not go on after, and does not call a fault of the router.
+    with pytest.raises(AssetError, match=rf"^{tmp_path}: the temporary folder cannot take .* TMPDIR names another$"):
+        peak_of("router", "linear")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_any_temporary_folder_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(AssetError, match=r"gone: the temporary folder cannot take .*\(No such file or directory\)"):
+        peak_memory(one_temporary, "cpu")
 
 
 @pytest.mark.gpu

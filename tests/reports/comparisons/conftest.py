@@ -53,6 +53,7 @@ def gate_row(benchmark, verdict="SAME", ratio=1.0, **changes):
 
 
 def make_gate(rows=(), exit_code=0, reasons=(), **changes):
+    means = [(row["first_look"] or row["ratio"])["estimate"] for row in rows if row["ratio"]]
     document = {
         "schema": 1,
         "kind": "gate",
@@ -75,7 +76,7 @@ def make_gate(rows=(), exit_code=0, reasons=(), **changes):
         "figures_compared": 1248,
         "added": [],
         "removed": [],
-        "geometric_mean": interval(1.002, 0.002) if rows else None,
+        "geometric_mean": interval(min(max(1.002, min(means)), max(means)), 0.002) if len(means) > 1 else None,
         "outcome": {"exit_code": exit_code, "reasons": list(reasons)},
     }
     return document | changes

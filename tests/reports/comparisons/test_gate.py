@@ -96,7 +96,7 @@ def test_a_missing_field_is_named(gate_document, save, field):
         (("rows", 0, "floor"), "small", "is not a number"),
         (("rows", 0, "pairs"), 1.5, "is not a count"),
         (("rows", 0, "expected"), "no", "is not true or false"),
-        (("rows", 1, "benchmark"), "router | random | r00", "rows hold a benchmark twice"),
+        (("rows", 1, "benchmark"), "router | random | r00", "rows has 'router | random | r00' twice"),
         (("figures", 0, "base"), "6144", "is not a number"),
         (("outcome", "exit_code"), 2, "is 2, not one of 0, 1, 3"),
         (("outcome", "exit_code"), [1], "outcome.exit_code is [1], not one of 0, 1, 3"),

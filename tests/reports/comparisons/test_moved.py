@@ -5,6 +5,7 @@ import pytest
 from reports.comparisons.comparison import MovedFigure
 from reports.comparisons.moved import moved_figures
 from reports.loading.load import load_report_data
+from tests.reports.conftest import stat
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def moved(small, save):
 
 def set_values(metric, values):
     def edit(info):
-        info["behaviour"]["metrics"][metric]["values"] = values
+        info["behaviour"]["metrics"][metric] = stat(values)
 
     return edit
 

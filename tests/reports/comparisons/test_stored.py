@@ -4,6 +4,7 @@ from reports.comparisons.comparison import Change
 from reports.comparisons.stored import THRESHOLD, compare_files, judge
 from reports.errors import NothingToCompareError
 from reports.judging.intervals import Interval
+from tests.reports.conftest import set_processes
 
 
 @pytest.fixture
@@ -19,9 +20,7 @@ def info(run, index=0):
 
 
 def blocks(run, index, medians):
-    timing = info(run, index)["timing"]
-    timing["process_us"] = medians
-    timing["us_per_call"] = sorted(medians)[len(medians) // 2]
+    set_processes(info(run, index), medians)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +102,8 @@ def test_a_threshold_of_the_users(two_runs, compared):
 
 
 def test_the_noise_is_that_of_the_noisier_run(two_runs, compared):
-    info(two_runs[0])["timing"]["noise_floor"]["estimate"] = 0.99
-    info(two_runs[1])["timing"]["noise_floor"]["estimate"] = 1.03
+    info(two_runs[0])["timing"]["noise_floor"] = {"estimate": 0.99, "low": 0.98, "high": 1.0}
+    info(two_runs[1])["timing"]["noise_floor"] = {"estimate": 1.03, "low": 1.02, "high": 1.04}
     row = next(row for row in compared().rows if row.benchmark == "token | random | linear")
     assert row.floor == pytest.approx(0.03)
 
@@ -117,13 +116,14 @@ def test_one_block_says_so(two_runs, compared):
 
 def test_other_sizes_are_not_compared_and_new_ones_are_listed(two_runs, compared):
     base, head = two_runs
-    info(head)["num_tokens"], info(head)["preset"] = 32, "ci"
+    info(head)["preset"] = "ci"
+    info(head).update({"num_tokens": 32, "batch_size": 1, "sequence_length": 32})
     info(base, 1)["router"], info(head, 1)["router"] = "veteran", "newcomer"
     comparison = compared()
     assert [row.benchmark for row in comparison.rows] == ["token | random | mlp"]
     (excluded,) = comparison.excluded
     assert excluded.benchmark == "token | random | linear"
-    assert excluded.reason == "preset quick / ci; num_tokens 2048 / 32"
+    assert excluded.reason == ("preset quick / ci; num_tokens 2048 / 32; batch_size 16 / 1; sequence_length 128 / 32")
     assert (comparison.added, comparison.removed) == (("token | random | newcomer",), ("token | random | veteran",))
 
 

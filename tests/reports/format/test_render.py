@@ -1,6 +1,8 @@
 import csv
 import io
 
+import pytest
+
 from reports.format.numbers import fixed
 from reports.format.render import align, to_csv, to_latex, to_markdown, to_text
 from reports.format.table import Column, Table, text_column
@@ -25,7 +27,18 @@ def test_markdown_keeps_its_columns_with_a_pipe_in_a_name():
 
 def test_csv_holds_what_was_measured_in_full():
     (row,) = csv.DictReader(io.StringIO(to_csv(table('a,"b"\n'))))
-    assert row == {"router": 'a,"b"\n', "value": "1.23456"}
+    assert row == {"router": 'a,"b" ', "value": "1.23456"}
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_text_of_a_csv_is_a_formula_and_numbers_stay_numbers(name):
+    (row,) = csv.DictReader(io.StringIO(to_csv(table(name, -1.5))))
+    assert row["router"].startswith("'")
+    assert row["value"] == "-1.5"
+
+
+def test_what_cannot_be_seen_is_not_in_a_csv():
+    assert to_csv(table("a\x00b\u202ec")).splitlines()[1] == "a b c,1.23456"
 
 
 def test_latex_is_a_whole_float():

@@ -7,6 +7,7 @@ import pytest
 from reports.comparisons.stored import compare
 from reports.errors import MissingDataError, ReportError
 from reports.loading.load import load_report_data
+from tests.reports.conftest import set_processes
 
 
 def infos(document, **wanted):
@@ -90,7 +91,7 @@ def test_a_file_without_benchmarks_inside_may_name_any_language_model(document, 
 def test_the_later_file_wins(language_document, save):
     first = save(language_document, "first.json")
     (info,) = infos(language_document, scenario="decode", router="mlp")
-    info["timing"]["us_per_call"] = 1.0
+    set_processes(info, [1.0] * 5)
     language_document["benchmarks"] = [b for b in language_document["benchmarks"] if b["extra_info"] is info]
     data = load_report_data([first, save(language_document, "second.json")])
     assert next(e for e in data.inside("decode") if e.router == "mlp").timing.us_per_call == 1.0
@@ -100,7 +101,7 @@ def test_the_later_file_wins(language_document, save):
 def test_two_runs_are_compared(language_document, save):
     base = load_report_data([save(language_document, "a.json")])
     (info,) = infos(language_document, scenario="prefill", router="mlp")
-    info["timing"]["process_us"] = [2 * us for us in info["timing"]["process_us"]]
+    set_processes(info, [2 * us for us in info["timing"]["process_us"]])
     info["parameters"] += 1
     language_document["study"]["language_model"]["sha256"] = "00"
     comparison = compare(base, load_report_data([save(language_document, "b.json")]), threshold=0.05)
@@ -113,6 +114,7 @@ def test_two_runs_are_compared(language_document, save):
 def test_other_sizes_are_not_compared(language_document, save):
     base = load_report_data([save(language_document, "a.json")])
     (info,) = infos(language_document, scenario="prefill", router="mlp")
-    info["num_tokens"] = None
+    info["num_tokens"] = info["timing"]["ns_per_token"] = None
+    info["timing"]["tokens_per_call"] = 0
     comparison = compare(base, load_report_data([save(language_document, "b.json")]), threshold=0.05)
     assert [each.reason for each in comparison.excluded] == ["num_tokens 512 / None"]

@@ -115,7 +115,7 @@ def test_each_run_keeps_the_original_of_its_own_file(tuning, save):
         (("settings", "steps"), "many", "settings.steps is not a number"),
         (("settings", "calibration_windows"), "all", "settings.calibration_windows is not a number"),
         (("settings", "quick"), "no", "settings.quick is not true or false"),
-        (("original", "perplexity"), 0, "original.perplexity is not above zero"),
+        (("original", "perplexity"), 0, "original.perplexity is below 1: 0"),
         (("runs", 0, "seed"), -1, "runs[0].seed is not a count"),
         (("runs", 0, "router"), None, "runs[0].router is not a string"),
         (
@@ -125,7 +125,7 @@ def test_each_run_keeps_the_original_of_its_own_file(tuning, save):
         ),
         (("runs", 1, "losses", 2, "loss"), "low", "runs[1].losses[2].loss is not a number"),
         (("runs", 1, "losses", 2, "step"), 20, "runs[1].losses[2].step is 20, not after 20"),
-        (("runs", 0, "perplexity", "before"), -3, "runs[0].perplexity.before is not above zero"),
+        (("runs", 0, "perplexity", "before"), -3, "runs[0].perplexity.before is below 1: -3"),
         (("runs", 0, "agreement", "after"), 1.5, "runs[0].agreement.after is not between 0 and 1: 1.5"),
         (("runs", 0, "perplexity"), None, "runs[0].perplexity is not an object"),
     ],

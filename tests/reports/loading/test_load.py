@@ -4,6 +4,7 @@ import pytest
 
 from reports.errors import ReportError
 from reports.loading.load import load_report_data
+from tests.reports.conftest import set_processes
 
 
 def at(document, path):
@@ -110,6 +111,7 @@ def test_a_wrong_value_is_named(document, save, path, value, reason):
         ('{"kind": "gate", "rows": []}', "is a gate's result (for `python -m reports gate`)"),
         ('{"kind": "self-test", "benchmarks": []}', "is a self-test of the gate"),
         ("[" * 100_000, "not JSON"),
+        ('{"benchmarks": [], "study": {"schema": 2, "a": {"x": 1, "x": 2}}}', "an object with the key 'x' twice"),
         ('{"benchmarks": ' + "9" * 5000 + "}", "too long"),
     ],
 )
@@ -148,10 +150,10 @@ def test_the_same_measurement_twice_in_a_file_is_refused(document, save):
 def test_the_later_file_wins_and_the_study_says_so(document, save):
     first = save(document, "first.json")
     document["benchmarks"] = document["benchmarks"][:2]
-    document["benchmarks"][0]["extra_info"]["timing"]["us_per_call"] = 1.0
+    set_processes(document["benchmarks"][0]["extra_info"], [50.0] * 5)
     data = load_report_data([first, save(document, "second.json")])
-    assert data.find("router", "random")["linear"].timing.us_per_call == 1.0
-    assert data.find("router", "random")["mlp"].timing.us_per_call != 1.0
+    assert data.find("router", "random")["linear"].timing.us_per_call == 50.0
+    assert data.find("router", "random")["mlp"].timing.us_per_call != 50.0
     (remark,) = data.remarks
     assert "second.json" in remark
     assert "2 measurement(s)" in remark

@@ -63,6 +63,7 @@ def test_a_loss_that_rises_in_the_mean_does_not_fall_and_in_one_seed_is_unclear(
 
 
 def test_a_long_log_is_thinned_and_the_frame_keeps_all(build, tuning):
+    tuning["settings"]["steps"] = 10_000
     for run in tuning["runs"]:
         run["losses"] = [{"step": step, "loss": 5.0 / step} for step in range(1, 101)]
     table = build(losses.losses)

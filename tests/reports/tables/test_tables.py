@@ -6,6 +6,7 @@ import pytest
 from reports.errors import MissingDataError
 from reports.loading.load import load_report_data
 from reports.tables import balance, contextual, costs, latency, paper_values
+from tests.reports.conftest import set_ratio, stat
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def entries(document, scenario, input_name, router=None):
 
 def set_metric(document, input_name, router, metric, values):
     (info,) = entries(document, "router", input_name, router)
-    info["behaviour"]["metrics"][metric] = {"mean": sum(values) / 3, "sd": 0.1, "values": values}
+    info["behaviour"]["metrics"][metric] = stat(values)
 
 
 def test_summary_has_a_row_per_router_and_names_the_fastest(build):
@@ -88,7 +89,7 @@ def test_random_input_verdicts(build):
 def test_other_sizes_are_not_compared(build, document):
     for info in entries(document, "router", "random"):
         info["hidden_size"] = 64
-    set_metric(document, "random", "linear", "token_entropy", [9.0, 9.0, 9.0])
+    set_metric(document, "random", "linear", "token_entropy", [0.9, 0.9, 0.9])
     assert set(build(paper_values.random_input).frame["verdict"].dropna()) == {"not comparable"}
     assert set(build(paper_values.parameters).frame["verdict"].dropna()) == {"not comparable"}
 
@@ -116,15 +117,15 @@ def test_latency_compares_the_order_alone(build):
 
 def test_latency_leaves_overlapping_intervals_undecided(build, document):
     (info,) = entries(document, "router", "random", "attention")
-    info["timing"]["ratio"] = {"estimate": 1.0, "low": 0.9, "high": 1.1}
+    set_ratio(info, 1.0, 0.9, 1.1)
     assert row(build(latency.latency), router="attention")["order"] == (
         "differs against mlp and hash; undecided against linear"
     )
 
 
 def test_contextual_difference_is_paired_by_seed(build, document):
-    set_metric(document, "plain", "linear", "token_entropy", [1.0, 2.0, 3.0])
-    set_metric(document, "contextual", "linear", "token_entropy", [0.9, 1.8, 2.7])
+    set_metric(document, "plain", "linear", "token_entropy", [1.0, 1.5, 2.0])
+    set_metric(document, "contextual", "linear", "token_entropy", [0.9, 1.3, 1.7])
     result = row(build(partial(contextual.random_against_contextual, contextual.POLARISED)), router="linear")
     # Differences −0.1, −0.2, −0.3: mean −0.2, sd 0.1, reach 4.3027 · 0.1 / √3 = 0.24842
     assert result["shift"] == pytest.approx(-0.2)
@@ -147,7 +148,7 @@ def test_output_variance_names_the_largest_shift(build, document):
     (info,) = entries(document, "router", "contextual", "hybrid")
     (before,) = entries(document, "router", "plain", "hybrid")
     twice = [2 * value for value in before["behaviour"]["layer"]["partitioned"]["output_std"]["values"]]
-    info["behaviour"]["layer"]["partitioned"]["output_std"] = {"mean": sum(twice) / 3, "sd": 0.0, "values": twice}
+    info["behaviour"]["layer"]["partitioned"]["output_std"] = stat(twice)
     findings = build(partial(contextual.random_against_contextual, contextual.VARIED)).findings
     assert "holds (9 of 9 routers): holds for all 9 routers" in findings[0]
     assert findings[1] == (
@@ -192,7 +193,7 @@ def test_experts_by_kind(build):
 def test_costs_show_the_share_of_peak(build):
     table = build(partial(costs.costs, "token"))
     linear = row(table, router="linear", input="random")
-    assert linear["share_of_peak"] == pytest.approx(12.5 / 0.9 / 88)
+    assert linear["share_of_peak"] == pytest.approx(2 * 2048 * 6144 / 412 / 1e3 / 880)
     assert set(table.frame["input"]) == {"random", "contextual"}
 
 
@@ -292,5 +293,8 @@ def test_the_papers_tables_take_the_papers_k_and_others_the_routers(build):
 def test_without_a_metric_that_has_no_better_direction_there_is_no_table_of_decisions(build, document):
     records = document["study"]["metrics"].items()
     document["study"]["metrics"] = {name: record for name, record in records if record["better"]}
+    for benchmark in document["benchmarks"]:
+        behaviour = benchmark["extra_info"]["behaviour"]
+        behaviour["metrics"] = {name: behaviour["metrics"][name] for name in document["study"]["metrics"]}
     with pytest.raises(MissingDataError, match="every metric of the files has a better direction"):
         build(partial(balance.decisions, "random"))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.assets.errors import RefusedAssetError
-from harness.assets.fetch import Download, PinnedPackage
+from harness.assets.fetch import Download
+from harness.assets.packages import PinnedPackage
 from harness.language_models.builtin import build as embedded_language_model
 from harness.language_models.builtin.build import UPCYCLED, UpcycledModel, upcycled_model
 from harness.language_models.builtin.sparse_layer import Recipe
