@@ -17,6 +17,9 @@ from routers.base import Router
 
 ENTRY_POINT_GROUP = "moe_routers"
 
+RESERVED = ("all", "stock")
+"""Names that stand for something else wherever a router is named: every router, and a model's own gates."""
+
 RouterClass = TypeVar("RouterClass", bound=type[Router])
 
 _classes: dict[str, type[Router]] = {}
@@ -26,9 +29,11 @@ def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
     """Class decorator: makes a router known under a name.
 
     Raises:
-        ValueError: the name is taken by another class, or cannot stand in a test id.
+        ValueError: the name is taken by another class, reserved, or cannot stand in a test id.
         TypeError: the class is no Router.
     """
+    if name in RESERVED:
+        raise ValueError(f"router name {name!r} is reserved: it stands for something else where routers are named")
     if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         raise ValueError(f"router name {name!r} must consist of letters, digits, '_' and '.'")
 
@@ -60,7 +65,7 @@ def temporary_router(name: str, router_class: type[Router]) -> Iterator[None]:
     """A context manager in which a router is registered under a name, in place of any other of that name.
 
     Raises:
-        ValueError: the name cannot stand in a test id.
+        ValueError: the name is reserved, or cannot stand in a test id.
         TypeError: the class is no Router.
     """
     with restored_registry():

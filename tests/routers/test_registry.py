@@ -212,3 +212,14 @@ def test_a_temporary_router_is_refused_as_any_other():
     with pytest.raises(TypeError, match="is not a subclass of"), routers.temporary_router("other", dict):
         pass
     assert "other" not in routers.list_routers()
+
+
+@pytest.mark.parametrize("name", ["stock", "all"])
+def test_a_name_that_stands_for_something_else_is_refused(name, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(f"from routers.scorers.linear import LinearRouter\nclass {name.title()}(LinearRouter): ...\n")
+    with pytest.raises(ValueError, match=f"router name '{name}' is reserved") as error:
+        routers.register_from_path(f"{file}:{name.title()}")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="reserved"), routers.temporary_router(name, UniformRouter):
+        pass
