@@ -170,6 +170,7 @@ def test_finished_runs_are_not_repeated(
         (["--device", "cuda"], "device is cuda"),
         (["--device", "gpu"], "device is gpu, expected cpu or cuda"),
         (["--threads", "0"], "threads is 0, expected 1 to "),
+        (["--control", "--untrained"], "--control with --untrained has nothing to compare"),
         (["--resume", "--held-out-windows", "10000000"], "held_out_windows: count is 10000000, the text has"),
     ],
 )

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, set_seed
 
 from harness.finetuning import trainer as trainer_module
 from harness.finetuning.data import FinetuneData
-from harness.finetuning.run import add_lora, run
+from harness.finetuning.run import add_lora, lora_targets, run
 from harness.finetuning.settings import (
     FROZEN,
     TRAINED,
@@ -34,6 +34,7 @@ from harness.saving.routers import load_routers
 from harness.text.perplexity import perplexity
 from routers import create_router, list_routers
 from routers.routing import TokenChoice
+from tests.harness.tiny_models import tiny_model
 
 
 def token_choice(name: str) -> bool:
@@ -69,6 +70,7 @@ def test_every_router_is_fine_tuned(name: str, data: FinetuneData, tmp_path: Pat
     assert [loss["step"] for loss in entry["losses"]] == [2, 3]
     assert 0 < entry["losses"][0]["loss"] < 10
     assert entry["losses"][0]["load_balancing_loss"] > 0
+    assert entry["lora_targets"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
     assert entry["perplexity"]["after"] != entry["perplexity"]["before"]
     assert 0 <= entry["agreement"]["before"] <= 1
     assert (entry["agreement"]["before"] == 1) == (name == STOCK or name == "hadamard_unconstrained")
@@ -106,7 +108,7 @@ def test_what_is_saved_is_what_was_trained(data: FinetuneData, tmp_path: Path) -
 
 def test_untrained_is_evaluated_alone(data: FinetuneData, tmp_path: Path) -> None:
     entry = run(RunSpec("linear", "original", 0, UNTRAINED), data, tmp_path)
-    assert entry["losses"] == []
+    assert entry["losses"] == entry["lora_targets"] == []
     assert entry["perplexity"]["after"] is None
     assert entry["agreement"] == {"before": 1.0, "after": None}
     assert not list(tmp_path.iterdir())
@@ -199,6 +201,25 @@ def test_the_models_own_balancing_loss_is_not_counted(data: FinetuneData, tmp_pa
 def test_a_model_without_projections_is_refused(settings: FinetuneSettings) -> None:
     with pytest.raises(FinetuneError, match="Linear has none of q_proj, k_proj, v_proj, o_proj"):
         add_lora(torch.nn.Linear(2, 2), settings)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "targets"),
+    [
+        ("qwen3_moe", {}, {"q_proj", "k_proj", "v_proj", "o_proj"}),
+        ("deepseek_v3", {}, {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}),
+        ("deepseek_v3", {"q_lora_rank": None}, {"q_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}),
+    ],
+)
+def test_lora_is_on_all_projections_of_the_attention(
+    family: str, changes: dict[str, Any], targets: set[str], settings: FinetuneSettings
+) -> None:
+    model = tiny_model(family, **changes)
+    assert set(lora_targets(model)) == targets
+    projections = {name for name, module in model.named_modules() if ".self_attn." in name and hasattr(module, "bias")}
+    adapted = add_lora(model, settings)
+    found = {name for name, module in adapted.base_model.model.named_modules() if hasattr(module, "lora_A")}
+    assert found == {name for name in projections if not name.endswith("norm")}
 
 
 def test_more_text_than_there_is_is_refused(data: FinetuneData, tmp_path: Path) -> None:

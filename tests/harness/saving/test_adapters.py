@@ -141,13 +141,13 @@ def test_routers_saved_over_an_adapters_own_leave_it_without_any(copy: Path) -> 
 
 def test_routers_with_a_tensor_among_their_options_take_their_adapter(tmp_path: Path) -> None:
     first, second, other = tiny_model(), tiny_model(), tiny_model()
-    replace_routers(first, "hash", token_counts=torch.arange(61))
+    replace_routers(first, "prior", prior=torch.arange(4))
     adapted = peft.get_peft_model(first, peft.LoraConfig(r=2, target_modules=["q_proj"]))
     save_adapter(adapted, tmp_path)
     load_routers(second, tmp_path)
     assert torch.equal(logits_of(load_adapter(second, tmp_path)), logits_of(adapted))
-    replace_routers(other, "hash", token_counts=torch.arange(61).flip(0))
-    assert "model.layers.0.mlp.gate.options.token_counts: other values" in refused(other, tmp_path)
+    replace_routers(other, "prior", prior=torch.arange(4).flip(0))
+    assert "model.layers.0.mlp.gate.options.prior: other values" in refused(other, tmp_path)
 
 
 def test_routers_of_another_seed_are_refused(saved: Path) -> None:

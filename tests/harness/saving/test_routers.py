@@ -69,7 +69,7 @@ def test_every_router_comes_back_with_difference_zero(name: str, tmp_path: Path)
         ("mlp_hadamard", {"width": 8, "boost": (0.92, 0.59)}),
         ("attention", {"query_size": 8, "temperature": 0.05, "top_k": 3}),
         ("hash", {"seed": 5}),
-        ("hash", {"token_counts": torch.arange(61)}),
+        ("prior", {"prior": torch.arange(4)}),
         ("linear", {"bias": True, "norm_topk_prob": True, "layers": [1]}),
     ],
 )
@@ -404,16 +404,16 @@ def test_whatever_a_place_holds_it_is_one_line_or_routers(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"token_counts": torch.arange(61).flip(0)}, f"{GATE}.options.token_counts: other values"),
-        ({"token_counts": torch.arange(60)}, f"{GATE}.options.token_counts is int64 (60,), saved as int64 (61,)"),
-        ({"seed": 1}, f"{GATE}.options.token_counts: saved, and unknown"),
+        ({"prior": torch.arange(4).flip(0)}, f"{GATE}.options.prior: other values"),
+        ({"prior": torch.arange(3)}, f"{GATE}.options.prior is int64 (3,), saved as int64 (4,)"),
+        ({"bias": False}, f"{GATE}.options.prior: saved, and unknown"),
     ],
 )
 def test_another_tensor_among_the_options_is_another_router(
     model: Any, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    save_routers(replace_routers(tiny_model(), "hash", token_counts=torch.arange(61)), tmp_path)
-    replace_routers(model, "hash", **options)
+    save_routers(replace_routers(tiny_model(), "prior", prior=torch.arange(4)), tmp_path)
+    replace_routers(model, "prior", **options)
     assert message in "; ".join(saved_differences(model, tmp_path))
 
 
