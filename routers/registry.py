@@ -32,8 +32,7 @@ def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
         ValueError: the name is taken by another class, reserved, or cannot stand in a test id.
         TypeError: the class is no Router.
     """
-    if name in RESERVED:
-        raise ValueError(f"router name {name!r} is reserved: it stands for something else where routers are named")
+    _refuse_reserved(name)
     if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         raise ValueError(f"router name {name!r} must consist of letters, digits, '_' and '.'")
 
@@ -75,7 +74,11 @@ def temporary_router(name: str, router_class: type[Router]) -> Iterator[None]:
 
 
 def list_routers() -> list[str]:
-    """All names, sorted: registered ones and entry points of installed packages."""
+    """All names, sorted: registered ones and entry points of installed packages.
+
+    Raises:
+        ValueError: an installed package's entry point has a reserved name.
+    """
     return sorted(_classes.keys() | _entry_points().keys())
 
 
@@ -156,7 +159,17 @@ def register_from_path(target: str) -> str:
 
 
 def _entry_points() -> dict[str, EntryPoint]:
-    return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    found = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    for name, entry_point in found.items():
+        _refuse_reserved(name, f" (entry point {entry_point.value} of an installed package)")
+    return found
+
+
+def _refuse_reserved(name: str, where: str = "") -> None:
+    if name in RESERVED:
+        raise ValueError(
+            f"router name {name!r} is reserved: it stands for something else where routers are named{where}"
+        )
 
 
 def _module_from_file(path: Path) -> ModuleType:

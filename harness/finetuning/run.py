@@ -144,7 +144,8 @@ def train(
     Returns:
         the log, and the seconds that were spent before a resumption.
     """
-    from harness.finetuning.trainer import RouterTrainer, mean_of, training_arguments
+    from harness.finetuning.trainer import RouterTrainer, training_arguments
+    from harness.finetuning.training_state import mean_of
 
     settings = data.settings
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")

@@ -54,8 +54,8 @@ def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], 
     `companions` of the content is for files beside: name -> SHA-256.
 
     Raises:
-        ValueError: no router was replaced, one cannot be written (an option that is not JSON, no values), an adapter is
-            merged into the model, or its base model has no values to be known by.
+        ValueError: no router was replaced, one cannot be written (an option that is not JSON, no values, NaN), an
+            adapter is merged into the model, or its base model has no values to be known by.
     """
     model = routers.model if isinstance(routers, Replacement) else routers
     gates = router_gates(model)
@@ -68,7 +68,8 @@ def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], 
         first = path_of.setdefault(id(gate), path)
         layers[path] = {_SHARED: first} if first != path else _describe(path, gate, tensors)
     base_model = base_model_digest(model)
-    if empty := [place for place, sample in base_model["sample"].items() if sample["values"] is None]:
+    samples = base_model["sample"] | base_model["tensors"]
+    if empty := [place for place, sample in samples.items() if sample["values"] is None]:
         raise ValueError(f"{empty[0]}: has no values (meta device), so the model could not be known again")
     return {"model": base_model, "layers": layers, "companions": {}}, tensors
 
@@ -159,11 +160,13 @@ def router_gates(model: nn.Module) -> dict[str, RouterGate]:
 
 
 def _describe(path: str, gate: RouterGate, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    state, expected = bare_state(gate), gate.router_config.make_aside().state_dict()
-    if unknown := state.keys() ^ {f"router.{name}" for name in expected}:
+    state, expected = bare_state(gate), gate.router_config.make_aside()
+    if unknown := state.keys() ^ {f"router.{name}" for name in expected.state_dict()}:
         raise ValueError(f"{path}: cannot be saved, its state is not that of its class: {', '.join(sorted(unknown))}")
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{path}: cannot be saved, {empty[0]} has no values (meta device)")
+    if wrong := _not_numbers(path, state, {f"router.{name}" for name, _ in expected.named_parameters()}):
+        raise ValueError(f"{wrong[0]}, which could not be loaded again")
     for name, tensor in state.items():
         tensors[f"{path}.{name}"] = tensor
     for name, tensor in gate.router_config.tensors().items():
@@ -192,10 +195,16 @@ def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping
     found = _compare(path, gate.state_dict(), saved)
     if not is_same_class(path_of_class, layer["class"]):
         found.insert(0, f"{path}: class is {path_of_class}, saved with {layer['class']}")
-    if found:
+    if found := found or _not_numbers(path, saved, {name for name, _ in gate.named_parameters()}):
         raise SavedRoutersError("; ".join(found))
     gate.load_state_dict(saved)
     return gate.to(gate_device(block)).train(block.module.training)
+
+
+def _not_numbers(path: str, state: Mapping[str, Tensor], parameters: set[str]) -> list[str]:
+    """The parameters that hold NaN; a buffer may, and infinity in a bias masks an expert."""
+    names = sorted(parameters & state.keys())
+    return [f"{path}.{name}: holds NaN" for name in names if bool(state[name].isnan().any())]
 
 
 def _other_sizes(path: str, layer: Mapping[str, Any], block: MoEBlock) -> list[str]:

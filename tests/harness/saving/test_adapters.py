@@ -245,6 +245,48 @@ def test_adapters_that_are_not_understood_are_refused(copy: Path, change: Any, m
     assert str(copy / ADAPTER_CONFIG) in line
 
 
+def edit_weights(directory: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensors = safetensors.torch.load_file(directory / ADAPTER_WEIGHTS)
+    key = sorted(tensors)[0]
+    safetensors.torch.save_file(tensors | {key: change(tensors[key])}, directory / ADAPTER_WEIGHTS)
+    content, routers = router_files.read_router_files(directory)
+    content["companions"][ADAPTER_WEIGHTS] = hashlib.sha256((directory / ADAPTER_WEIGHTS).read_bytes()).hexdigest()
+    router_files.write_router_files(directory, content, routers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight.fill_(torch.nan), "lora_A.weight: holds NaN or infinity"),
+        (lambda weight: weight.fill_(torch.inf), "lora_A.weight: holds NaN or infinity"),
+        (lambda weight: weight.long(), "lora_A.weight: torch.float32, saved as torch.int64"),
+        (lambda weight: weight.double(), "lora_A.weight: torch.float32, saved as torch.float64"),
+        (lambda weight: weight.to(torch.float8_e4m3fn), "lora_A.weight: torch.float32, saved as torch.float8_e4m3fn"),
+        (lambda weight: weight > 0, "lora_A.weight: torch.float32, saved as torch.bool"),
+    ],
+)
+def test_weights_that_are_no_numbers_or_of_another_dtype_are_refused(copy: Path, change: Any, message: str) -> None:
+    model = tiny_model()
+    load_routers(model, copy)
+    edit_weights(copy, change)
+    assert message in refused(model, copy)
+
+
+def test_an_adapter_in_half_precision_is_taken(copy: Path) -> None:
+    model = tiny_model()
+    load_routers(model, copy)
+    edit_weights(copy, torch.Tensor.bfloat16)
+    assert load_adapter(model, copy).dtype == torch.float32
+
+
+def test_an_adapter_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    adapted = trained(**LORAS["lora_on_attention"])
+    next(weight for name, weight in adapted.named_parameters() if "lora_B" in name).data.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"could not be loaded again: \S+lora_B.weight holds NaN or infinity$"):
+        save_adapter(adapted, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("initialisation", ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "eva", "lora_ga"])
 def test_what_begins_with_the_models_own_weights_is_refused(copy: Path, initialisation: str) -> None:
     # it would change them, and shapes that do not fit are found too late to change them back

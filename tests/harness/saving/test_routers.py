@@ -513,3 +513,34 @@ def test_merged_adapters_are_not_saved_as_routers(tmp_path: Path) -> None:
     adapted.merge_adapter()
     with pytest.raises(ValueError, match="an adapter is merged into a Linear: unmerge it first"):
         save_routers(adapted, tmp_path)
+
+
+@pytest.mark.parametrize("beginning", [b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05"])
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path, beginning: bytes) -> None:
+    plain = safetensors.torch.save({"a": torch.ones(3)})
+    length = int.from_bytes(plain[:8], "little")
+    wanted = int.from_bytes(beginning, "little")
+    header, values = plain[8 : 8 + length], plain[8 + length :]
+    (tmp_path / "x").write_bytes(wanted.to_bytes(8, "little") + header.ljust(wanted) + values)
+    tensors = router_files.parse_safetensors(tmp_path / "x", router_files.read_file(tmp_path / "x"))
+    assert tensors["a"].tolist() == [1, 1, 1]
+
+
+def test_routers_with_such_a_header_are_loaded(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "num_experts": 16, "num_hidden_layers": 6}
+    save_routers(replace_routers(tiny_model("qwen3_moe", **sizes), "linear"), tmp_path)
+    assert (tmp_path / WEIGHTS[0]).read_bytes()[:2] == b"\x80\x02"
+    assert len(load_routers(tiny_model("qwen3_moe", **sizes), tmp_path).replaced) == 6
+
+
+def test_nan_weights_are_neither_saved_nor_loaded(model: Any, copy: Path, tmp_path: Path) -> None:
+    rewrite(copy, lambda _, tensors: tensors[QUERIES][0].fill_(torch.nan))
+    assert_refused(model, copy, f"{QUERIES}: holds NaN")
+    replacement = replace_routers(model, "linear", bias=True)
+    with torch.no_grad():
+        replacement.replaced[0].router.bias[0] = -torch.inf  # that expert is never chosen
+        save_routers(model, tmp_path / "masked")
+        replacement.replaced[0].router.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=f"^{GATE}.router.weight: holds NaN, which could not be loaded again"):
+        save_routers(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
