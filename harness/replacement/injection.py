@@ -147,6 +147,8 @@ def replace_routers(
 def _chosen(blocks: list[MoEBlock], layers: Collection[int] | None) -> list[MoEBlock]:
     if layers is None:
         return blocks
+    if not layers:
+        raise ValueError("layers= is empty, expected the numbers of layers, or None for all")
     known = [block.layer for block in blocks]
     unknown = sorted(set(layers) - set(known))
     if unknown:

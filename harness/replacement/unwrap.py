@@ -93,7 +93,14 @@ def with_values(module: nn.Module) -> Iterator[None]:
     """Inside, a module's own tensors have values, where accelerate has put those away until the module is called.
 
     Offloaded parameters lie on the meta device, and a copy of them is whatever was in memory before.
+
+    Raises:
+        ValueError: FSDP2 has sharded the module: no process has its values alone.
     """
+    if any(hasattr(tensor, "full_tensor") for tensor in module._parameters.values()):
+        raise ValueError(
+            f"a {type(module).__name__} is sharded by FSDP2 (DTensor): replace, save and load routers before that"
+        )
     accelerate: Any = sys.modules.get("accelerate.utils")  # what was never imported has put nothing away
     with nullcontext() if accelerate is None else accelerate.align_module_device(module):
         yield

@@ -7,14 +7,14 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from bench.language_model import shared_weights
-from bench.router import prepared
+from bench.router import checked
 from harness.finetuning import command
 from harness.replacement.moe_blocks import STOCK
 from routers import list_routers, register_router, registry
 from routers.scorers.linear import LinearRouter
 
 
-@pytest.mark.parametrize("name", [STOCK, command.ALL, shared_weights.TWIN, prepared.TWIN])
+@pytest.mark.parametrize("name", [STOCK, command.ALL, shared_weights.TWIN, checked.TWIN])
 def test_no_router_can_have_it(name: str) -> None:
     with pytest.raises(ValueError, match=f"router name '{name}' "):
         register_router(name)(LinearRouter)

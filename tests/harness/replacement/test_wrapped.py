@@ -144,7 +144,7 @@ def one_process() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_process")
-def test_fsdp2_takes_float32_routers_as_modules_of_their_own() -> None:
+def test_fsdp2_takes_float32_routers_as_modules_of_their_own(tmp_path: Path) -> None:
     model = tiny_model("qwen3_moe").to(torch.bfloat16)
     replacement = replace_routers(model, "linear", initialise="original")
     before = logits_of(model)
@@ -153,6 +153,8 @@ def test_fsdp2_takes_float32_routers_as_modules_of_their_own() -> None:
         fully_shard(layer)
     fully_shard(model)
     assert torch.equal(logits_of(model), before)
+    with pytest.raises(ValueError, match=r"^a \w+ is sharded by FSDP2 \(DTensor\): .* before that$"):
+        save_routers(model, tmp_path / "new")
     model(IDS, labels=IDS).loss.backward()
     for router in replacement.routers.values():
         assert router.weight.dtype == router.weight.grad.dtype == torch.float32
@@ -166,3 +168,11 @@ def test_fsdp2_refuses_them_beside_a_body_of_another_dtype() -> None:
     fully_shard(model)
     with pytest.raises(AssertionError, match="uniform original parameter dtype"):
         model(IDS)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_original_weights_of_a_sharded_gate_are_refused_in_a_line() -> None:
+    model = tiny_model("qwen3_moe")
+    fully_shard(model)
+    with pytest.raises(ValueError, match=r"^a Qwen3MoeTopKRouter is sharded by FSDP2"):
+        replace_routers(model, "linear", initialise="original")
