@@ -153,10 +153,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise SavedRoutersError(f"{path}: not written by save_routers, its kind is not {_KIND!r}")
     if content.get("schema") != SCHEMA:
         raise SavedRoutersError(f"{path}: its schema is {content.get('schema')!r}, expected {SCHEMA}")
-    # Digits may change that no number shows, so the text is compared too.
-    if _written(content) != data or content.pop("checksum", None) != _checksum(content):
-        raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
     with as_one_line(path):
+        # Digits may change that no number shows, so the text is compared too.
+        if _written(content) != data or content.pop("checksum", None) != _checksum(content):
+            raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
         if content["weights"]["file"] not in WEIGHTS:
             raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.replacement.router_config import RouterConfig, is_same_class
 from harness.replacement.router_gate import GateSwap, RouterGate
 from harness.replacement.unwrap import bare_state, unwrap_module
 from harness.saving.base_model import base_model_differences, base_model_digest
+from harness.saving.differences import nan_parameters, tensor_differences
 from harness.saving.files import (
     CONFIG,
     SavedRoutersError,
@@ -145,8 +147,8 @@ def _gate_differences(
         if described[key] != layer[key] and not (key == "class" and is_same_class(described[key], layer[key]))
     ]
     state, options = _apart(_of_layer(tensors, owner))
-    differences += _compare(path, bare_state(gate), state, values=True)
-    return differences + _compare(f"{path}.{_OPTIONS}", gate.router_config.tensors(), options, values=True)
+    differences += tensor_differences(path, bare_state(gate), state, values=True)
+    return differences + tensor_differences(f"{path}.{_OPTIONS}", gate.router_config.tensors(), options, values=True)
 
 
 def router_gates(model: nn.Module) -> dict[str, RouterGate]:
@@ -165,7 +167,7 @@ def _describe(path: str, gate: RouterGate, tensors: dict[str, Tensor]) -> dict[s
         raise ValueError(f"{path}: cannot be saved, its state is not that of its class: {', '.join(sorted(unknown))}")
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{path}: cannot be saved, {empty[0]} has no values (meta device)")
-    if wrong := _not_numbers(path, state, {f"router.{name}" for name, _ in expected.named_parameters()}):
+    if wrong := nan_parameters(path, state, {f"router.{name}" for name, _ in expected.named_parameters()}):
         raise ValueError(f"{wrong[0]}, which could not be loaded again")
     for name, tensor in state.items():
         tensors[f"{path}.{name}"] = tensor
@@ -184,27 +186,28 @@ def _dtype_of(router: nn.Module) -> str | None:
 def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping[str, Tensor]) -> RouterGate:
     saved, options = _apart(_of_layer(tensors, path))
     router_config = RouterConfig.from_json(layer, options)
-    try:
-        path_of_class = router_config.class_path()
-        router = router_config.make_aside()
+    found: list[str] = []
+
+    def made(device: str) -> RouterGate:
+        router = router_config.make_aside(device)
         if layer["dtype"] is not None:
             router.to(getattr(torch, layer["dtype"]))
-        gate = RouterGate(router, router_config, float(layer["scaling"]))
+        return RouterGate(router, router_config, float(layer["scaling"]))
+
+    with suppress(Exception):  # what is wrong is said below; a user's own class may need values while it is made
+        found = tensor_differences(path, made("meta").state_dict(), saved)
+    try:
+        path_of_class = router_config.class_path()
+        gate = made("meta" if found else "cpu")  # no memory for a size that no saved tensor has
     except Exception as error:  # whatever a value of the options makes a class raise, the users' own too
         raise SavedRoutersError(f"{path}: {error}") from error
-    found = _compare(path, gate.state_dict(), saved)
+    found = found or tensor_differences(path, gate.state_dict(), saved)
     if not is_same_class(path_of_class, layer["class"]):
         found.insert(0, f"{path}: class is {path_of_class}, saved with {layer['class']}")
-    if found := found or _not_numbers(path, saved, {name for name, _ in gate.named_parameters()}):
+    if found := found or nan_parameters(path, saved, {name for name, _ in gate.named_parameters()}):
         raise SavedRoutersError("; ".join(found))
     gate.load_state_dict(saved)
     return gate.to(gate_device(block)).train(block.module.training)
-
-
-def _not_numbers(path: str, state: Mapping[str, Tensor], parameters: set[str]) -> list[str]:
-    """The parameters that hold NaN; a buffer may, and infinity in a bias masks an expert."""
-    names = sorted(parameters & state.keys())
-    return [f"{path}.{name}: holds NaN" for name in names if bool(state[name].isnan().any())]
 
 
 def _other_sizes(path: str, layer: Mapping[str, Any], block: MoEBlock) -> list[str]:
@@ -213,20 +216,6 @@ def _other_sizes(path: str, layer: Mapping[str, Any], block: MoEBlock) -> list[s
         for size in ("hidden_size", "num_experts")
         if getattr(block, size) != layer[size]
     ]
-
-
-def _compare(
-    path: str, present: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, values: bool = False
-) -> list[str]:
-    found = [f"{path}.{name}: not saved" for name in sorted(present.keys() - saved.keys())]
-    found += [f"{path}.{name}: saved, and unknown" for name in sorted(saved.keys() - present.keys())]
-    for name in sorted(present.keys() & saved.keys()):
-        now, before = _form(present[name]), _form(saved[name])
-        if now != before:
-            found.append(f"{path}.{name} is {now}, saved as {before}")
-        elif values and not torch.equal(present[name].cpu(), saved[name]):
-            found.append(f"{path}.{name}: other values")
-    return found
 
 
 def _of_layer(tensors: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
@@ -243,7 +232,3 @@ def _apart(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
 def _owner(content: Mapping[str, Any], path: str) -> str:
     owner: str = content["layers"][path].get(_SHARED, path)
     return owner
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.replacement.injection import replace_routers
+from harness.replacement.router_config import RouterConfig
 from harness.saving import files as router_files
 from harness.saving.files import CONFIG, WEIGHTS, SavedRoutersError
 from harness.saving.routers import load_routers, save_routers, saved_differences
@@ -352,7 +353,10 @@ OTHER_CONTENT = "does not hold what save_routers writes"
         (lambda content: content["layers"][GATE].update(options=[]), OTHER_CONTENT),
         (lambda content: content["layers"][GATE].update(hidden_size=10**12), "hidden_size is 32, saved with 100000000"),
         (lambda content: content["layers"][GATE].update(num_experts=10**12), "num_experts is 4, saved with 10000000"),
-        (lambda content: content["layers"][GATE]["options"].update(query_size=10**12), f"{GATE}: "),
+        (
+            lambda content: content["layers"][GATE]["options"].update(query_size=10**12),
+            "expert_keys is float32 (4, 1000",
+        ),
         (lambda content: content["layers"][GATE].pop("class"), f"{OTHER_CONTENT}: 'class' (KeyError)"),
         (lambda content: content.pop("layers"), f"{OTHER_CONTENT}: 'layers' (KeyError)"),
         (lambda content: content.update(layers=[]), OTHER_CONTENT),
@@ -544,3 +548,26 @@ def test_nan_weights_are_neither_saved_nor_loaded(model: Any, copy: Path, tmp_pa
     with pytest.raises(ValueError, match=f"^{GATE}.router.weight: holds NaN, which could not be loaded again"):
         save_routers(model, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_no_memory_is_asked_for_a_size_that_was_not_saved(
+    untouched: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices, make_aside = [], RouterConfig.make_aside
+
+    def watched(self: RouterConfig, device: str = "cpu") -> Any:
+        devices.append(device)
+        return make_aside(self, device)
+
+    monkeypatch.setattr(RouterConfig, "make_aside", watched)
+    forge(copy, lambda content: content["layers"][GATE]["options"].update(query_size=40_000_000))
+    assert_refused(untouched, copy, f"{QUERIES} is float32 (40000000, 32), saved as float32 (8, 32)")
+    assert devices[:2] == ["meta", "meta"]
+
+
+@pytest.mark.parametrize("depth", [100, 500, 5000])
+def test_deeply_nested_options_are_one_line(untouched: Any, copy: Path, depth: int) -> None:
+    written = (copy / CONFIG).read_text()
+    assert '"query_size": 8' in written
+    (copy / CONFIG).write_text(written.replace('"query_size": 8', f'"query_size": {"[" * depth}{"]" * depth}'))
+    assert_refused(untouched, copy, CONFIG)
