@@ -12,7 +12,7 @@ from bench.presets import PRESETS, get_preset
 from bench.record.output import WholeFile
 from bench.timing.clocks import available_devices
 from harness.command_line import most_threads
-from routers import register_from_path
+from routers import list_routers, register_from_path
 
 NEEDED_PYTEST_BENCHMARK = (5, 2)
 """Before this version `--benchmark-json` is an open file and no path."""
@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         get_preset(config.getoption("--preset"))
         for target in config.getoption("--router"):
             register_from_path(target)
+        list_routers()  # an installed package may give one a name that it must not have
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(BenchmarkPlugin(), "moe-benchmarks")

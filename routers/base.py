@@ -5,39 +5,57 @@ Axes: B batch, S sequence, T = B·S tokens, D hidden size, E experts, K experts 
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from routers.precision import in_own_dtype, refuse_non_finite, softmax_of_sorted
 from routers.routing import Routing, StraightThrough, TokenChoice, expert_softmax
 
 INITIAL_STD = 0.02
+_DECIDING = ("forward", "compute_router_logits", "compute_router_probabilities", "unmasked_logits")
 
 
 class Router(nn.Module, ABC):
     """Maps hidden states to routing probabilities, and those to a `Routing`.
 
     A variant writes `compute_router_probabilities`, the paper's own contract (section III-B1). A variant that has
-    logits derives from `LogitRouter` instead and writes `compute_router_logits`.
+    logits derives from `LogitRouter` instead and writes `compute_router_logits`. A router decides in its own dtype,
+    inside `torch.autocast` too.
 
     Args:
         hidden_size: D.
         num_experts: E.
         top_k: K, experts selected per token.
-        norm_topk_prob: divide the K weights by their sum, equation (14).
-        straight_through: pass gradients to all experts (`StraightThrough`).
-        check_finite: refuse NaN and infinity with a ValueError. Off by default because it reads the whole input once
-            more; a token with a NaN then gets NaN probabilities (hash: those of its bits) and an unspecified selection,
-            other tokens are not affected.
+        norm_topk_prob: divide the K weights by their sum, equation (14). With K = 1 that makes the weight 1 whatever
+            the router does, so that a task gives it a gradient of exactly 0; a warning says so once, and a balancing
+            loss or norm_topk_prob=False is what such a router can learn from.
+        straight_through: pass gradients to all experts (`StraightThrough`), in an `MoELayer`.
+        check_finite: refuse with a ValueError what is not finite, or does not stay so: NaN and infinity in the input;
+            a token whose values, or the sum of whose squares, the router's dtype (for the sum float32 at least) cannot
+            hold, as from 1e19 on in float32, where a LayerNorm and a unit length are wrong without being NaN; logits,
+            probabilities and lengths that overflow on the way. Off by default because it reads the whole input more
+            often. Without it a token with a NaN gets NaN probabilities (hash: those of its bits), one that overflows
+            NaN or wrong ones, both an unspecified selection; other tokens are not affected.
 
     Raises:
         ValueError: a size below 1, or K > E.
     """
 
+    weights_sum_to_one = False
+    """The K weights sum to one whatever `norm_topk_prob`: a variant whose definition makes them do so says True."""
     deterministic_per_token = True
     """A token's probabilities depend on that token alone. A variant whose definition forbids it says False."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Here and not in `__call__`, because a variant's methods are called one by one too.
+        super().__init_subclass__(**kwargs)
+        for name in _DECIDING:
+            if name in vars(cls):
+                setattr(cls, name, in_own_dtype(vars(cls)[name]))
 
     def __init__(
         self,
@@ -67,6 +85,11 @@ class Router(nn.Module, ABC):
         """How far a probability may be from the float64 reference: float32's rounding, or that of a coarser kernel."""
         return 1e-5
 
+    @property
+    def layer_options(self) -> tuple[str, ...]:
+        """The options in effect that act in an `MoELayer` alone, and which a language model's gate cannot have."""
+        return ("straight_through",) if self.straight_through else ()
+
     @abstractmethod
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """Routing probabilities (…, D) -> (…, E), float32 on the simplex whatever the input's dtype.
@@ -74,22 +97,26 @@ class Router(nn.Module, ABC):
         A router in float64 gives float64 for float64 input, which the reference computation needs.
         """
 
-    def forward(self, hidden_states: Tensor, **side_inputs: Any) -> Routing:
+    @in_own_dtype
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
         """Route a batch.
 
         Args:
             hidden_states: (T, D) or (B, S, D).
-            **side_inputs: offered to every router, `token_ids` for one; a variant whose definition needs one overrides
-                this method and takes it, the others ignore it.
+            token_ids: (T,) or (B, S), offered to every router; one whose definition needs them overrides this method,
+                the others ignore them. A variant may take more keywords; one that it does not take is a TypeError.
 
         Returns:
             the routing of the T tokens, in order.
 
         Raises:
-            ValueError: the last axis is not D, or, with `check_finite`, a value is NaN or infinite.
+            ValueError: the last axis is not D, or as `check_finite` says.
         """
-        return self.select(probs=self.compute_router_probabilities(self.flatten(hidden_states)))
+        probs = self.compute_router_probabilities(self.flatten(hidden_states))
+        self.refuse_overflow("a probability is", probs)
+        return self.select(probs=probs)
 
+    @in_own_dtype
     def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
         """Logits of all experts, (T, D) -> (T, E), with a gradient for each: what a router is fitted by.
 
@@ -107,7 +134,20 @@ class Router(nn.Module, ABC):
         tokens = hidden_states.reshape(-1, self.hidden_size)
         if self.check_finite:
             refuse_non_finite(tokens)
+            floats = (tensor.dtype for tensor in (*self.parameters(), *self.buffers()) if tensor.is_floating_point())
+            dtype = next(floats, torch.float32)
+            self.refuse_overflow(f"in {dtype} their squared length is", at_least_float32(tokens.to(dtype)).square())
         return tokens
+
+    def refuse_overflow(self, what: str, values: Tensor) -> None:
+        """With `check_finite`, raise a ValueError that names the first token whose values (T, N) have no finite sum."""
+        if self.check_finite:
+            bad = (~torch.isfinite(values.sum(dim=-1))).nonzero()
+            if len(bad):
+                raise ValueError(
+                    f"hidden_states are too large in {len(bad)} of {len(values)} tokens, first {int(bad[0])}: "
+                    f"{what} not finite"
+                )
 
     def select(self, *, probs: Tensor | None = None, logits: Tensor | None = None) -> TokenChoice:
         """Top-K of (T, E) probabilities, or of logits, whose order is the same (equation 13)."""
@@ -123,10 +163,35 @@ class Router(nn.Module, ABC):
             weights = softmax_of_sorted(top_scores)
         else:
             weights = torch.exp(top_scores - scores.logsumexp(dim=-1, keepdim=True))
+        if self.top_k == 1 and weights.requires_grad:
+            self._warn_of_no_gradient()
         kind = StraightThrough if self.straight_through else TokenChoice
         return kind(
             self.num_experts, probs=probs, logits=logits, selected_experts=selected_experts, routing_weights=weights
         )
+
+    def _warn_of_no_gradient(self) -> None:
+        sums_to_one = self.norm_topk_prob or self.weights_sum_to_one
+        if sums_to_one and not self.straight_through and not torch.compiler.is_compiling():
+            # Always from this line, so that Python shows it once.
+            warnings.warn(
+                "with top_k = 1 and weights that sum to one a router's weight is always 1, and the task gives it no "
+                "gradient; norm_topk_prob=False or a balancing loss does",
+                stacklevel=1,
+            )
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # Beside the version that torch notes there: no tensor, so that keys are what they were.
+        if (metadata := getattr(destination, "_metadata", {}).get(prefix[:-1])) is not None:
+            metadata["top_k"] = self.top_k
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, *lists: list[str]
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
+        if (saved := local_metadata.get("top_k", self.top_k)) != self.top_k:
+            lists[-1].append(f"{prefix}top_k is {self.top_k}, its state was saved with {saved}")
 
     def extra_repr(self) -> str:
         """Sizes for `print(router)`."""
@@ -144,18 +209,12 @@ class LogitRouter(Router):
         """Softmax of the logits, (…, D) -> (…, E)."""
         return expert_softmax(self.compute_router_logits(hidden_states))
 
-    def forward(self, hidden_states: Tensor, **side_inputs: Any) -> Routing:
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
-        return self.select(logits=at_least_float32(self.compute_router_logits(self.flatten(hidden_states))))
-
-
-def softmax_of_sorted(logits: Tensor) -> Tensor:
-    """Softmax over a last axis whose largest value comes first: (T, K) -> (T, K).
-
-    Written out because torch's own takes twice the time over so short an axis.
-    """
-    exponentials = torch.exp(logits - logits[..., :1].detach())
-    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+        logits = at_least_float32(self.compute_router_logits(self.flatten(hidden_states)))
+        if self.check_finite:  # −∞ masks an expert, so that the largest is looked at
+            self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
+        return self.select(logits=logits)
 
 
 def as_parameter_dtype(hidden_states: Tensor, parameter: Tensor) -> Tensor:
@@ -166,15 +225,6 @@ def as_parameter_dtype(hidden_states: Tensor, parameter: Tensor) -> Tensor:
 def at_least_float32(logits: Tensor) -> Tensor:
     """Low-precision logits in float32, so that the softmax and the selection lose nothing more."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def refuse_non_finite(tokens: Tensor) -> None:
-    """Raise a ValueError that names the first token of (T, D) with a NaN or an infinity, and how many there are."""
-    bad = (~torch.isfinite(tokens)).any(dim=-1).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"hidden_states hold NaN or infinity in {len(bad)} of {len(tokens)} tokens, first {int(bad[0])}"
-        )
 
 
 def normal_parameter(*shape: int) -> nn.Parameter:

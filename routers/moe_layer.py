@@ -11,6 +11,8 @@ from routers.experts import FeedForwardExperts
 from routers.registry import create_router
 from routers.routing import Routing
 
+DEFAULT_TOP_K = 2
+
 
 class MoELayer(nn.Module):
     """A router and its experts, in place of a feed-forward network: same shape in and out (section III-B8).
@@ -20,16 +22,18 @@ class MoELayer(nn.Module):
 
     Args:
         hidden_size: D.
-        intermediate_size: I, of each expert.
+        intermediate_size: I, of each expert, where they are made here.
         num_experts: E.
         router: a `Router`, or a registered name; a name is created with `top_k` and `router_options`
             (norm_topk_prob, straight_through, check_finite and the variant's own).
-        top_k: K, for a router given by name.
-        experts: a module (expert_inputs (N, D), expert_index (N,)) -> (N, D); `FeedForwardExperts` by default.
+        top_k: K, 2 unless given; a router that is made already has its own, which must be this where it is given.
+        experts: a module (expert_inputs (N, D), expert_index (N,)) -> (N, D); `FeedForwardExperts` by default. Where it
+            says its `num_experts` and `hidden_size`, they must be the layer's.
         **router_options: for a router given by name.
 
     Raises:
-        ValueError: the router's sizes are not the layer's, or options come with a router that is already made.
+        ValueError: the router's or the experts' sizes are not the layer's, or options come with a router that is
+            already made.
     """
 
     def __init__(
@@ -39,28 +43,37 @@ class MoELayer(nn.Module):
         num_experts: int,
         router: Router | str,
         *,
-        top_k: int = 2,
+        top_k: int | None = None,
         experts: nn.Module | None = None,
         **router_options: Any,
     ) -> None:
         super().__init__()
         if isinstance(router, str):
             router = create_router(
-                router, hidden_size=hidden_size, num_experts=num_experts, top_k=top_k, **router_options
+                router,
+                hidden_size=hidden_size,
+                num_experts=num_experts,
+                top_k=DEFAULT_TOP_K if top_k is None else top_k,
+                **router_options,
             )
         elif router_options:
             raise ValueError(f"options {sorted(router_options)} belong to the router, which is already made")
+        elif top_k not in (None, router.top_k):
+            raise ValueError(f"top_k is {top_k}, the router that is already made has {router.top_k}")
         if (router.hidden_size, router.num_experts) != (hidden_size, num_experts):
             raise ValueError(
                 f"the router has hidden_size {router.hidden_size} and {router.num_experts} experts, "
                 f"expected {hidden_size} and {num_experts}"
             )
+        for name, expected in (("num_experts", num_experts), ("hidden_size", hidden_size)):
+            if isinstance(found := getattr(experts, name, expected), int) and found != expected:
+                raise ValueError(f"the experts have {name} {found}, expected {expected}")
         self.hidden_size = hidden_size
         self.router = router
         self.experts = FeedForwardExperts(num_experts, hidden_size, intermediate_size) if experts is None else experts
 
     def forward(self, hidden_states: Tensor, **side_inputs: Any) -> Tensor:
-        """(T, D) or (B, S, D) -> the same shape; side inputs go to the router."""
+        """(T, D) or (B, S, D) -> the same shape; side inputs go to the router, which refuses those it does not know."""
         return self.forward_with_routing(hidden_states, **side_inputs)[0]
 
     def forward_with_routing(self, hidden_states: Tensor, **side_inputs: Any) -> tuple[Tensor, Routing]:

@@ -19,6 +19,9 @@ ENTRY_POINT_GROUP = "moe_routers"
 LONGEST_NAME = 200
 """Of a router, in characters: no table shows a longer one."""
 
+RESERVED = ("all", "stock")
+"""Names that stand for something else wherever a router is named: every router, and a model's own gates."""
+
 RouterClass = TypeVar("RouterClass", bound=type[Router])
 
 _classes: dict[str, type[Router]] = {}
@@ -28,11 +31,12 @@ def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
     """Class decorator: makes a router known under a name.
 
     Raises:
-        ValueError: the name is taken by another class, or cannot stand in a test id and in a table.
+        ValueError: the name is taken by another class, reserved, or cannot stand in a test id and in a table.
         TypeError: the class is no Router.
     """
     if len(name) > LONGEST_NAME:
         raise ValueError(f"router name {name[:40]!r}... has {len(name)} characters, at most {LONGEST_NAME} are allowed")
+    _refuse_reserved(name)
     if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         raise ValueError(f"router name {name!r} must consist of letters, digits, '_' and '.'")
 
@@ -64,7 +68,7 @@ def temporary_router(name: str, router_class: type[Router]) -> Iterator[None]:
     """A context manager in which a router is registered under a name, in place of any other of that name.
 
     Raises:
-        ValueError: the name cannot stand in a test id.
+        ValueError: the name is reserved, or cannot stand in a test id.
         TypeError: the class is no Router.
     """
     with restored_registry():
@@ -74,7 +78,11 @@ def temporary_router(name: str, router_class: type[Router]) -> Iterator[None]:
 
 
 def list_routers() -> list[str]:
-    """All names, sorted: registered ones and entry points of installed packages."""
+    """All names, sorted: registered ones and entry points of installed packages.
+
+    Raises:
+        ValueError: an installed package's entry point has a reserved name.
+    """
     return sorted(_classes.keys() | _entry_points().keys())
 
 
@@ -155,7 +163,17 @@ def register_from_path(target: str) -> str:
 
 
 def _entry_points() -> dict[str, EntryPoint]:
-    return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    found = {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    for name, entry_point in found.items():
+        _refuse_reserved(name, f" (entry point {entry_point.value} of an installed package)")
+    return found
+
+
+def _refuse_reserved(name: str, where: str = "") -> None:
+    if name in RESERVED:
+        raise ValueError(
+            f"router name {name!r} is reserved: it stands for something else where routers are named{where}"
+        )
 
 
 def _module_from_file(path: Path) -> ModuleType:

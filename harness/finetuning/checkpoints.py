@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -60,7 +61,7 @@ def _verify(folder: Path, identity: Mapping[str, Any]) -> None:
     try:
         content = json.loads((folder / SEAL).read_text())
         owner, digests = dict(content["of"]), dict(content["files"])
-    except (ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise FinetuneError(f"{folder / SEAL}: not a checkpoint's seal; {remedy}") from None
     if differing := sorted(name for name in dict(identity) | owner if identity.get(name) != owner.get(name)):
         raise FinetuneError(f"{folder}: another run's checkpoint (different: {', '.join(differing)})")
@@ -71,6 +72,11 @@ def _verify(folder: Path, identity: Mapping[str, Any]) -> None:
     for name, digest in sorted(digests.items()):
         if file_sha256(folder / name) != digest:
             raise FinetuneError(f"{folder / name}: corrupt, its SHA-256 is not the sealed one; {remedy}")
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, value: object) -> None:

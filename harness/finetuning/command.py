@@ -162,6 +162,8 @@ def _routers(names: Sequence[str]) -> list[str]:
 
 
 def _trainings(options: argparse.Namespace) -> tuple[str, ...]:
+    if options.untrained and options.control:
+        raise FinetuneError("--control with --untrained has nothing to compare: nothing is trained")
     if options.untrained:
         return (UNTRAINED,)
     return (TRAINED, FROZEN) if options.control else (TRAINED,)
@@ -174,8 +176,9 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness finetune",
-        description="Fine-tune a Mixture-of-Experts language model with its routers replaced: LoRA on q, k, v and o, "
-        "the routers in full. Exit codes: 0 all runs are finished; 1 some diverged and are left out; 2 a mistake, said "
+        description="Fine-tune a Mixture-of-Experts language model with its routers replaced: LoRA on the attention's "
+        "projections (q, k, v and o, or what DeepSeek-V3 has in place of the first three; the result names them), the "
+        "routers in full. Exit codes: 0 all runs are finished; 1 some diverged and are left out; 2 a mistake, said "
         "in one line; 130 interrupted.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

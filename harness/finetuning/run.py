@@ -28,7 +28,11 @@ from harness.text.passages import pad_batch
 from routers import get_router_class
 from routers.parameters import count_parameters
 
-LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+LORA_TARGETS = (
+    *("q_proj", "k_proj", "v_proj", "o_proj"),
+    *("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"),
+)
+"""The attention's projections; DeepSeek-V3 makes queries, keys and values in two steps each, or in one for queries."""
 
 
 def run(spec: RunSpec, data: FinetuneData, folder: Path) -> dict[str, Any]:
@@ -77,6 +81,7 @@ def run(spec: RunSpec, data: FinetuneData, folder: Path) -> dict[str, Any]:
         "code": router_code(spec.router),
         "router_parameters": count_parameters(nn.ModuleList(gates.values())),
         "trained_parameters": trained_parameters,
+        "lora_targets": lora_targets(model) if trained_parameters else [],
         "losses": log,
         "perplexity": {"before": before.perplexity, "after": after and after.perplexity},
         "agreement": {"before": before.agreement, "after": after and after.agreement},
@@ -104,7 +109,7 @@ def add_lora(model: Any, settings: FinetuneSettings) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    targets = [name for name in LORA_TARGETS if any(path.endswith(f".{name}") for path, _ in model.named_modules())]
+    targets = lora_targets(model)
     if not targets:
         raise FinetuneError(f"{type(model).__name__} has none of {', '.join(LORA_TARGETS)}, which LoRA is put on")
     config = LoraConfig(
@@ -120,6 +125,12 @@ def add_lora(model: Any, settings: FinetuneSettings) -> Any:
         return get_peft_model(model, config)
 
 
+def lora_targets(model: nn.Module) -> list[str]:
+    """The names of `LORA_TARGETS` that a model has."""
+    names = {path.rpartition(".")[2] for path, _ in model.named_modules() if "." in path}
+    return [name for name in LORA_TARGETS if name in names]
+
+
 def train(
     peft_model: Any,
     gates: Mapping[str, nn.Module],
@@ -133,7 +144,8 @@ def train(
     Returns:
         the log, and the seconds that were spent before a resumption.
     """
-    from harness.finetuning.trainer import RouterTrainer, mean_of, training_arguments
+    from harness.finetuning.trainer import RouterTrainer, training_arguments
+    from harness.finetuning.training_state import mean_of
 
     settings = data.settings
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")

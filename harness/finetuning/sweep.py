@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-from harness.finetuning.checkpoints import write_json
+from harness.finetuning.checkpoints import checksum, write_json
 from harness.finetuning.data import FinetuneData, router_code
 from harness.finetuning.processes import is_main_process, launched_processes
 from harness.finetuning.run import moe_blocks, run
@@ -27,6 +28,7 @@ from routers.parameters import count_parameters
 
 KIND, SCHEMA = "fine-tuning", 1
 RESULT, HEAD, RUN = "finetune.json", "head.json", "run.json"
+CHECKSUM = "checksum"
 _COMPARED = ("kind", "schema", "model", "text", "settings", "versions")
 """The fields that are the same in all runs of a folder; the machine, and a perplexity's last digit, may change."""
 _HOW_IT_WAS_NAMED = ("model.requested", "model.source", "model.name", "model.note")
@@ -76,7 +78,7 @@ class Sweep:
         """The finished run, or None.
 
         Raises:
-            FinetuneError: its file cannot be read, or is that of another router of the same name.
+            FinetuneError: its file cannot be read, was edited, or is that of another router of the same name.
         """
         path = self._folder(spec) / RUN
         if not path.is_file():
@@ -85,14 +87,14 @@ class Sweep:
         expected = asdict(spec) | {"code": router_code(spec.router)}
         if differing := sorted(name for name in expected if entry.get(name) != expected[name]):
             raise FinetuneError(f"{path}: another run's (different: {', '.join(differing)}); remove it to run again")
-        return entry
+        return _verified(path, entry)
 
     def carry_out(self, spec: RunSpec) -> dict[str, Any]:
         """Run, or go on with, a spec; its checkpoints are removed when its result is on the disk."""
         folder = self._folder(spec)
         entry = run(spec, self.data, folder)
         if is_main_process():
-            write_json(folder / RUN, entry)
+            write_json(folder / RUN, entry | {CHECKSUM: checksum(entry)})
             for checkpoint in folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
         return entry
@@ -100,7 +102,8 @@ class Sweep:
     def write(self) -> Path:
         """Write the document with every run that is finished, those of earlier commands too."""
         if is_main_process():
-            runs = [_read(path, "not the file of a run", _ORDER) for path in self.folder.glob(f"runs/*/{RUN}")]
+            paths = self.folder.glob(f"runs/*/{RUN}")
+            runs = [_verified(path, _read(path, "not the file of a run", _ORDER)) for path in paths]
             runs.sort(key=lambda entry: tuple(entry[name] for name in _ORDER))
             write_json(self.folder / RESULT, self.head | {"runs": runs})
         return self.folder / RESULT
@@ -170,8 +173,26 @@ def _read(path: Path, otherwise: str, fields: Iterable[str] = ()) -> dict[str, A
             raise ValueError("no object")
         if missing := [name for name in fields if name not in content]:
             raise ValueError(f"without {', '.join(missing)}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FinetuneError(f"{path}: {otherwise} ({error}); remove it to start anew") from None
+    return content
+
+
+def _verified(path: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """A finished run as it was written, without its checksum, which does not make figures what they can be."""
+    content = {name: value for name, value in entry.items() if name != CHECKSUM}
+    remedy = "remove it to run again"
+    if entry.get(CHECKSUM) != checksum(content):
+        raise FinetuneError(f"{path}: edited or damaged, its checksum is not that of its content; {remedy}")
+    try:
+        perplexities = [content["perplexity"]["before"], content["perplexity"]["after"]]
+        figures = [content["seconds"], *(value for step in content["losses"] for value in step.values())]
+        possible = all(value >= 1 for value in perplexities if value is not None) and all(map(math.isfinite, figures))
+        keys = all(step.keys() >= {"step", "loss"} for step in content["losses"])
+    except (KeyError, TypeError, AttributeError):
+        possible = keys = False
+    if not possible or not keys or perplexities[0] is None:
+        raise FinetuneError(f"{path}: holds no perplexities of 1 or more and finite losses; {remedy}")
     return content
 
 

@@ -5,23 +5,19 @@ It adds the load-balancing loss, keeps what every step lost, and saves what is t
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from harness.finetuning.balance import LoadBalance
-from harness.finetuning.checkpoints import checkpoint_step, newest_checkpoint, remove_unfinished, seal, write_json
+from harness.finetuning.checkpoints import checkpoint_step, newest_checkpoint, remove_unfinished, seal
 from harness.finetuning.processes import (
     all_reduce_sum,
     is_main_process,
@@ -30,26 +26,7 @@ from harness.finetuning.processes import (
     wait_for_everyone,
 )
 from harness.finetuning.settings import DivergedError, FinetuneError, FinetuneSettings, training_precision
-
-WEIGHTS = "trained.safetensors"
-STEPS = "steps.json"
-
-
-@dataclass(frozen=True)
-class Step:
-    """The losses and the load of one optimiser step, over all processes.
-
-    Attributes:
-        loss: of the next token, the mean over all tokens of the step; in nats, without the load-balancing loss.
-        load_balancing_loss: E Σ f P, the mean over the step's batches; 1 at balance.
-        max_violation: of the step's tokens, the mean over layers.
-        load_cv: coefficient of variation of the load, the mean over layers.
-    """
-
-    loss: float
-    load_balancing_loss: float
-    max_violation: float
-    load_cv: float
+from harness.finetuning.training_state import REMEDY, Step, mean_of, read_state, write_state
 
 
 class RouterTrainer(Trainer):
@@ -75,6 +52,7 @@ class RouterTrainer(Trainer):
         self.identity = identity
         self.steps: list[Step] = []
         self.earlier_seconds = 0.0
+        self.under_way = False
         self._began = time.perf_counter()
         self._batches: list[tuple[Tensor, Tensor]] = []
         # The language-model loss is divided by the tokens of the whole step, and the other by its batches, both here.
@@ -89,7 +67,7 @@ class RouterTrainer(Trainer):
         """Train, from the newest checkpoint in the folder where there is one.
 
         Raises:
-            FinetuneError: that cannot be used.
+            FinetuneError: that cannot be used, whoever finds out.
             DivergedError: a loss is not finite.
         """
         wait_for_everyone()
@@ -102,6 +80,13 @@ class RouterTrainer(Trainer):
                 self.restore(checkpoint)  # the Trainer would take one step more
             else:
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except FinetuneError:
+            raise
+        except Exception as error:
+            if checkpoint is None or self.under_way:
+                raise
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise FinetuneError(f"{checkpoint}: cannot be gone on from ({reason}); {REMEDY}") from error
         finally:
             self.bar.close()
             # Training may have put the model's forward into a lower precision, which is not how it is evaluated.
@@ -148,9 +133,8 @@ class RouterTrainer(Trainer):
         if self.args.should_save:
             folder = Path(output_dir or str(self.args.output_dir))
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({name: weight.detach().contiguous() for name, weight in self._trained()}, folder / WEIGHTS)
             seconds = self.earlier_seconds + time.perf_counter() - self._began
-            write_json(folder / STEPS, {"seconds": seconds, "steps": [asdict(step) for step in self.steps]})
+            write_state(folder, dict(self._trained()), self.steps, seconds)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -165,21 +149,13 @@ class RouterTrainer(Trainer):
         """Take the weights that are trained, and what the steps lost, from a checkpoint.
 
         Raises:
-            FinetuneError: it is of another model or of other routers.
+            FinetuneError: it is of another model or of other routers, or not what a fine-tuning writes.
         """
         trained = dict(self._trained())
-        try:
-            saved = load_file(folder / WEIGHTS)
-            content = json.loads((folder / STEPS).read_text())
-            steps, seconds = [Step(**step) for step in content["steps"]], float(content["seconds"])
-        except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-            raise FinetuneError(f"{folder}: not a checkpoint of a fine-tuning ({error})") from None
-        if {name: weight.shape for name, weight in saved.items()} != {name: w.shape for name, w in trained.items()}:
-            raise FinetuneError(f"{folder / WEIGHTS}: holds other weights than those that are trained")
+        saved, self.steps, self.earlier_seconds = read_state(folder, trained)
         with torch.no_grad():
             for name, weight in trained.items():
                 weight.copy_(saved[name])
-        self.steps, self.earlier_seconds = steps, seconds
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         model: Any = self.model
@@ -218,6 +194,9 @@ class _EndOfStep(TrainerCallback):
     def __init__(self, trainer: RouterTrainer) -> None:
         self._trainer = trainer
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._trainer.under_way = True  # all of a checkpoint has been read
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._trainer.end_step()
 
@@ -234,9 +213,3 @@ class _Bar(ProgressCallback):
         if self.training_bar is not None:
             self.training_bar.close()
             self.training_bar = None
-
-
-def mean_of(steps: list[Step]) -> dict[str, float]:
-    """The mean over the steps of each of their values, by name."""
-    records = [asdict(step) for step in steps]
-    return {name: sum(record[name] for record in records) / len(records) for name in records[0]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.assets.config_checks import LOCAL_ONLY, read_model_config
 from harness.assets.errors import AssetError
 from harness.assets.hub import hub_snapshot
 from harness.assets.memory import check_memory, stored_tensors
 from harness.assets.resolve import ModelAsset, directory_asset
 from harness.hf_logging import log_errors_only
 from harness.language_models.builtin.build import UPCYCLED, upcycled_model
-from harness.language_models.config_checks import LOCAL_ONLY, check_implementations
 
 if TYPE_CHECKING:  # otherwise imported where a model is loaded: it takes three seconds
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,13 +72,9 @@ def load_language_model(asset: ModelAsset, *, dtype: torch.dtype = torch.float32
         AssetError: it cannot fit, transformers cannot read it, it asks for code that is not there, or weights are
             missing or of another shape (which transformers would leave random).
     """
-    if (asset.path / _ADAPTER).exists():  # transformers would put it in, from a pickle if there is nothing else
-        raise AssetError(
-            f"{asset.name}: {asset.path} holds an adapter ({_ADAPTER}); "
-            "load_adapter of harness.saving.adapters puts one in"
-        )
+    config = read_model_config(asset.name, asset.path)
     check_memory(asset.name, stored_tensors(asset.path), dtype)
-    load = _loader(asset)
+    load = _loader(asset, config)
     with log_errors_only():
         try:
             model = load(asset, dtype)
@@ -93,18 +88,13 @@ def load_language_model(asset: ModelAsset, *, dtype: torch.dtype = torch.float32
     return LanguageModel(asset, model, tokenizer)
 
 
-def _loader(asset: ModelAsset) -> Callable[[ModelAsset, torch.dtype], PreTrainedModel]:
-    path = asset.path / "config.json"
-    try:
-        config = json.loads(path.read_text())
-        quantisation = config.get("quantization_config")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise AssetError(f"{asset.name}: {path} cannot be read ({error})") from error
-    check_implementations(path, config)
+def _loader(asset: ModelAsset, config: dict[str, Any]) -> Callable[[ModelAsset, torch.dtype], PreTrainedModel]:
+    quantisation = config.get("quantization_config")
     if quantisation is None:
         return _load_floats
     method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation
     if method != "gptq":
+        path = asset.path / "config.json"
         raise AssetError(
             f"{asset.name}: {path}: quant_method is {method!r}; what can be loaded is not quantised, or by 'gptq'"
         )
@@ -164,5 +154,4 @@ def _tokenizer(asset: ModelAsset) -> PreTrainedTokenizerBase:
 
 _EXPERT = re.compile(r"(?P<layer>.*\.experts)\.(?P<expert>\d+)\.(?P<part>.+)")
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
-_ADAPTER = "adapter_config.json"
 _LONGEST = 300

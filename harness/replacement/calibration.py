@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from harness.progress import progress_bar
 from harness.replacement.gate_hooks import Decision, hear_gates, without_padding
 from harness.text.passages import pad_batch
+from harness.text.perplexity import input_device
 
 LINES_IN_A_BATCH = 32
 
@@ -75,7 +76,7 @@ def watch_gates(model: nn.Module, gates: Mapping[str, nn.Module], sequences: Seq
         logits, _, experts = decision
         heard[name].append(tuple(without_padding(part, mask) for part in (inputs[0], logits, experts)))
 
-    training, device = model.training, next(model.parameters()).device
+    training, device = model.training, input_device(model)
     by_length = sorted(sequences, key=len)
     model.eval()
     try:

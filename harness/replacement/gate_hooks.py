@@ -1,16 +1,20 @@
-"""Hooks that hear what gates decide while their model runs.
+"""Hooks that hear what gates decide while their model runs, and what they hear under checkpointing.
 
 Axes: B batch, S sequence, T = B·S tokens, E experts, K experts per token.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 
 Decision = tuple[Tensor, Tensor, Tensor]
 """A gate's output: logits (T, E), weights (T, K) and experts (T, K)."""
@@ -31,6 +35,39 @@ def hear_gates(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def refuse_lost_gradient(logits: Tensor) -> Tensor:
+    """The logits, which refuse to be differentiated where reentrant checkpointing has cut them off.
+
+    It computes a layer without gradients and again in the backward pass, when a loss of what was heard the first time
+    has been made already: its gradient would be lost without a word. Values can be used as ever.
+    """
+    if torch.compiler.is_compiling() or logits.requires_grad or not _in_reentrant_checkpoint():
+        return logits
+    with torch.enable_grad():
+        heard: Tensor = _CutOff.apply(logits.detach().requires_grad_())  # type: ignore[no-untyped-call]  # torch's
+    return heard
+
+
+def _in_reentrant_checkpoint() -> bool:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not CheckpointFunction.forward.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+class _CutOff(torch.autograd.Function):
+    @staticmethod
+    def forward(_context: Any, logits: Tensor) -> Tensor:
+        return logits.view_as(logits)
+
+    @staticmethod
+    def backward(_context: Any, *_gradients: Tensor) -> Any:
+        raise ValueError(
+            "router logits were recorded under checkpointing with use_reentrant=True, which has no gradient for a loss "
+            "of them; use use_reentrant=False"
+        )
 
 
 def without_padding(values: Tensor, attention_mask: Tensor | None) -> Tensor:

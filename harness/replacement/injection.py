@@ -19,7 +19,7 @@ from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.recording import record_logits, record_original
 from harness.replacement.router_config import RouterConfig
 from harness.replacement.router_gate import GateSwap, RouterGate
-from harness.replacement.unwrap import bare_model, is_adapted, unwrap_module
+from harness.replacement.unwrap import bare_model, execution_device, is_adapted, unwrap_module
 from routers import Router
 from routers.parameters import count_parameters
 
@@ -59,14 +59,36 @@ class Replacement(AbstractContextManager["Replacement"]):
         return "\n".join(lines)
 
     def restore(self) -> None:
-        """Put the very same gates back where the new ones still are; a second call does nothing."""
+        """Put the very same gates back where the new ones still are; a second call does nothing.
+
+        What was put around a new gate since, such as an adapter's copy of it (PEFT's `modules_to_save`), goes with it.
+
+        Raises:
+            ValueError: somewhere the new gates stay, because something else keeps them; the other gates are back.
+        """
         recording = any(getattr(module, "_output_capturing_hooks_installed", False) for module in self.model.modules())
         for each in self.replaced:
-            if each.block.gate is each.gate:
+            if each.gate in each.block.gate.modules():
                 setattr(each.block.module, each.block.gate_name, each.original)
                 if recording:
                     # The model has looked for its gates, which it does once, while this one was away.
                     record_original(each.original)
+        if kept := self._not_restored():
+            raise ValueError(f"the model's own gates are not back, something else is in their place: {', '.join(kept)}")
+
+    def _not_restored(self) -> list[str]:
+        """Places that have other gates still: another module's, or those of an adapter's copy of the whole block."""
+        blocks = tuple(f"{each.block.name}." for each in self.replaced)
+        kept = [
+            f"{name} ({type(gate).__name__})"
+            for name, gate in self.model.named_modules()
+            if isinstance(gate, RouterGate) and name.startswith(blocks)
+        ]
+        return kept + [
+            f"{each.block.name}.{each.block.gate_name} ({type(each.block.gate).__name__})"
+            for each in self.replaced
+            if each.block.gate is not each.original and not isinstance(each.block.gate, RouterGate)
+        ]
 
     def __exit__(self, *_: object) -> None:
         self.restore()
@@ -96,10 +118,11 @@ def replace_routers(
             gate.
         layers: numbers of the layers to replace; all that have experts, unless given.
         calibration: for "distilled", the token ids of lines of text, (S,) int64 each, or a `Calibration` of them.
-        **options: the router's own, and those of `Router`.
+        **options: the router's own, and those of `Router`, but for those that act in an `MoELayer` alone.
 
     Raises:
-        ValueError: nothing to replace, an unknown name or initialisation, no such layer, or an option's value.
+        ValueError: nothing to replace, an unknown name or initialisation, no such layer, an option's value, or an
+            option that has no effect here (`straight_through`; the hash router's `token_counts`).
         TypeError: an option that the router does not have.
     """
     if initialise not in INITIALISERS:
@@ -124,6 +147,8 @@ def replace_routers(
 def _chosen(blocks: list[MoEBlock], layers: Collection[int] | None) -> list[MoEBlock]:
     if layers is None:
         return blocks
+    if not layers:
+        raise ValueError("layers= is empty, expected the numbers of layers, or None for all")
     known = [block.layer for block in blocks]
     unknown = sorted(set(layers) - set(known))
     if unknown:
@@ -157,7 +182,9 @@ def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str,
 
 
 def gate_device(block: MoEBlock) -> torch.device:
-    """The device of a block's gate; a quantised gate has buffers alone."""
+    """The device on which a block's gate computes; a quantised gate has buffers alone, an offloaded one no values."""
+    if (device := execution_device(block.gate)) is not None:
+        return device
     for tensors in (block.gate.parameters(), block.gate.buffers(), block.module.parameters()):
         for tensor in tensors:
             return tensor.device

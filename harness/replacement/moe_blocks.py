@@ -17,7 +17,7 @@ from harness.replacement.sizes import read_sizes
 from harness.replacement.unwrap import bare_model
 
 STOCK = "stock"
-"""Stands for the model's own gates wherever a router is named."""
+"""Stands for the model's own gates wherever a router is named; `routers.registry.RESERVED` keeps it free."""
 EXPERTS = "experts"
 GATES = ("gate", "router")
 """The names of the gate module in the families; gpt-oss says `router`."""

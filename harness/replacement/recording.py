@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.replacement.gate_hooks import refuse_lost_gradient
+
 KEY = "router_logits"
 
 
@@ -38,7 +40,7 @@ def _record(gate: nn.Module, arguments: tuple[Any, ...], output: tuple[Tensor, .
         return
     collected = _active_collector.get()  # type: ignore[no-untyped-call]  # transformers has no type for it
     if collected is not None and KEY in collected:
-        collected[KEY].append(output[0])
+        collected[KEY].append(refuse_lost_gradient(output[0]))
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch has no type for it

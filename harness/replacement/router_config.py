@@ -47,9 +47,9 @@ class RouterConfig:
             **self.options,
         )
 
-    def make_aside(self) -> Router:
-        """A new router on the CPU; the random numbers that are drawn later are those that they would have been."""
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    def make_aside(self, device: str = "cpu") -> Router:
+        """A new router on a device; the random numbers that are drawn later are those that they would have been."""
+        with torch.random.fork_rng(devices=[]), torch.device(device):
             return self.make()
 
     def class_path(self) -> str:

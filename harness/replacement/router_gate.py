@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness.replacement.moe_blocks import MoEBlock
 from harness.replacement.router_config import RouterConfig
+from harness.replacement.unwrap import with_values
 from routers import Router, TokenChoice
 
 
@@ -26,10 +27,19 @@ class RouterGate(nn.Module):
         router: chooses experts for tokens.
         router_config: what the router was made of, which is saved with it.
         scaling: multiplies all weights (DeepSeek-V3's `routed_scaling_factor`).
+
+    Raises:
+        ValueError: an option of the router needs an `MoELayer` around it, and would do nothing here: a block's own
+            experts see the tokens that chose them alone, and its gate sees hidden states alone.
     """
 
     def __init__(self, router: Router, router_config: RouterConfig, scaling: float = 1.0) -> None:
         super().__init__()
+        if router.layer_options:
+            raise ValueError(
+                f"{router_config.name}: {', '.join(router.layer_options)} would have no effect in a language model's "
+                "block; an MoELayer alone has it"
+            )
         self.router = router
         self.router_config = router_config
         self.scaling = scaling
@@ -83,19 +93,25 @@ class GateSwap:
         return self.gate.router
 
 
-@torch.no_grad()
 def copy_linear(gate: RouterGate, original: nn.Module) -> None:
     """Give a linear router the original gate's weights, and its bias if both have one.
 
     Raises:
         ValueError: the router has no weight (E, D), or the original none that can be copied.
     """
-    router, weight = gate.router, getattr(original, "weight", None)
+    with torch.no_grad(), with_values(original):
+        _copy_linear(gate.router, original)
+
+
+def _copy_linear(router: Router, original: nn.Module) -> None:
+    weight = getattr(original, "weight", None)
     ours = getattr(router, "weight", None)
     if not isinstance(ours, nn.Parameter) or ours.shape != (router.num_experts, router.hidden_size):
         raise ValueError(f"{type(router).__name__} has no weight (E, D) that the original gate's could be copied into")
     if not isinstance(weight, Tensor) or weight.shape != ours.shape or not weight.is_floating_point():
         raise ValueError(f"{type(original).__name__} has no float weight {tuple(ours.shape)} that could be copied")
+    if weight.is_meta and not ours.is_meta:
+        raise ValueError(f"{type(original).__name__} has no values that could be copied (meta device)")
     ours.copy_(weight)
     bias, our_bias = getattr(original, "bias", None), getattr(router, "bias", None)
     if isinstance(bias, Tensor):

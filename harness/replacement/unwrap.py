@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -50,22 +53,67 @@ def bare_state(module: nn.Module, *, trained: bool = True) -> dict[str, Tensor]:
     """A module's parameters and persistent buffers, by the names and with the values that they have without LoRA.
 
     Args:
-        module: wrapped or not, wherever in it.
+        module: wrapped or not, wherever in it; offloaded by accelerate or not.
         trained: see `unwrap_module`.
 
     Raises:
         ValueError: an adapter is merged into the weights.
     """
+    return {
+        f"{path}{name}": tensor.detach()
+        for path, tensors in bare_tensors(module, trained=trained)
+        for name, tensor in tensors.items()
+    }
+
+
+def bare_tensors(module: nn.Module, *, trained: bool, path: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """As `bare_state`, one module after the other: its path with a dot, and its own tensors.
+
+    What is offloaded is read when it is its turn, so that no more of it is in memory than one module's.
+    """
     module = unwrap_module(module, trained=trained)
-    state: dict[str, Tensor] = {}
     # By hand, because the public iterators leave out what has two names, and a state has both.
-    for name, tensor in (module._parameters | module._buffers).items():
-        if tensor is not None and name not in module._non_persistent_buffers_set:
-            state[name] = tensor.detach()
+    with with_values(module):
+        own = module._parameters | module._buffers
+        yield (
+            path,
+            {
+                name: tensor
+                for name, tensor in own.items()
+                if tensor is not None and name not in module._non_persistent_buffers_set
+            },
+        )
     for name, child in module._modules.items():
         if child is not None:
-            state |= {f"{name}.{below}": tensor for below, tensor in bare_state(child, trained=trained).items()}
-    return state
+            yield from bare_tensors(child, trained=trained, path=f"{path}{name}.")
+
+
+@contextmanager
+def with_values(module: nn.Module) -> Iterator[None]:
+    """Inside, a module's own tensors have values, where accelerate has put those away until the module is called.
+
+    Offloaded parameters lie on the meta device, and a copy of them is whatever was in memory before.
+
+    Raises:
+        ValueError: FSDP2 has sharded the module: no process has its values alone.
+    """
+    if any(hasattr(tensor, "full_tensor") for tensor in module._parameters.values()):
+        raise ValueError(
+            f"a {type(module).__name__} is sharded by FSDP2 (DTensor): replace, save and load routers before that"
+        )
+    accelerate: Any = sys.modules.get("accelerate.utils")  # what was never imported has put nothing away
+    with nullcontext() if accelerate is None else accelerate.align_module_device(module):
+        yield
+
+
+def execution_device(module: nn.Module) -> torch.device | None:
+    """The device on which accelerate has a module compute, or None where it has no say."""
+    hook: Any = getattr(module, "_hf_hook", None)
+    for each in getattr(hook, "hooks", (hook,)):
+        device = getattr(each, "execution_device", None)
+        if isinstance(device, (str, int, torch.device)):
+            return torch.device(device)
+    return None
 
 
 def _layer_class() -> Any:

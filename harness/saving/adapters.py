@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.assets.files import replace_file
@@ -55,7 +56,7 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
         ValueError: no adapter, one that `load_adapter` would refuse, or as `save_routers`; nothing is written then.
         OSError: the directory cannot be written.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     adapted = next((module for module in model.modules() if isinstance(module, PeftModel)), None)
     if adapted is None:
@@ -67,6 +68,9 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
     name = adapted.active_adapter
     if refusals := _refusals(adapted.peft_config[name].to_dict()):
         raise ValueError(f"the adapter {name!r} could not be loaded again: {'; '.join(refusals)}")
+    weights = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
+    if wrong := [key for key, tensor in weights.items() if not bool(tensor.isfinite().all())]:
+        raise ValueError(f"the adapter {name!r} could not be loaded again: {wrong[0]} holds NaN or infinity")
     content, tensors = describe_routers(adapted)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -95,7 +99,7 @@ def load_adapter(model: nn.Module, directory: str | Path, *, trainable: bool = F
 
     Raises:
         SavedRoutersError: the routers have not been loaded first, or are others; a file is damaged, foreign or pickled;
-            keys or shapes do not fit. The model is as it was.
+            keys, shapes or dtypes do not fit, or a weight is not finite. The model is as it was.
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -191,7 +195,16 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
         here, there = tuple(expected[key].shape), tuple(found[key].shape)
         if here != there:
             differences.append(f"{key}: shape {here}, saved as {there}")
+        elif not _holds(expected[key].dtype, found[key].dtype):
+            differences.append(f"{key}: {expected[key].dtype}, saved as {found[key].dtype}")
+        elif not bool(found[key].isfinite().all()):
+            differences.append(f"{key}: holds NaN or infinity")
     return differences
+
+
+def _holds(dtype: torch.dtype, saved: torch.dtype) -> bool:
+    """Whether what was saved becomes a weight without a digit less: PEFT has trained adapters in half precision too."""
+    return saved == dtype or (dtype == torch.float32 and saved in (torch.float16, torch.bfloat16))
 
 
 @contextmanager

@@ -103,10 +103,20 @@ def read_file(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise SavedRoutersError(f"{path}: cannot be read: {error.strerror}") from error
-    # Whatever the file's name: a zip archive or protocol 2 is what torch.save writes, now and formerly.
-    if data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")):
+    # Whatever the file's name: a zip archive or protocol 2 is what torch.save writes, now and formerly. A safetensors
+    # file may begin so too, with the length of its header; what follows tells them apart.
+    if data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05")) and not _has_header(data):
         raise SavedRoutersError(f"{path}: this is a pickle, which is refused; expected safetensors and JSON")
     return data
+
+
+def _has_header(data: bytes) -> bool:
+    """Whether a length in 8 bytes and so much JSON stand at the beginning, as in every safetensors file."""
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    try:
+        return len(header) == int.from_bytes(data[:8], "little") and isinstance(json.loads(header), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def parse_safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
@@ -143,10 +153,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise SavedRoutersError(f"{path}: not written by save_routers, its kind is not {_KIND!r}")
     if content.get("schema") != SCHEMA:
         raise SavedRoutersError(f"{path}: its schema is {content.get('schema')!r}, expected {SCHEMA}")
-    # Digits may change that no number shows, so the text is compared too.
-    if _written(content) != data or content.pop("checksum", None) != _checksum(content):
-        raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
     with as_one_line(path):
+        # Digits may change that no number shows, so the text is compared too.
+        if _written(content) != data or content.pop("checksum", None) != _checksum(content):
+            raise SavedRoutersError(f"{path}: damaged or edited, its checksum is not that of its content")
         if content["weights"]["file"] not in WEIGHTS:
             raise SavedRoutersError(f"{path}: names {content['weights']['file']!r}, expected {' or '.join(WEIGHTS)}")
     return content

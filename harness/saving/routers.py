@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.replacement.router_config import RouterConfig, is_same_class
 from harness.replacement.router_gate import GateSwap, RouterGate
 from harness.replacement.unwrap import bare_state, unwrap_module
 from harness.saving.base_model import base_model_differences, base_model_digest
+from harness.saving.differences import nan_parameters, tensor_differences
 from harness.saving.files import (
     CONFIG,
     SavedRoutersError,
@@ -54,8 +56,8 @@ def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], 
     `companions` of the content is for files beside: name -> SHA-256.
 
     Raises:
-        ValueError: no router was replaced, one cannot be written (an option that is not JSON, no values), an adapter is
-            merged into the model, or its base model has no values to be known by.
+        ValueError: no router was replaced, one cannot be written (an option that is not JSON, no values, NaN), an
+            adapter is merged into the model, or its base model has no values to be known by.
     """
     model = routers.model if isinstance(routers, Replacement) else routers
     gates = router_gates(model)
@@ -68,7 +70,8 @@ def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], 
         first = path_of.setdefault(id(gate), path)
         layers[path] = {_SHARED: first} if first != path else _describe(path, gate, tensors)
     base_model = base_model_digest(model)
-    if empty := [place for place, sample in base_model["sample"].items() if sample["values"] is None]:
+    samples = base_model["sample"] | base_model["tensors"]
+    if empty := [place for place, sample in samples.items() if sample["values"] is None]:
         raise ValueError(f"{empty[0]}: has no values (meta device), so the model could not be known again")
     return {"model": base_model, "layers": layers, "companions": {}}, tensors
 
@@ -144,8 +147,8 @@ def _gate_differences(
         if described[key] != layer[key] and not (key == "class" and is_same_class(described[key], layer[key]))
     ]
     state, options = _apart(_of_layer(tensors, owner))
-    differences += _compare(path, bare_state(gate), state, values=True)
-    return differences + _compare(f"{path}.{_OPTIONS}", gate.router_config.tensors(), options, values=True)
+    differences += tensor_differences(path, bare_state(gate), state, values=True)
+    return differences + tensor_differences(f"{path}.{_OPTIONS}", gate.router_config.tensors(), options, values=True)
 
 
 def router_gates(model: nn.Module) -> dict[str, RouterGate]:
@@ -159,11 +162,13 @@ def router_gates(model: nn.Module) -> dict[str, RouterGate]:
 
 
 def _describe(path: str, gate: RouterGate, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    state, expected = bare_state(gate), gate.router_config.make_aside().state_dict()
-    if unknown := state.keys() ^ {f"router.{name}" for name in expected}:
+    state, expected = bare_state(gate), gate.router_config.make_aside()
+    if unknown := state.keys() ^ {f"router.{name}" for name in expected.state_dict()}:
         raise ValueError(f"{path}: cannot be saved, its state is not that of its class: {', '.join(sorted(unknown))}")
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{path}: cannot be saved, {empty[0]} has no values (meta device)")
+    if wrong := nan_parameters(path, state, {f"router.{name}" for name, _ in expected.named_parameters()}):
+        raise ValueError(f"{wrong[0]}, which could not be loaded again")
     for name, tensor in state.items():
         tensors[f"{path}.{name}"] = tensor
     for name, tensor in gate.router_config.tensors().items():
@@ -181,18 +186,25 @@ def _dtype_of(router: nn.Module) -> str | None:
 def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping[str, Tensor]) -> RouterGate:
     saved, options = _apart(_of_layer(tensors, path))
     router_config = RouterConfig.from_json(layer, options)
-    try:
-        path_of_class = router_config.class_path()
-        router = router_config.make_aside()
+    found: list[str] = []
+
+    def made(device: str) -> RouterGate:
+        router = router_config.make_aside(device)
         if layer["dtype"] is not None:
             router.to(getattr(torch, layer["dtype"]))
-        gate = RouterGate(router, router_config, float(layer["scaling"]))
+        return RouterGate(router, router_config, float(layer["scaling"]))
+
+    with suppress(Exception):  # what is wrong is said below; a user's own class may need values while it is made
+        found = tensor_differences(path, made("meta").state_dict(), saved)
+    try:
+        path_of_class = router_config.class_path()
+        gate = made("meta" if found else "cpu")  # no memory for a size that no saved tensor has
     except Exception as error:  # whatever a value of the options makes a class raise, the users' own too
         raise SavedRoutersError(f"{path}: {error}") from error
-    found = _compare(path, gate.state_dict(), saved)
+    found = found or tensor_differences(path, gate.state_dict(), saved)
     if not is_same_class(path_of_class, layer["class"]):
         found.insert(0, f"{path}: class is {path_of_class}, saved with {layer['class']}")
-    if found:
+    if found := found or nan_parameters(path, saved, {name for name, _ in gate.named_parameters()}):
         raise SavedRoutersError("; ".join(found))
     gate.load_state_dict(saved)
     return gate.to(gate_device(block)).train(block.module.training)
@@ -204,20 +216,6 @@ def _other_sizes(path: str, layer: Mapping[str, Any], block: MoEBlock) -> list[s
         for size in ("hidden_size", "num_experts")
         if getattr(block, size) != layer[size]
     ]
-
-
-def _compare(
-    path: str, present: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, values: bool = False
-) -> list[str]:
-    found = [f"{path}.{name}: not saved" for name in sorted(present.keys() - saved.keys())]
-    found += [f"{path}.{name}: saved, and unknown" for name in sorted(saved.keys() - present.keys())]
-    for name in sorted(present.keys() & saved.keys()):
-        now, before = _form(present[name]), _form(saved[name])
-        if now != before:
-            found.append(f"{path}.{name} is {now}, saved as {before}")
-        elif values and not torch.equal(present[name].cpu(), saved[name]):
-            found.append(f"{path}.{name}: other values")
-    return found
 
 
 def _of_layer(tensors: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
@@ -234,7 +232,3 @@ def _apart(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
 def _owner(content: Mapping[str, Any], path: str) -> str:
     owner: str = content["layers"][path].get(_SHARED, path)
     return owner
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

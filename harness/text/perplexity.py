@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.text.passages import IGNORED_LABEL, pad_batch
 
@@ -57,7 +57,7 @@ def perplexity(model: PreTrainedModel, sequences: Sequence[Tensor], *, batch_siz
 
 def _negative_log_likelihood(model: PreTrainedModel, batch: dict[str, Tensor]) -> float:
     """Summed over the batch's predicted tokens."""
-    device = model.device
+    device = input_device(model)
     logits = model(
         input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device), use_cache=False
     ).logits  # (B, S, V)
@@ -66,3 +66,9 @@ def _negative_log_likelihood(model: PreTrainedModel, batch: dict[str, Tensor]) -
         logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
     )
     return float(losses.double().sum())
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """The device for a model's token ids; accelerate moves those of a model that it has offloaded (meta) itself."""
+    device = next(model.parameters()).device
+    return torch.device("cpu") if device.type == "meta" else device

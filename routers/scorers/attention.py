@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from routers.base import LogitRouter, as_parameter_dtype, normal_linear, normal_parameter
+from routers.base import LogitRouter, Router, as_parameter_dtype, normal_linear, normal_parameter
 from routers.registry import register_router
 from routers.routing import Routing
 from routers.scorers.fused_attention import KERNELS, attention_probabilities, choose_kernel
@@ -73,15 +73,18 @@ class AttentionRouter(LogitRouter):
             return super().compute_router_probabilities(hidden_states)
         return attention_probabilities(*self._queries_and_keys(hidden_states), self.backend)
 
-    def forward(self, hidden_states: Tensor, **side_inputs: Any) -> Routing:
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; a kernel gives no logits, so that selection is on its probabilities."""
         if self._backend == "plain":
-            return super().forward(hidden_states, **side_inputs)
-        return self.select(probs=self.compute_router_probabilities(self.flatten(hidden_states)))
+            return super().forward(hidden_states, token_ids=token_ids)
+        return Router.forward(self, hidden_states, token_ids=token_ids)  # type: ignore[no-any-return]  # its decorator's
 
     def _queries_and_keys(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """(…, D) -> (…, Q) of unit length and (E, Q) with the scale."""
         queries = self.query_proj(as_parameter_dtype(hidden_states, self.expert_keys))
+        if self.check_finite:
+            # A length that overflows makes the query 0 and the routing uniform, which no later check could tell.
+            self.refuse_overflow("a query's length is", queries.norm(dim=-1, keepdim=True).reshape(-1, 1))
         scale = 1 / (math.sqrt(self.query_size) * self.temperature)
         return F.normalize(queries, dim=-1), F.normalize(self.expert_keys, dim=-1) * scale
 

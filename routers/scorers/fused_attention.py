@@ -5,9 +5,10 @@ Axes: T tokens (queries), E experts (keys), Q query size, H the kernel's head si
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from torch import Tensor
 
 FLASH_HEAD_SIZE = 256
 """The largest H of flash-attn's kernels."""
-FLASH_INSTALLED = importlib.util.find_spec("flash_attn") is not None
 _ALIGNED = 8
 """Kernels want H in multiples of this."""
 
@@ -80,14 +80,22 @@ def _torch_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 def _flash_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """flash-attn's, in bfloat16 for bfloat16 and else in float16, which has three bits more."""
-    from flash_attn import flash_attn_func  # type: ignore[import-not-found]  # optional: the extra `flash`
-
     if not len(queries):
         return queries @ keys.T @ values  # no block of queries to start a kernel on
     dtype = torch.bfloat16 if keys.dtype == torch.bfloat16 else torch.float16
     query, key, value = (tensor.to(dtype)[None, :, None] for tensor in (queries, keys, values))
-    attended: Tensor = flash_attn_func(query, key, value, softmax_scale=1.0)
+    attended: Tensor = flash_function()(query, key, value, softmax_scale=1.0)
     return attended[0, :, 0]
+
+
+@cache
+def flash_function() -> Any:
+    """flash-attn's function, or None: flash-attn-4 has a `flash_attn` without it, and a build may not fit torch."""
+    try:
+        from flash_attn import flash_attn_func  # type: ignore[import-not-found]  # optional: the extra `flash`
+    except (ImportError, OSError):
+        return None
+    return flash_attn_func
 
 
 def _flash_obstacle(keys: Tensor) -> str | None:
@@ -98,8 +106,8 @@ def _flash_obstacle(keys: Tensor) -> str | None:
     if max(keys.shape) > FLASH_HEAD_SIZE:
         num_experts, query_size = keys.shape
         return f"query_size {query_size} and num_experts {num_experts} must both be at most {FLASH_HEAD_SIZE}"
-    if not FLASH_INSTALLED:
-        return "flash-attn is not installed (the extra `flash`)"
+    if flash_function() is None:
+        return "flash-attn is not installed (the extra `flash`), or has no flash_attn_func"
     return None
 
 

@@ -65,7 +65,12 @@ class HashRouter(Router):
         probs = one_hot(self.assign(tokens, token_ids).unsqueeze(1), self.num_experts, _probs_dtype(hidden_states))
         return probs.view(*hidden_states.shape[:-1], self.num_experts)
 
-    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, **_: Any) -> Routing:
+    @property
+    def layer_options(self) -> tuple[str, ...]:
+        """As of every router; and counts are of token ids, which a language model's gate is not given."""
+        return (*super().layer_options, *(() if self.expert_of_id is None else ("token_counts",)))
+
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`. token_ids: (T,) or (B, S) integers; the values are not read then."""
         expert = self.assign(self.flatten(hidden_states), token_ids).unsqueeze(1)
         weights = torch.ones(expert.shape, dtype=_probs_dtype(hidden_states), device=expert.device)

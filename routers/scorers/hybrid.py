@@ -31,7 +31,8 @@ class HybridRouter(Router):
 
     def __init__(self, *, query_size: int = 64, temperature: float = 1.0, **sizes_and_options: Any) -> None:
         super().__init__(**sizes_and_options)
-        sizes: dict[str, Any] = {key: sizes_and_options[key] for key in ("hidden_size", "num_experts", "top_k")}
+        passed_on = ("hidden_size", "num_experts", "top_k", "check_finite")
+        sizes: dict[str, Any] = {key: value for key, value in sizes_and_options.items() if key in passed_on}
         self.linear = LinearRouter(**sizes)
         self.attention = AttentionRouter(query_size=query_size, temperature=temperature, **sizes)
         self.mixture_logits = nn.Parameter(torch.zeros(2))

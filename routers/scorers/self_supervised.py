@@ -28,6 +28,8 @@ class SelfSupervisedRouter(LogitRouter):
         **sizes_and_options: see `Router`.
     """
 
+    weights_sum_to_one = True
+
     def __init__(self, *, width: int = 128, feature_size: int = 64, **sizes_and_options: Any) -> None:
         super().__init__(**sizes_and_options)
         if width < 1 or feature_size < 1:

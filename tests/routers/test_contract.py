@@ -3,8 +3,10 @@
 Axes: B batch, S sequence, T tokens, D hidden size, E experts, K experts per token.
 """
 
+import contextlib
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -52,6 +54,22 @@ def test_gives_a_float32_simplex_under_autocast(router_name, make_router, random
         routing = router(random_tokens(21, D))
         assert_simplex(routing.router_probs)
     assert token_choice(routing).routing_weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize("input_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("router_dtype", [torch.float32, torch.bfloat16])
+def test_decides_under_autocast_as_without(router_name, router_dtype, input_dtype, make_router, random_tokens):
+    router = make_router(router_name, hidden_size=256, num_experts=192, spread=0.3).to(router_dtype)
+    tokens = random_tokens(128, 256, dtype=input_dtype)
+    expected = router(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        routing = router(tokens)
+        assert torch.equal(routing.router_probs, expected.router_probs)
+        probs, fitted = router.compute_router_probabilities(tokens), router.unmasked_logits(tokens)
+    assert torch.equal(probs, router.compute_router_probabilities(tokens))
+    assert torch.equal(fitted, router.unmasked_logits(tokens))
+    assert torch.equal(token_choice(routing).selected_experts, expected.selected_experts)
+    assert torch.equal(routing.routing_weights, expected.routing_weights)
 
 
 @given(
@@ -154,6 +172,42 @@ def test_refuses_a_non_finite_token_when_asked(router_name, value, make_router, 
         router(tokens)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        pytest.param(torch.float32, 1e18, id="float32_holds_its_square"),
+        pytest.param(torch.float32, 1e20, id="float32_does_not_hold_its_square"),
+        pytest.param(torch.float32, 1e30, id="float32"),
+        pytest.param(torch.float32, 3e38, id="the_largest_float32"),
+        pytest.param(torch.bfloat16, 1e30, id="bfloat16"),
+        pytest.param(torch.float16, 300.0, id="float16_does_not_hold_its_square"),
+        pytest.param(torch.float16, 6e4, id="float16"),
+    ],
+)
+@pytest.mark.parametrize("hidden_size", [64, 768])
+def test_an_overflow_is_refused_when_asked_and_never_silently_off(
+    router_name, dtype, size, hidden_size, make_router, random_tokens
+):
+    router = make_router(router_name, hidden_size=hidden_size, check_finite=True).to(dtype)
+    tokens = random_tokens(5, hidden_size)
+    large = tokens[3] / tokens[3].abs().max() * size
+    tokens = tokens.index_copy(0, torch.tensor([3]), large[None]).to(dtype)
+    assert tokens.isfinite().all()
+    exact = copy.deepcopy(router).double().compute_router_probabilities(tokens.double())
+    refused = pytest.raises(ValueError, match="too large in 1 of 5 tokens, first 3")
+    with refused if size in (1e20, 1e30, 3e38) else contextlib.suppress(ValueError):
+        probs = router(tokens).router_probs
+        # Half precision rounds hadamard's logits, sums of 768 values of up to 300, to about one part in 2048.
+        torch.testing.assert_close(probs.double(), exact, atol=1e-5 if dtype == torch.float32 else 0.03, rtol=0)
+
+
+def test_what_its_own_dtype_cannot_hold_is_refused_when_asked(router_name, make_router, random_tokens):
+    tokens = random_tokens(5, D, dtype=torch.float64)
+    tokens[2] *= 1e300
+    with pytest.raises(ValueError, match="too large in 1 of 5 tokens, first 2"):
+        make_router(router_name, check_finite=True)(tokens)
+
+
 def test_does_not_look_for_non_finite_values_unasked(router_name, make_router, random_tokens, monkeypatch):
     def fail(_):
         raise AssertionError("the input was read once more")
@@ -218,10 +272,43 @@ def test_the_same_seed_makes_the_same_router(router_name, make_router):
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
-def test_takes_token_ids_and_ignores_an_unknown_side_input(router_name, make_router, random_tokens, assert_simplex):
+def test_takes_token_ids_and_refuses_a_keyword_that_it_does_not_know(
+    router_name, make_router, random_tokens, assert_simplex
+):
     router, tokens = make_router(router_name), random_tokens(21, D)
     assert_simplex(router(tokens, token_ids=torch.arange(21)).router_probs)
-    assert torch.equal(router(tokens, unheard_of=object()).router_probs, router(tokens).router_probs)
+    with pytest.raises(TypeError, match="attention_mask"):
+        router(tokens, attention_mask=torch.ones(21))
+
+
+def test_a_state_of_another_k_is_refused_and_names_both(router_name, make_router):
+    router, other = make_router(router_name, top_k=2), make_router(router_name, top_k=3)
+    if router.top_k == other.top_k:
+        pytest.skip(f"{router_name} selects {router.top_k} experts whatever top_k")
+    state = pickle.loads(pickle.dumps(router.state_dict()))
+    with pytest.raises(RuntimeError, match="top_k is 3, its state was saved with 2"):
+        other.load_state_dict(state)
+    make_router(router_name, top_k=2, seed=1).load_state_dict(state)
+    other.load_state_dict(dict(state))  # of safetensors, which do not say it
+
+
+def test_one_expert_of_weight_one_has_no_gradient_and_says_so(router_name, make_router, random_tokens):
+    router = make_router(router_name, spread=0.3, top_k=1)
+    if router.top_k != 1 or not list(router.parameters()):
+        pytest.skip(f"{router_name} has no weight to learn, or selects more than one expert")
+    with pytest.warns(UserWarning, match="with top_k = 1 and weights that sum to one"):
+        routing = router(random_tokens(21, D))
+    token_choice(routing).routing_weights.square().sum().backward()
+    assert not any(parameter.grad is not None and parameter.grad.any() for parameter in router.parameters())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.no_grad():
+            router(random_tokens(21, D))
+        make_router(router_name, top_k=2)(random_tokens(21, D))
+        if not router.weights_sum_to_one:
+            raw = make_router(router_name, spread=0.3, top_k=1, norm_topk_prob=False)
+            raw(random_tokens(21, D)).routing_weights.sum().backward()
+            assert any(parameter.grad.any() for parameter in raw.parameters())
 
 
 def test_a_router_is_built_under_the_meta_device_and_its_fixed_buffers_stay_real(router_name: str) -> None:

@@ -162,6 +162,42 @@ def test_refuses_options_for_a_router_that_is_made(make_router):
         MoELayer(16, 8, 4, router, norm_topk_prob=False, bias=True)
 
 
+def test_refuses_another_k_than_that_of_a_router_that_is_made(make_router):
+    router = make_router("linear", hidden_size=16, num_experts=4, top_k=1)
+    with pytest.raises(ValueError, match="top_k is 4, the router that is already made has 1"):
+        MoELayer(16, 8, 4, router, top_k=4)
+    assert MoELayer(16, 8, 4, router, top_k=1).router.top_k == 1
+    assert MoELayer(16, 8, 4, router).router.top_k == 1
+
+
+@pytest.mark.parametrize("num_experts", [4, 16])
+def test_refuses_experts_of_other_sizes(num_experts):
+    with pytest.raises(ValueError, match=f"the experts have num_experts {num_experts}, expected 8"):
+        MoELayer(16, 8, 8, "linear", experts=FeedForwardExperts(num_experts, 16, 8))
+    with pytest.raises(ValueError, match="the experts have hidden_size 12, expected 16"):
+        MoELayer(16, 8, num_experts, "linear", experts=FeedForwardExperts(num_experts, 12, 8))
+
+
+def test_refuses_a_keyword_that_its_router_does_not_know(random_tokens):
+    with pytest.raises(TypeError, match="attention_mask"):
+        MoELayer(16, 8, 4, "linear")(random_tokens(3, 16), attention_mask=torch.ones(3))
+
+
+def test_refuses_a_state_of_another_k():
+    one, two = (MoELayer(16, 8, 4, "linear", top_k=top_k) for top_k in (1, 2))
+    with pytest.raises(RuntimeError, match=r"router\.top_k is 1, its state was saved with 2"):
+        one.load_state_dict(two.state_dict())
+
+
+def test_under_autocast_experts_multiply_in_less_and_the_router_does_not(random_tokens):
+    layer, tokens = MoELayer(16, 8, 4, "linear"), random_tokens(40, 16)
+    _, expected = layer.forward_with_routing(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        output, routing = layer.forward_with_routing(tokens)
+    assert torch.equal(routing.routing_weights, expected.routing_weights)
+    assert output.dtype == torch.bfloat16
+
+
 def test_takes_another_bank_of_experts(make_router, random_tokens):
     class Scale(nn.Module):
         """Expert e multiplies by e + 1."""

@@ -218,3 +218,14 @@ def test_a_name_that_no_table_shows_is_refused_in_a_short_line():
     with pytest.raises(ValueError, match="has 201 characters, at most 200 are allowed") as refusal:
         routers.register_router("x" * 201)
     assert len(str(refusal.value)) < 120
+
+
+@pytest.mark.parametrize("name", ["stock", "all"])
+def test_a_name_that_stands_for_something_else_is_refused(name, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(f"from routers.scorers.linear import LinearRouter\nclass {name.title()}(LinearRouter): ...\n")
+    with pytest.raises(ValueError, match=f"router name '{name}' is reserved") as error:
+        routers.register_from_path(f"{file}:{name.title()}")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="reserved"), routers.temporary_router(name, UniformRouter):
+        pass

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from harness.assets.config_checks import LOCAL_ONLY, check_implementations
 from harness.assets.errors import AssetError
 from harness.hf_logging import log_errors_only
-from harness.language_models.config_checks import LOCAL_ONLY, check_implementations
 from harness.language_models.gptq.checkpoint import (
     CONFIG,
     MODEL_TYPE,

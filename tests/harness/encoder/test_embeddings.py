@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from dataclasses import replace
@@ -76,6 +77,43 @@ def test_weights_that_are_no_safetensors_are_one_line(tiny_directory: Path) -> N
     with pytest.raises(AssetError, match="cannot be loaded as an encoder") as caught:
         load_encoder(resolve_model(str(tiny_directory)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+@pytest.mark.parametrize("value", ["kernels-community/flash-attn", "flash_attention_2"])
+def test_a_config_that_names_a_kernel_is_refused(tiny_directory: Path, key: str, value: str) -> None:
+    change_config(tiny_directory, **{key: value})
+    with pytest.raises(AssetError, match=rf"config\.json: its {key} is '{value}', expected one of batched_mm, eager"):
+        load_encoder(resolve_model(str(tiny_directory)))
+
+
+def change_config(directory: Path, **changes: object) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "has a quantization_config, expected none"),
+        ({"hidden_size": "many"}, "cannot be loaded as an encoder"),
+        ({"hidden_act": "no such"}, "cannot be loaded as an encoder"),
+        ({"auto_map": {"AutoModel": "evil--code.Model"}, "model_type": "evil"}, "cannot be loaded as an encoder"),
+    ],
+)
+def test_a_config_that_cannot_be_followed_is_one_line(
+    tiny_directory: Path, changes: dict[str, object], complaint: str
+) -> None:
+    change_config(tiny_directory, **changes)
+    with pytest.raises(AssetError, match=complaint) as caught:
+        load_encoder(resolve_model(str(tiny_directory)))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_beside_an_encoder_is_refused(tiny_directory: Path) -> None:
+    (tiny_directory / "adapter_config.json").write_text("{}")
+    with pytest.raises(AssetError, match=r"holds an adapter \(adapter_config\.json\)"):
+        load_encoder(resolve_model(str(tiny_directory)))
 
 
 def test_windows_are_consecutive_tokens_between_special_ones(encoder: Encoder, shakespeare: str) -> None:

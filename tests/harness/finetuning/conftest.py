@@ -44,6 +44,10 @@ def asset(tiny_folder: Path) -> ModelAsset:
 
 @pytest.fixture
 def settings() -> FinetuneSettings:
+    return small_settings()
+
+
+def small_settings() -> FinetuneSettings:
     """Seven steps: five to an epoch, so that an epoch's end and its short last step are met."""
     return FinetuneSettings(
         steps=7,

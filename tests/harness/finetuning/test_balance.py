@@ -148,3 +148,8 @@ def test_gradients_are_the_same_with_activation_checkpointing() -> None:
     plain = gradients()
     model.activation_checkpointing_enable()
     assert all(torch.equal(a, b) for a, b in zip(gradients(), plain, strict=True))
+    # That form loses them.
+    model.activation_checkpointing_enable({"use_reentrant": True})
+    model.enable_input_require_grads()
+    with pytest.raises(ValueError, match="use use_reentrant=False"):
+        gradients()

@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from harness.finetuning import command
+from harness.finetuning.checkpoints import checksum
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
 from harness.finetuning.settings import DivergedError, FinetuneSettings, RunSpec
 from reports.loading.schema import json_schema
@@ -170,6 +171,7 @@ def test_finished_runs_are_not_repeated(
         (["--device", "cuda"], "device is cuda"),
         (["--device", "gpu"], "device is gpu, expected cpu or cuda"),
         (["--threads", "0"], "threads is 0, expected 1 to "),
+        (["--control", "--untrained"], "--control with --untrained has nothing to compare"),
         (["--resume", "--held-out-windows", "10000000"], "held_out_windows: count is 10000000, the text has"),
     ],
 )
@@ -258,6 +260,42 @@ def test_another_runs_file_is_refused(
         assert "run.json: another run's (different: code)" in capsys.readouterr().err
     finally:
         run.write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda entry: entry["perplexity"].update(after=1.00), "edited or damaged, its checksum is not that"),
+        (lambda entry: entry.pop("checksum"), "edited or damaged, its checksum is not that"),
+        (lambda entry: forged(entry["perplexity"].update(after=0.5), entry), "holds no perplexities of 1 or more"),
+        (lambda entry: forged(entry["perplexity"].update(before=None), entry), "holds no perplexities of 1 or more"),
+        (lambda entry: forged(entry["perplexity"].update(after="low"), entry), "holds no perplexities of 1 or more"),
+        (lambda entry: forged(entry.update(perplexity=3), entry), "holds no perplexities of 1 or more"),
+        (lambda entry: forged(entry.update(losses=None), entry), "holds no perplexities of 1 or more"),
+        (lambda entry: forged(entry.update(losses=[3]), entry), "holds no perplexities of 1 or more"),
+        (lambda entry: forged(entry["losses"][0].pop("loss"), entry), "finite losses"),
+        (lambda entry: forged(entry["losses"][0].update(loss=1e999), entry), "finite losses"),
+        (lambda entry: forged(entry.pop("seconds"), entry), "finite losses"),
+    ],
+)
+def test_an_edited_run_is_refused(
+    tiny_folder: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, line: str
+) -> None:
+    shutil.copytree(whole, tmp_path / "copy")
+    (run,) = tmp_path.glob("copy/runs/*/run.json")
+    entry = json.loads(run.read_text())
+    change(entry)
+    run.write_text(json.dumps(entry))
+    assert main(arguments(tiny_folder, tmp_path / "copy", "--resume")[1:]) == MISTAKE
+    error = capsys.readouterr().err
+    assert f"run.json: {line}" in error or line in error
+    assert error.count("\n") == 1
+
+
+def forged(_change: object, entry: dict[str, Any]) -> None:
+    """As somebody would who writes the right checksum."""
+    del entry["checksum"]
+    entry["checksum"] = checksum(entry)
 
 
 def test_quick_takes_less_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback, set_seed
 
+from harness.assets.resolve import ModelAsset
 from harness.finetuning import trainer as trainer_module
+from harness.finetuning.checkpoints import seal
 from harness.finetuning.data import FinetuneData
-from harness.finetuning.run import add_lora, run
+from harness.finetuning.run import add_lora, lora_targets, run
 from harness.finetuning.settings import (
     FROZEN,
     TRAINED,
@@ -31,9 +34,12 @@ from harness.replacement.injection import replace_routers
 from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 from harness.saving.adapters import load_adapter
 from harness.saving.routers import load_routers
+from harness.text.passages import Passages
 from harness.text.perplexity import perplexity
 from routers import create_router, list_routers
 from routers.routing import TokenChoice
+from tests.harness.finetuning.conftest import small_settings
+from tests.harness.tiny_models import tiny_model
 
 
 def token_choice(name: str) -> bool:
@@ -69,6 +75,7 @@ def test_every_router_is_fine_tuned(name: str, data: FinetuneData, tmp_path: Pat
     assert [loss["step"] for loss in entry["losses"]] == [2, 3]
     assert 0 < entry["losses"][0]["loss"] < 10
     assert entry["losses"][0]["load_balancing_loss"] > 0
+    assert entry["lora_targets"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
     assert entry["perplexity"]["after"] != entry["perplexity"]["before"]
     assert 0 <= entry["agreement"]["before"] <= 1
     assert (entry["agreement"]["before"] == 1) == (name == STOCK or name == "hadamard_unconstrained")
@@ -106,7 +113,7 @@ def test_what_is_saved_is_what_was_trained(data: FinetuneData, tmp_path: Path) -
 
 def test_untrained_is_evaluated_alone(data: FinetuneData, tmp_path: Path) -> None:
     entry = run(RunSpec("linear", "original", 0, UNTRAINED), data, tmp_path)
-    assert entry["losses"] == []
+    assert entry["losses"] == entry["lora_targets"] == []
     assert entry["perplexity"]["after"] is None
     assert entry["agreement"] == {"before": 1.0, "after": None}
     assert not list(tmp_path.iterdir())
@@ -159,6 +166,65 @@ def test_a_corrupt_checkpoint_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+STEPS_JSON = {"loss": 1.0, "load_balancing_loss": 1.0, "max_violation": 0.0, "load_cv": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("optimizer.pt", b"nonsense"),
+        ("scheduler.pt", b""),
+        ("rng_state.pth", b"nonsense"),
+        ("trainer_state.json", b"[]"),
+        ("trainer_state.json", b'{"global_step": "x"}'),
+        ("trainer_state.json", b'{"global_step": 4, "log_history": 3, "no_such_field": 1}'),
+        ("trainer_state.json", b"[" * 100_000),
+        ("steps.json", b"[" * 100_000),
+        ("steps.json", b'{"seconds": 1, "steps": []}'),
+        ("steps.json", json.dumps({"seconds": 1, "steps": [STEPS_JSON | {"loss": "x"}] * 4}).encode()),
+        ("steps.json", json.dumps({"seconds": 1, "steps": [STEPS_JSON | {"more": 1}] * 4}).encode()),
+        ("steps.json", b'{"seconds": NaN, "steps": 3}'),
+        ("steps.json", json.dumps({"seconds": float("nan"), "steps": [STEPS_JSON] * 4}).encode()),
+        ("trained.safetensors", b"nonsense"),
+        ("trained.safetensors", "half"),
+        ("trained.safetensors", "nan"),
+    ],
+)
+def test_a_bad_checkpoint_with_a_right_seal_is_one_line(
+    file: str, content: bytes | str, data: FinetuneData, sealed: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(sealed, tmp_path / "run"))
+    checkpoint = folder / "checkpoint-4"
+    if isinstance(content, str):
+        weights = load_file(checkpoint / file)
+        changed = {name: w.half() if content == "half" else w * torch.nan for name, w in weights.items()}
+        save_file(changed, checkpoint / file)
+    else:
+        (checkpoint / file).write_bytes(content)
+    spec = RunSpec("linear", "random", 0, TRAINED)
+    seal(checkpoint, data.identity(spec))
+    with pytest.raises(FinetuneError, match=r"checkpoint-4.*remove it to go on from the one before$") as error:
+        run(spec, data, folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def sealed(asset: ModelAsset, passages: Passages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was interrupted after its fourth step."""
+    folder = tmp_path_factory.mktemp("sealed")
+    begin = RouterTrainer.__init__
+
+    def interrupted(self: RouterTrainer, **arguments: Any) -> None:
+        begin(self, **arguments)
+        self.add_callback(Interrupt(4, "on_save"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module.RouterTrainer, "__init__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(RunSpec("linear", "random", 0, TRAINED), FinetuneData(asset, passages, small_settings()), folder)
+    return folder
+
+
 def test_lower_precision_is_for_training_alone(
     data: FinetuneData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +265,25 @@ def test_the_models_own_balancing_loss_is_not_counted(data: FinetuneData, tmp_pa
 def test_a_model_without_projections_is_refused(settings: FinetuneSettings) -> None:
     with pytest.raises(FinetuneError, match="Linear has none of q_proj, k_proj, v_proj, o_proj"):
         add_lora(torch.nn.Linear(2, 2), settings)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "targets"),
+    [
+        ("qwen3_moe", {}, {"q_proj", "k_proj", "v_proj", "o_proj"}),
+        ("deepseek_v3", {}, {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}),
+        ("deepseek_v3", {"q_lora_rank": None}, {"q_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}),
+    ],
+)
+def test_lora_is_on_all_projections_of_the_attention(
+    family: str, changes: dict[str, Any], targets: set[str], settings: FinetuneSettings
+) -> None:
+    model = tiny_model(family, **changes)
+    assert set(lora_targets(model)) == targets
+    projections = {name for name, module in model.named_modules() if ".self_attn." in name and hasattr(module, "bias")}
+    adapted = add_lora(model, settings)
+    found = {name for name, module in adapted.base_model.model.named_modules() if hasattr(module, "lora_A")}
+    assert found == {name for name in projections if not name.endswith("norm")}
 
 
 def test_more_text_than_there_is_is_refused(data: FinetuneData, tmp_path: Path) -> None:

@@ -349,6 +349,7 @@ def test_its_hadamard_matrix_is_made_once(monkeypatch: pytest.MonkeyPatch) -> No
             {"router": "linear", "layers": [0, 7]},
             r"layers \[7\] have no experts to route to; those that have: \[0, 1\]",
         ),
+        ({"router": "linear", "layers": []}, "layers= is empty"),
         ({"router": "mlp", "initialise": "original"}, "MLPRouter has no weight"),
     ],
 )

@@ -141,13 +141,13 @@ def test_routers_saved_over_an_adapters_own_leave_it_without_any(copy: Path) -> 
 
 def test_routers_with_a_tensor_among_their_options_take_their_adapter(tmp_path: Path) -> None:
     first, second, other = tiny_model(), tiny_model(), tiny_model()
-    replace_routers(first, "hash", token_counts=torch.arange(61))
+    replace_routers(first, "prior", prior=torch.arange(4))
     adapted = peft.get_peft_model(first, peft.LoraConfig(r=2, target_modules=["q_proj"]))
     save_adapter(adapted, tmp_path)
     load_routers(second, tmp_path)
     assert torch.equal(logits_of(load_adapter(second, tmp_path)), logits_of(adapted))
-    replace_routers(other, "hash", token_counts=torch.arange(61).flip(0))
-    assert "model.layers.0.mlp.gate.options.token_counts: other values" in refused(other, tmp_path)
+    replace_routers(other, "prior", prior=torch.arange(4).flip(0))
+    assert "model.layers.0.mlp.gate.options.prior: other values" in refused(other, tmp_path)
 
 
 def test_routers_of_another_seed_are_refused(saved: Path) -> None:
@@ -243,6 +243,48 @@ def test_adapters_that_are_not_understood_are_refused(copy: Path, change: Any, m
     line = refused(model, copy)
     assert message in line
     assert str(copy / ADAPTER_CONFIG) in line
+
+
+def edit_weights(directory: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensors = safetensors.torch.load_file(directory / ADAPTER_WEIGHTS)
+    key = sorted(tensors)[0]
+    safetensors.torch.save_file(tensors | {key: change(tensors[key])}, directory / ADAPTER_WEIGHTS)
+    content, routers = router_files.read_router_files(directory)
+    content["companions"][ADAPTER_WEIGHTS] = hashlib.sha256((directory / ADAPTER_WEIGHTS).read_bytes()).hexdigest()
+    router_files.write_router_files(directory, content, routers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight.fill_(torch.nan), "lora_A.weight: holds NaN or infinity"),
+        (lambda weight: weight.fill_(torch.inf), "lora_A.weight: holds NaN or infinity"),
+        (lambda weight: weight.long(), "lora_A.weight: torch.float32, saved as torch.int64"),
+        (lambda weight: weight.double(), "lora_A.weight: torch.float32, saved as torch.float64"),
+        (lambda weight: weight.to(torch.float8_e4m3fn), "lora_A.weight: torch.float32, saved as torch.float8_e4m3fn"),
+        (lambda weight: weight > 0, "lora_A.weight: torch.float32, saved as torch.bool"),
+    ],
+)
+def test_weights_that_are_no_numbers_or_of_another_dtype_are_refused(copy: Path, change: Any, message: str) -> None:
+    model = tiny_model()
+    load_routers(model, copy)
+    edit_weights(copy, change)
+    assert message in refused(model, copy)
+
+
+def test_an_adapter_in_half_precision_is_taken(copy: Path) -> None:
+    model = tiny_model()
+    load_routers(model, copy)
+    edit_weights(copy, torch.Tensor.bfloat16)
+    assert load_adapter(model, copy).dtype == torch.float32
+
+
+def test_an_adapter_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    adapted = trained(**LORAS["lora_on_attention"])
+    next(weight for name, weight in adapted.named_parameters() if "lora_B" in name).data.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"could not be loaded again: \S+lora_B.weight holds NaN or infinity$"):
+        save_adapter(adapted, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("initialisation", ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "eva", "lora_ga"])

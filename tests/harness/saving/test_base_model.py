@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import peft
@@ -84,3 +85,50 @@ def test_of_a_quantised_projection_its_integers_are_taken(model: Any) -> None:
     assert all(type(value) is int for value in sample["values"])
     model.model.layers[2].self_attn["q_proj"].qweight += 1
     assert base_model_differences(saved, base_model_digest(model)) == [f"model.layers.2.{ATTENTION}: other weights"]
+
+
+def deep(**changes: Any) -> Any:
+    return tiny_model("qwen3_moe", num_hidden_layers=6, **changes)
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (
+            r"layers\.[1-4]\.|lm_head",
+            "model.layers.1.self_attn.q_proj.weight: other weights; .*; and 3[0-9] more tensors",
+        ),
+        (r"down_proj", "model.layers.0.mlp.experts.down_proj: other weights"),
+        (r"o_proj", "model.layers.0.self_attn.o_proj.weight: other weights"),
+        (r"norm", "model.layers.0.self_attn.q_norm.weight: other weights"),
+        (r"lm_head", "lm_head.weight: other weights$"),
+        (r"layers\.3\.post_attention_layernorm", "model.layers.3.post_attention_layernorm.weight: other weights$"),
+    ],
+)
+def test_a_model_that_differs_anywhere_is_another_one(harm: str, named: str) -> None:
+    saved, other = deep(), deep()
+    with torch.no_grad():
+        for name, parameter in other.named_parameters():
+            if re.search(harm, name) and ".gate." not in name:
+                parameter.zero_()
+    assert re.match(named, "; ".join(differences(saved, other)))
+    assert differences(saved, deep()) == []
+
+
+def test_its_gates_may_be_others(family: str, model: Any) -> None:
+    other = make_model(family)
+    with torch.no_grad():
+        for block in find_moe_blocks(other):
+            for parameter in block.gate.parameters():
+                parameter.normal_()
+    assert differences(model, other) == []
+
+
+def test_a_digest_of_an_earlier_version_is_compared_where_it_says_something(model: Any, family: str) -> None:
+    saved = base_model_digest(model)
+    del saved["tensors"]
+    other = make_model(family)
+    other.lm_head.weight.data.zero_()
+    assert base_model_differences(saved, base_model_digest(other)) == []
+    other.model.embed_tokens.weight.data.zero_()
+    assert base_model_differences(saved, base_model_digest(other)) == ["input embeddings: other weights"]

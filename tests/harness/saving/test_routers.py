@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.replacement.injection import replace_routers
+from harness.replacement.router_config import RouterConfig
 from harness.saving import files as router_files
 from harness.saving.files import CONFIG, WEIGHTS, SavedRoutersError
 from harness.saving.routers import load_routers, save_routers, saved_differences
@@ -69,7 +70,7 @@ def test_every_router_comes_back_with_difference_zero(name: str, tmp_path: Path)
         ("mlp_hadamard", {"width": 8, "boost": (0.92, 0.59)}),
         ("attention", {"query_size": 8, "temperature": 0.05, "top_k": 3}),
         ("hash", {"seed": 5}),
-        ("hash", {"token_counts": torch.arange(61)}),
+        ("prior", {"prior": torch.arange(4)}),
         ("linear", {"bias": True, "norm_topk_prob": True, "layers": [1]}),
     ],
 )
@@ -352,7 +353,10 @@ OTHER_CONTENT = "does not hold what save_routers writes"
         (lambda content: content["layers"][GATE].update(options=[]), OTHER_CONTENT),
         (lambda content: content["layers"][GATE].update(hidden_size=10**12), "hidden_size is 32, saved with 100000000"),
         (lambda content: content["layers"][GATE].update(num_experts=10**12), "num_experts is 4, saved with 10000000"),
-        (lambda content: content["layers"][GATE]["options"].update(query_size=10**12), f"{GATE}: "),
+        (
+            lambda content: content["layers"][GATE]["options"].update(query_size=10**12),
+            "expert_keys is float32 (4, 1000",
+        ),
         (lambda content: content["layers"][GATE].pop("class"), f"{OTHER_CONTENT}: 'class' (KeyError)"),
         (lambda content: content.pop("layers"), f"{OTHER_CONTENT}: 'layers' (KeyError)"),
         (lambda content: content.update(layers=[]), OTHER_CONTENT),
@@ -404,16 +408,16 @@ def test_whatever_a_place_holds_it_is_one_line_or_routers(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"token_counts": torch.arange(61).flip(0)}, f"{GATE}.options.token_counts: other values"),
-        ({"token_counts": torch.arange(60)}, f"{GATE}.options.token_counts is int64 (60,), saved as int64 (61,)"),
-        ({"seed": 1}, f"{GATE}.options.token_counts: saved, and unknown"),
+        ({"prior": torch.arange(4).flip(0)}, f"{GATE}.options.prior: other values"),
+        ({"prior": torch.arange(3)}, f"{GATE}.options.prior is int64 (3,), saved as int64 (4,)"),
+        ({"bias": False}, f"{GATE}.options.prior: saved, and unknown"),
     ],
 )
 def test_another_tensor_among_the_options_is_another_router(
     model: Any, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    save_routers(replace_routers(tiny_model(), "hash", token_counts=torch.arange(61)), tmp_path)
-    replace_routers(model, "hash", **options)
+    save_routers(replace_routers(tiny_model(), "prior", prior=torch.arange(4)), tmp_path)
+    replace_routers(model, "prior", **options)
     assert message in "; ".join(saved_differences(model, tmp_path))
 
 
@@ -513,3 +517,57 @@ def test_merged_adapters_are_not_saved_as_routers(tmp_path: Path) -> None:
     adapted.merge_adapter()
     with pytest.raises(ValueError, match="an adapter is merged into a Linear: unmerge it first"):
         save_routers(adapted, tmp_path)
+
+
+@pytest.mark.parametrize("beginning", [b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05"])
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path, beginning: bytes) -> None:
+    plain = safetensors.torch.save({"a": torch.ones(3)})
+    length = int.from_bytes(plain[:8], "little")
+    wanted = int.from_bytes(beginning, "little")
+    header, values = plain[8 : 8 + length], plain[8 + length :]
+    (tmp_path / "x").write_bytes(wanted.to_bytes(8, "little") + header.ljust(wanted) + values)
+    tensors = router_files.parse_safetensors(tmp_path / "x", router_files.read_file(tmp_path / "x"))
+    assert tensors["a"].tolist() == [1, 1, 1]
+
+
+def test_routers_with_such_a_header_are_loaded(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "num_experts": 16, "num_hidden_layers": 6}
+    save_routers(replace_routers(tiny_model("qwen3_moe", **sizes), "linear"), tmp_path)
+    assert (tmp_path / WEIGHTS[0]).read_bytes()[:2] == b"\x80\x02"
+    assert len(load_routers(tiny_model("qwen3_moe", **sizes), tmp_path).replaced) == 6
+
+
+def test_nan_weights_are_neither_saved_nor_loaded(model: Any, copy: Path, tmp_path: Path) -> None:
+    rewrite(copy, lambda _, tensors: tensors[QUERIES][0].fill_(torch.nan))
+    assert_refused(model, copy, f"{QUERIES}: holds NaN")
+    replacement = replace_routers(model, "linear", bias=True)
+    with torch.no_grad():
+        replacement.replaced[0].router.bias[0] = -torch.inf  # that expert is never chosen
+        save_routers(model, tmp_path / "masked")
+        replacement.replaced[0].router.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=f"^{GATE}.router.weight: holds NaN, which could not be loaded again"):
+        save_routers(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_memory_is_asked_for_a_size_that_was_not_saved(
+    untouched: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices, make_aside = [], RouterConfig.make_aside
+
+    def watched(self: RouterConfig, device: str = "cpu") -> Any:
+        devices.append(device)
+        return make_aside(self, device)
+
+    monkeypatch.setattr(RouterConfig, "make_aside", watched)
+    forge(copy, lambda content: content["layers"][GATE]["options"].update(query_size=40_000_000))
+    assert_refused(untouched, copy, f"{QUERIES} is float32 (40000000, 32), saved as float32 (8, 32)")
+    assert devices[:2] == ["meta", "meta"]
+
+
+@pytest.mark.parametrize("depth", [100, 500, 5000])
+def test_deeply_nested_options_are_one_line(untouched: Any, copy: Path, depth: int) -> None:
+    written = (copy / CONFIG).read_text()
+    assert '"query_size": 8' in written
+    (copy / CONFIG).write_text(written.replace('"query_size": 8', f'"query_size": {"[" * depth}{"]" * depth}'))
+    assert_refused(untouched, copy, CONFIG)

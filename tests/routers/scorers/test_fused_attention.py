@@ -1,7 +1,7 @@
 """Softmax(q kᵀ) out of attention kernels. Axes: T tokens, E experts, Q query size."""
 
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routers.scorers import fused_attention
-from routers.scorers.fused_attention import FLASH_HEAD_SIZE, KERNELS, attention_probabilities, choose_kernel
+from routers.scorers.fused_attention import (
+    FLASH_HEAD_SIZE,
+    KERNELS,
+    attention_probabilities,
+    choose_kernel,
+    flash_function,
+)
 
 
 def keys_on(device, *shape, dtype=torch.float32):
@@ -34,7 +40,17 @@ def flash_calls(monkeypatch):
         return torch.einsum("bhts,bshd->bthd", scores.softmax(dim=-1), v.float()).to(q.dtype)
 
     monkeypatch.setitem(sys.modules, "flash_attn", SimpleNamespace(flash_attn_func=flash_attn_func))
-    return calls
+    flash_function.cache_clear()
+    yield calls
+    flash_function.cache_clear()
+
+
+@pytest.mark.parametrize("installed", [ModuleType("flash_attn"), None], ids=["flash_attn_4", "broken"])
+def test_a_package_of_that_name_without_the_function_does_not_count(installed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flash_attn", installed)
+    flash_function.cache_clear()
+    assert choose_kernel("fused", keys_on("cuda", 8, 64)) == "sdpa"
+    flash_function.cache_clear()
 
 
 @given(
@@ -104,7 +120,7 @@ def test_flash_is_not_called_for_no_token(flash_calls):
     ],
 )
 def test_fused_is_the_first_kernel_that_can(keys, chosen, monkeypatch):
-    monkeypatch.setattr(fused_attention, "FLASH_INSTALLED", True)
+    monkeypatch.setattr(fused_attention, "flash_function", lambda: print)
     assert choose_kernel("fused", keys) == chosen
 
 
@@ -118,7 +134,7 @@ def test_fused_is_the_first_kernel_that_can(keys, chosen, monkeypatch):
     ],
 )
 def test_flash_says_why_it_cannot(keys, reason, monkeypatch):
-    monkeypatch.setattr(fused_attention, "FLASH_INSTALLED", False)
+    monkeypatch.setattr(fused_attention, "flash_function", lambda: None)
     with pytest.raises(ValueError, match=f"attention kernel 'flash': {reason}"):
         choose_kernel("flash", keys)
 

@@ -132,6 +132,14 @@ def test_a_missing_file_makes_the_model_anew(copying: Download, caplog: pytest.L
     assert "is corrupt" in caplog.text
 
 
+def test_a_file_that_was_added_makes_the_model_anew(copying: Download, caplog: pytest.LogCaptureFixture) -> None:
+    path, _, _ = upcycled_model("tiny", download=copying)
+    (path / "added_tokens.json").write_text('{"the": 5}')
+    upcycled_model("tiny", download=copying)
+    assert {file.name for file in path.iterdir()} == FILES
+    assert "is corrupt" in caplog.text
+
+
 @pytest.mark.parametrize("change", ["version", "recipe", "windows"])
 def test_another_recipe_makes_another_model(
     tiny: UpcycledModel,

@@ -1,7 +1,8 @@
-"""Checks of a model's config.json: it may not ask for code that is downloaded."""
+"""Checks of a model's directory: it may not ask for code that is downloaded, nor bring an adapter."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,33 @@ from harness.assets.errors import AssetError
 LOCAL_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Options with which transformers reads a directory and nothing else."""
 IMPLEMENTATIONS = ("batched_mm", "eager", "grouped_mm", "sdpa")
+_ADAPTER = "adapter_config.json"
 _KEYS = ("attn_implementation", "experts_implementation")  # transformers reads them with `_` before them too
+
+
+def read_model_config(name: str, directory: Path) -> dict[str, Any]:
+    """The content of a model's config.json, checked.
+
+    Args:
+        name: of the model, for messages.
+        directory: that transformers is to read.
+
+    Raises:
+        AssetError: it cannot be read, asks for code as `check_implementations` says, or an adapter lies beside it.
+    """
+    if (directory / _ADAPTER).exists():  # transformers would put it in, from a pickle if there is nothing else
+        raise AssetError(
+            f"{name}: {directory} holds an adapter ({_ADAPTER}); load_adapter of harness.saving.adapters puts one in"
+        )
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise AssetError(f"{name}: {path} cannot be read ({error})") from error
+    if not isinstance(config, dict):
+        raise AssetError(f"{name}: {path} cannot be read (no JSON object)")
+    check_implementations(path, config)
+    return config
 
 
 def check_implementations(path: Path, config: object) -> None:

@@ -1,0 +1,45 @@
+"""The precision in which routers decide. Axes: T tokens, N values of each, K experts per token."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def in_own_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a router without autocast, which would multiply in less than the router's own dtype.
+
+    A float32 router would then decide on bfloat16 logits; at E = 512 that changes 0.65 % of what is selected.
+    """
+
+    @functools.wraps(method)
+    def without_autocast(self: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        device = hidden_states.device.type
+        if device == "meta" or not torch.is_autocast_enabled(device):  # the meta device has no autocast to ask about
+            return method(self, hidden_states, *args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return method(self, hidden_states, *args, **kwargs)
+
+    return without_autocast
+
+
+def softmax_of_sorted(logits: Tensor) -> Tensor:
+    """Softmax over a last axis whose largest value comes first: (T, K) -> (T, K).
+
+    Written out because torch's own takes twice the time over so short an axis.
+    """
+    exponentials = torch.exp(logits - logits[..., :1].detach())
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def refuse_non_finite(tokens: Tensor) -> None:
+    """Raise a ValueError that names the first token of (T, D) with a NaN or an infinity, and how many there are."""
+    bad = (~torch.isfinite(tokens)).any(dim=-1).nonzero()
+    if len(bad):
+        raise ValueError(
+            f"hidden_states hold NaN or infinity in {len(bad)} of {len(tokens)} tokens, first {int(bad[0])}"
+        )
