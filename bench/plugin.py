@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,9 @@ class BenchmarkPlugin:
         self._waiting: set[str] = set()
         """Benchmarks that have not come to their end."""
         self._saved = False
+        self._checks: Run | None = None
+        """Where nothing is timed, what routers are checked with."""
+        self._checked_alone = 0
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a benchmark with every registered router: on each input of its scenario, or in a language model."""
@@ -71,12 +75,11 @@ class BenchmarkPlugin:
         """
 
         def replay(case: Case) -> None:
-            if self.run is None:
-                self.run = make_run(request.session, Unkept())
-            suite = self.run.suite(case)
-            if benchmark.disabled:
-                suite.expect_sound(case)
+            if benchmark.disabled or self.run is None:
+                self._checks = self._checks or make_run(request.session, Unkept())
+                self._checks.suite(case).expect_sound(case)
                 return
+            suite = self.run.suite(case)
             durations = suite.durations(case)
             benchmark.extra_info.update(suite.extra_info(case))
             benchmark.group = suite.label(case)
@@ -104,9 +107,15 @@ class BenchmarkPlugin:
         """Note that a benchmark has come to its end, right or wrong."""
         if report.when == "call":
             self._waiting.discard(report.nodeid)
+            self._checked_alone += self.run is None and Path(report.fspath).name.startswith("bench_")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """A table of every group."""
+        """A table of every group, or that there is none."""
+        if self._checked_alone:
+            terminalreporter.write_line(
+                f"Nothing was timed: {self._checked_alone} benchmarks were checked alone, because of "
+                "--benchmark-disable or xdist (-n), under which benchmarks would disturb each other."
+            )
         if self.run is not None:
             for line in lines(self.run.context.groups.values()):
                 terminalreporter.write_line(line)

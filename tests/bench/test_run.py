@@ -130,7 +130,26 @@ def test_without_timing_every_router_is_still_checked(run_bench: Runner) -> None
     run = run_bench(*ONE_GROUP, "--benchmark-disable")
     assert run.returncode == 0, run.output
     assert "2 passed" in run.output
+    assert "Nothing was timed: 2 benchmarks were checked alone" in run.output
     assert not run.json_path.exists()
+
+
+def test_under_xdist_every_router_is_checked_once_and_nothing_is_timed(run_bench: Runner) -> None:
+    run = run_bench(*ONE_GROUP, "-n", "2")
+    assert run.returncode == 0, run.output
+    assert "2 passed" in run.output
+    assert "Nothing was timed: 2 benchmarks were checked alone" in run.output
+    assert not run.json_path.exists()
+
+
+def test_what_is_measured_is_checked_first_and_shown_with_its_ratio(run_bench: Runner) -> None:
+    run = run_bench(*ONE_GROUP)
+    table = [line.split() for line in run.output.splitlines() if " x linear" in line]
+    assert {cells[0] for cells in table} == {"linear", "hash"}
+    ratios = [float(cells[3]) for cells in table]
+    assert ratios == sorted(ratios)
+    assert "linear against itself" in run.output
+    assert "Name (time in" not in run.output  # pytest-benchmark's own table
 
 
 def test_every_result_says_what_was_measured(run_bench: Runner) -> None:

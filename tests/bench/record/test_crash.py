@@ -1,6 +1,7 @@
 """`pytest bench`, killed: whatever the moment, `--resume` goes on, and the JSON is whole or not there.
 
-Twenty kills at random moments; `MOE_KILLS=200 pytest tests/bench/record/test_crash.py` makes two hundred.
+Twenty kills at random moments, and five double interrupts; `MOE_KILLS=200 MOE_INTERRUPTS=100 pytest
+tests/bench/record/test_crash.py` makes more.
 
 The runs are forks of a process that has everything imported (`zygote.py` beside this file), in a copy of the sources: a
 journal is continued by unchanged code only, and somebody may be editing it.
@@ -16,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -26,6 +27,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("MOE_KILLS", "20"))
+INTERRUPTS = int(os.environ.get("MOE_INTERRUPTS", "5"))
 SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
 LARGE = "(random or supplemental) and (linear or hash)"  # all three scenarios
 SMALL = "supplemental and (linear or hash)"
@@ -59,15 +61,21 @@ class Zygote:
         )
 
     def run(
-        self, files: Files, select: str, *options: str, kill_after: float | None = None, kill_at: int | None = None
+        self,
+        files: Files,
+        select: str,
+        *options: str,
+        kill_after: float | None = None,
+        kill_at: int | None = None,
+        interrupts: Sequence[float] = (),
     ) -> Outcome:
-        """A run to its end, or to its kill (see `zygote.Request`)."""
+        """A run to its end, or to its kill or interrupt (see `zygote.Request`)."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         arguments = ["bench", "--preset", "smoke", "-q", "-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin"]
         arguments += ["-k", select, "--journal", str(files.journal), "--benchmark-json", str(files.json), *options]
         request = {"options": arguments, "output": str(self.output), "folder": str(files.folder)}
-        request |= {"kill_after": kill_after, "kill_at": kill_at}
+        request |= {"kill_after": kill_after, "kill_at": kill_at, "interrupts": list(interrupts)}
         self.output.write_text("")  # a run may be killed before it opens it
         print(json.dumps(request), file=self.process.stdin, flush=True)
         code, seconds = json.loads(self.process.stdout.readline())
@@ -207,6 +215,65 @@ def test_killed_at_any_step_towards_its_files_it_has_journal_or_json(zygote: Zyg
     assert not files.journal.exists()
     assert len(longest) == 8  # configuration, what was resolved, two blocks, two peaks, two seeds
     assert step > 2 * len(longest) + 3  # so that steps are still seen: two for a line, and those of the JSON
+
+
+def test_interrupted_twice_it_keeps_its_journal_or_has_its_json(zygote: Zygote, files: Files) -> None:
+    seconds = zygote.run(files, SMALL).seconds
+    files.json.unlink()
+    moments = random.Random(1)
+    kept = 0
+    for _ in range(INTERRUPTS):
+        first = moments.uniform(0.5, 1) * seconds
+        before = len(files.lines())
+        outcome = zygote.run(files, SMALL, "--resume", interrupts=(first, first + moments.uniform(0, 0.5)))
+        lines = files.lines()
+        if files.json.exists():
+            assert outcome.code in {0, 1, 2, 4}, outcome.output
+            files.json.unlink()
+        else:
+            assert len(lines) >= before, outcome.output
+            kept += len(lines) > 1
+            assert len(lines) < 2 or f"keeps {len(lines) - 1} finished" in outcome.output
+            assert len(lines) < 2 or "--resume continues" in outcome.output
+    assert zygote.run(files, SMALL, "--resume").code == 0
+    assert not files.journal.exists()
+
+
+def test_a_run_that_stops_at_a_router_that_fails_keeps_the_others(zygote: Zygote, files: Files) -> None:
+    wrong = files.folder / "wrong.py"
+    wrong.write_text(
+        "import torch\nfrom pathlib import Path\nfrom routers.scorers.linear import LinearRouter\n"
+        "class AWrongRouter(LinearRouter):\n"
+        "    def compute_router_logits(self, hidden_states):\n"
+        "        if not Path(__file__).with_name('mended').exists():\n"
+        "            raise ArithmeticError('on purpose')\n"
+        "        return super().compute_router_logits(hidden_states)\n"
+    )
+    select = "bench_router and supplemental and (wrong or linear)"
+    options = ("-x", f"--router={wrong}:AWrongRouter")
+    stopped = zygote.run(files, select, *options)
+    assert stopped.code == pytest.ExitCode.TESTS_FAILED
+    assert "ArithmeticError: on purpose" in stopped.output
+    finished = len(files.lines()) - 1
+    assert finished >= 3
+    assert f"{files.journal} keeps {finished} finished measurements" in stopped.output
+    files.json.unlink(missing_ok=True)
+    (files.folder / "mended").touch()
+    recovered = zygote.run(files, select, *options, "--resume")
+    assert "Traceback" not in recovered.output
+    assert f"continuing after {finished} finished" in recovered.output
+    # Its blocks were measured without the router, which therefore is said to have failed; nothing else is wrong.
+    assert "failed in a part of this run: measure it again from the start" in recovered.output
+    assert recovered.code == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_comparison_that_fails_ends_a_run_like_any_other(zygote: Zygote, files: Files) -> None:
+    storage = f"--benchmark-storage=file://{files.folder / 'stored'}"
+    assert zygote.run(files, SMALL, storage, "--benchmark-save=first").code == 0
+    compared = zygote.run(files, SMALL, storage, "--benchmark-compare", "--benchmark-compare-fail=median:0.000001%")
+    assert compared.code != 0 or "regressed" not in compared.output
+    assert files.document()
+    assert not files.journal.exists()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ class Request:
         options: of pytest.
         output: the file that takes its standard output and error.
         kill_after: seconds until SIGKILL, or None.
+        interrupts: seconds until each of some SIGINTs, as from a keyboard.
         kill_at: SIGKILL before the step of this index towards a file below `folder`, or None (see `kill_at_step`).
         folder: where the run's files are.
     """
@@ -37,6 +38,7 @@ class Request:
     options: list[str]
     output: str
     kill_after: float | None = None
+    interrupts: tuple[float, ...] = ()
     kill_at: int | None = None
     folder: str = ""
 
@@ -160,9 +162,14 @@ def serve(request: Request) -> tuple[int, float]:
         finally:
             os._exit(code)
     ended = status = 0
-    while request.kill_after is not None and not ended:
+    interrupts = list(request.interrupts)
+    while (request.kill_after is not None or interrupts) and not ended:
         ended, status = os.waitpid(pid, os.WNOHANG)
-        if not ended and time.perf_counter() - start >= request.kill_after:
+        if interrupts and not ended and time.perf_counter() - start >= interrupts[0]:
+            os.kill(pid, signal.SIGINT)
+            del interrupts[0]
+            continue
+        if not ended and request.kill_after is not None and time.perf_counter() - start >= request.kill_after:
             kill(pid)
             break
         time.sleep(0.001)
