@@ -157,6 +157,15 @@ def test_output_variance_names_the_largest_shift(build, document):
     )
 
 
+def test_a_shift_of_three_hundred_decades_is_written_shortly(build, document):
+    for input_name, value in (("plain", 1e-150), ("contextual", 1e150)):
+        (info,) = entries(document, "router", input_name, "hybrid")
+        info["behaviour"]["layer"]["partitioned"]["output_std"] = {"mean": value, "sd": 0.0, "values": [value] * 3}
+    assert (
+        "hybrid, × 1.00e300; the" in build(partial(contextual.random_against_contextual, contextual.VARIED)).findings[1]
+    )
+
+
 def test_the_largest_shift_is_one_among_equals(build, document):
     (info,) = entries(document, "router", "contextual", "hash")
     info["behaviour"]["layer"]["partitioned"]["output_std"] = {"mean": 9.0, "sd": 0.0, "values": [9.0, 9.0, 9.0]}
