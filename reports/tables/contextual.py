@@ -191,8 +191,8 @@ def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]], data: ReportDat
     named = shift.paper_largest
     beside = f" (here × {significant(factors[named])})" if named in factors and most != named else ""
     return (
-        f"{shift.title}, largest relative change {among(same[0])}: {way} for {most}, × {significant(factors[most])}; the "
-        f"paper has an increase, largest for {named}{beside}.",
+        f"{shift.title}, largest relative change {among(same[0])}: {way} for {most}, × {significant(factors[most])}; "
+        f"the paper has an increase, largest for {named}{beside}.",
     )
 
 

@@ -279,6 +279,12 @@ def test_effective_experts_are_those_of_each_seed(build, document):
     assert found["effective_experts"] == pytest.approx((1 + math.e + math.e**2) / 3)
 
 
+def test_an_entropy_of_no_number_of_experts_is_no_traceback(build, document):
+    del document["study"]["metrics"]["token_entropy"]["range"]
+    set_metric(document, "skewed", "mlp", "token_entropy", [1e4, 2e4, 3e4])
+    assert row(build(partial(balance.balance, "skewed")), router="mlp")["effective_experts"] > 1e100
+
+
 def test_a_figure_that_a_seed_lacks_is_a_dash(build, document):
     (info,) = entries(document, "router", "skewed", "mlp")
     info["behaviour"]["metrics"]["max_violation"] = {"mean": None, "sd": None, "values": [0.5, None, 0.5]}
