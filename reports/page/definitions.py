@@ -6,6 +6,8 @@ from reports.records.report_data import ReportData
 
 DEFINITIONS = (
     ("Load", "an expert's share of all assignments; the shares sum to one"),
+    ("Largest load", "the load of a seed's busiest expert, (1 + MaxVio) / E"),
+    ("Experts", "how many experts a token selects: K, unless the router's definition says otherwise"),
     ("Effective experts", "exp of the entropy of the mean probabilities"),
     ("Ratio", "median over rounds of a router's time over the baseline's in the same round, one a block"),
     ("Stock", "the language model with its own gates: the baseline inside it, and the reference of fine-tuning"),
@@ -29,7 +31,8 @@ METHOD = (
     "A block gives one ratio per router; the interval is Student's t over the logarithms of the blocks' ratios, "
     "never over single calls, which are not independent.",
     "Behaviour is measured over seeds; from a seed the router, the input batch and the experts are drawn, "
-    "independently of each other. sd has ddof 1.",
+    "independently of each other. An expert's number means nothing in another seed: every figure is taken within a "
+    "seed, and mean and sd (ddof 1) are over seeds.",
 )
 
 SOURCES = (

@@ -16,6 +16,8 @@ from reports.records.report_data import ReportData
 
 # On average at most one and a half of the experts get the probability: nearly always the same one does.
 _COLLAPSED_BELOW = 1.5
+# Of no number of experts that there is: a broken file's entropy, whose exp no computer holds.
+_LARGEST_ENTROPY = 300.0
 
 
 @registry.table("balance", "Balance on “{}”", place=1, keys=registry.inputs_shown)
@@ -98,7 +100,7 @@ def _effective_experts(entropy: float, specialisation: float) -> float:
     Loads cannot show the collapse of a router that selects every expert for every token, as the unconstrained Hadamard
     does.
     """
-    return math.exp(entropy + specialisation)
+    return math.exp(min(entropy + specialisation, _LARGEST_ENTROPY))
 
 
 def _mean_effective(entry: Entry) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
-from reports.format.numbers import Show, fixed, listing
+from reports.format.numbers import Show, fixed, listing, significant
 from reports.format.table import Column, Table, bounds_column, interval_column, text_column, verdict_column
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
@@ -189,10 +189,10 @@ def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]], data: ReportDat
     most = max(factors, key=lambda router: abs(math.log(factors[router])))
     way = "increase" if factors[most] > 1 else "decrease"
     named = shift.paper_largest
-    beside = f" (here × {factors[named]:.2f})" if named in factors and most != named else ""
+    beside = f" (here × {significant(factors[named])})" if named in factors and most != named else ""
     return (
-        f"{shift.title}, largest relative change {among(same[0])}: {way} for {most}, × {factors[most]:.2f}; the paper "
-        f"has an increase, largest for {named}{beside}.",
+        f"{shift.title}, largest relative change {among(same[0])}: {way} for {most}, × {significant(factors[most])}; "
+        f"the paper has an increase, largest for {named}{beside}.",
     )
 
 

@@ -102,6 +102,7 @@ def test_two_runs_are_compared(language_document, save):
     base = load_report_data([save(language_document, "a.json")])
     (info,) = infos(language_document, scenario="prefill", router="mlp")
     set_processes(info, [2 * us for us in info["timing"]["process_us"]])
+    info["timing"]["ratio"] = {end: 2 * ratio for end, ratio in info["timing"]["ratio"].items()}
     info["parameters"] += 1
     language_document["study"]["language_model"]["sha256"] = "00"
     comparison = compare(base, load_report_data([save(language_document, "b.json")]), threshold=0.05)

@@ -49,7 +49,7 @@ def test_times_of_two_machines_stand_apart_and_what_is_no_time_stands_together(d
     other["machine_info"]["cpu"] |= {"brand_raw": "Another CPU", "count": 64}
     data = load_report_data([save(only(document, "linear", "mlp"), "a.json"), save(other, "b.json")])
     tables = tables_of(data)
-    timed = {"summary", "latency", "costs-router", "costs-token", "costs-training"}
+    timed = {"noise", "summary", "latency", "costs-router", "costs-token", "costs-training"}
     assert {name for name in tables if name.endswith(("-a", "-b"))} == {
         f"{n}-{letter}" for n in timed for letter in "ab"
     }
@@ -71,7 +71,8 @@ def test_times_of_two_machines_stand_apart_and_what_is_no_time_stands_together(d
 @pytest.mark.parametrize(("field", "value"), [("threads", 2), ("device", "cuda"), ("dtype", "bfloat16")])
 def test_times_of_two_settings_stand_apart(document, save, field, value):
     other = only(document, "mlp")
-    other["study"][field] = value
+    for stated in (other["study"], *(benchmark["extra_info"] for benchmark in other["benchmarks"])):
+        stated[field] = value
     data = load_report_data([save(only(document, "linear"), "a.json"), save(other, "b.json")])
     assert tables_of(data)["summary-b"].title == "The router alone on random input, setting B"
     assert notices(data)[0].endswith(f"They differ in setting.{field}.")
@@ -134,7 +135,17 @@ def test_an_incomplete_run_says_so_in_the_terminal(document, save, tmp_path, cap
     assert "is incomplete: it holds 4 of the 148 benchmarks of its run." in capsys.readouterr().out
 
 
-VERDICTS = ("reproduced", "approximate", "not derivable", "holds", "does not hold", "unclear", "agrees")
+VERDICTS = (
+    "reproduced",
+    "approximate",
+    "not derivable",
+    "holds",
+    "does not hold",
+    "unclear",
+    "agrees",
+    "slower",
+    "faster",
+)
 
 
 @pytest.mark.parametrize("preset", [{"name": "smoke"}, {"name": "mine", "conclusive": False}])
@@ -151,5 +162,5 @@ def test_a_run_that_proves_nothing_has_no_verdicts(document, language_document, 
             assert table.findings == ()
             assert table.title.endswith(f" ({preset['name']} run)")
             assert not [cell for cells in table.shown() for cell in cells if cell in VERDICTS]
-            assert not [column for column in table.frame if "verdict" in column or column == "order"]
+            assert not [column for column in table.frame if "verdict" in column or column in ("order", "standing")]
     assert f"is a {preset['name']} run. Such a run proves that the parts work: its numbers mean" in notices(data)[0]

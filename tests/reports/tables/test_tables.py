@@ -50,8 +50,10 @@ def test_summary_has_a_row_per_router_and_names_the_fastest(build):
 
 def test_a_tie_for_the_fastest_is_called_one(build, document):
     (info,) = entries(document, "router", "random", "hadamard")
-    info["timing"]["ratio"] = {"estimate": 0.99, "low": 0.96, "high": 1.02}
-    assert "call, not separated from linear by the intervals; apart" in build(costs.summary).findings[0]
+    set_ratio(info, 0.99, 0.7, 1.4)
+    # their geometric mean is 0.99 · 412
+    info["timing"]["process_us"] = [0.99 * 412 * factor for factor in (0.8, 1.25, 1.0, 0.9, 1 / 0.9)]
+    assert "µs per call, level with linear; apart" in build(costs.summary).findings[0]
 
 
 def test_where_a_row_is_missing_nobody_is_the_fastest(build, document):
@@ -154,6 +156,15 @@ def test_output_variance_names_the_largest_shift(build, document):
     assert findings[1] == (
         "Output standard deviation, largest relative change of the routers that select 2 experts a token: increase for "
         "hybrid, × 2.00; the paper has an increase, largest for mlp (here × 1.20)."
+    )
+
+
+def test_a_shift_of_eighty_decades_is_written_shortly(build, document):
+    for input_name, value in (("plain", 1e-40), ("contextual", 1e40)):
+        (info,) = entries(document, "router", input_name, "hybrid")
+        info["behaviour"]["layer"]["partitioned"]["output_std"] = {"mean": value, "sd": 0.0, "values": [value] * 3}
+    assert (
+        "hybrid, × 1.00e80; the" in build(partial(contextual.random_against_contextual, contextual.VARIED)).findings[1]
     )
 
 
@@ -268,6 +279,12 @@ def test_effective_experts_are_those_of_each_seed(build, document):
     # 1, e and e²: their mean, and not e, which is exp of the mean entropy
     found = row(build(partial(balance.balance, "skewed")), router="mlp")
     assert found["effective_experts"] == pytest.approx((1 + math.e + math.e**2) / 3)
+
+
+def test_an_entropy_of_no_number_of_experts_is_no_traceback(build, document):
+    del document["study"]["metrics"]["token_entropy"]["range"]
+    set_metric(document, "skewed", "mlp", "token_entropy", [1e4, 2e4, 3e4])
+    assert row(build(partial(balance.balance, "skewed")), router="mlp")["effective_experts"] > 1e100
 
 
 def test_a_figure_that_a_seed_lacks_is_a_dash(build, document):
