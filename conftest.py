@@ -11,7 +11,7 @@ from bench.plugin import BenchmarkPlugin
 from bench.presets import PRESETS, get_preset
 from bench.record.output import WholeFile
 from bench.timing.clocks import available_devices
-from harness.command_line import most_threads
+from harness.command_line import dashes_for_a_value, most_threads
 from routers import list_routers, register_from_path
 
 NEEDED_PYTEST_BENCHMARK = (5, 2)
@@ -52,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what cannot be run before anything is collected."""
     _check_pytest_benchmark(config)
+    if complaint := dashes_for_a_value([str(word) for word in config.invocation_params.args]):
+        raise pytest.UsageError(complaint)
     try:
         get_preset(config.getoption("--preset"))
         for target in config.getoption("--router"):

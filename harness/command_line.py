@@ -12,10 +12,14 @@ _DASHES_FOR_A_VALUE = re.compile(r"--[\w-]+=--|-\w--")
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """The options; `--option=--`, of which argparse makes an empty list, is an error like any other."""
-    for word in words:
-        if _DASHES_FOR_A_VALUE.fullmatch(word):
-            parser.error(f"{word}: '--' is no value")
+    if complaint := dashes_for_a_value(words):
+        parser.error(complaint)
     return parser.parse_args(words)
+
+
+def dashes_for_a_value(words: Sequence[str]) -> str | None:
+    """What is wrong with the first word of the form `--option=--`, or None."""
+    return next((f"{word}: '--' is no value" for word in words if _DASHES_FOR_A_VALUE.fullmatch(word)), None)
 
 
 def most_threads() -> int:

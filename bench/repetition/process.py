@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from bench.process_tree import how_it_ended
 from bench.repetition.repetition import Tick
 from bench.timing.group import Block, GroupSpec
 from bench.timing.placement import ENVIRONMENT
@@ -72,8 +73,7 @@ class RepetitionProcess:
         raise self._death()
 
     def _death(self) -> ProcessDiedError:
-        status = self._process.wait()
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
+        how = how_it_ended(self._process.wait())
         self._said.seek(0)
         said = [line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()]
         return ProcessDiedError(": ".join([how, *said[-1:]]))

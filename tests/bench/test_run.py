@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from harness.command_line import most_threads
 from reports.loading.schema import json_schema
 from routers import list_routers
 
@@ -230,7 +231,9 @@ def test_pytest_benchmarks_own_tools_read_the_file(run_bench: Runner, tmp_path: 
         (("--device", "tpu"), "unknown device 'tpu'; on this machine there are: cpu"),
         (("--router", "nowhere"), "router 'nowhere' must have the form package.module:Class"),
         (("--router", "no.such:Router"), "no.such cannot be imported"),
-        (("--threads", "0"), "--threads is 0, expected at least 1"),
+        (("--threads", "0"), f"--threads is 0, expected 1 to {most_threads()}"),
+        (("--threads", "1000000000"), "--threads is 1000000000, expected 1 to"),
+        (("--preset=--",), "--preset=--: '--' is no value"),
     ],
 )
 def test_a_wrong_option_is_one_line_before_anything_runs(

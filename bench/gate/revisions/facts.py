@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.case import Case
-from bench.gate.errors import GateError, NothingToCompareError
+from bench.gate.errors import GateError, NothingToCompareError, one_line
 from bench.gate.result_store import ResultStore
 from bench.gate.revisions.process import BASE, HEAD, TWIN, StartWorker, WorkerProcess, ask_all
 from bench.gate.worker import PROTOCOL
+
+LONGEST_CHECK = 1000
+"""Characters of what a check says that go into the result."""
 
 Invariants = dict[tuple[str, str], float | None]
 """(benchmark, name of a count or metric) -> value."""
@@ -141,7 +144,9 @@ def _failures(said: Mapping[str, Any], names: Mapping[str, str]) -> tuple[dict[s
     for benchmark in said[BASE]["checks"]:
         wrong = {side: check for side in (BASE, HEAD) if (check := said[side]["checks"][benchmark]) is not None}
         if wrong:
-            failures[benchmark] = "; ".join(f"fails in {names[side]}: {check}" for side, check in wrong.items())
+            failures[benchmark] = "; ".join(
+                f"fails in {names[side]}: {one_line(check, LONGEST_CHECK)}" for side, check in wrong.items()
+            )
             if len(wrong) == 1:
                 one_sided.add(benchmark)
     return failures, one_sided

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from bench.gate.errors import WorkerError, one_line
 from bench.gate.revisions.answers import expected_instead, read_answer
-from bench.gate.revisions.process_tree import MARK, end_tree, how_it_ended
+from bench.process_tree import MARK, end_tree, how_it_ended
 from bench.timing.placement import ENVIRONMENT
 
 BASE, TWIN, HEAD = "base", "twin", "head"

@@ -22,6 +22,7 @@ from bench.gate.gate import judge
 from bench.gate.revisions.git import resolve
 from bench.gate.settings import GateSettings, Rules
 from bench.presets import get_preset
+from reports.loading.gate_file import read_gate
 
 ROOT = Path(__file__).parents[3]
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -221,6 +222,9 @@ def judged(
         finally:
             assert repository.worktrees == []
         assert json.loads(json.dumps(document, allow_nan=False)) == document
+        result = repository.path.parent / "result.json"
+        result.write_text(json.dumps(document))
+        read_gate(result)  # reports take whatever the gate writes
         return document
 
     return run

@@ -20,6 +20,7 @@ def info(run, index=0):
 
 
 def blocks(run, index, medians):
+    """Gives an entry other times, and what follows from them: the ratios of its file to the baseline."""
     set_processes(info(run, index), medians)
     # Ratios to the baseline follow from the times.
     of = {other["extra_info"]["router"]: other["extra_info"]["timing"] for other in run["benchmarks"]}

@@ -56,6 +56,14 @@ def test_a_check_that_fails_on_one_side_is_a_regression(judged: Judge, side: str
     assert document["outcome"]["exit_code"] == 0
 
 
+def test_what_a_check_says_is_one_line_that_somebody_may_read(judged: Judge) -> None:
+    document = judged({}, {"checks": {LINEAR: "\x1b[2Jdiffers\n" + "x" * 1_000_000}})
+    reason = document["rows"][0]["reason"]
+    assert reason.isprintable()
+    assert len(reason) < 1100
+    assert "differs xxx" in reason
+
+
 def test_a_check_that_fails_on_both_sides_is_no_regression(judged: Judge) -> None:
     document = judged({"checks": {LINEAR: "as ever"}}, {"checks": {LINEAR: "as before"}})
     assert verdicts(document) == {LINEAR: "FAILED", HASH: "SAME"}
