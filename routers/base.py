@@ -136,7 +136,7 @@ class Router(nn.Module, ABC):
             refuse_non_finite(tokens)
             floats = (tensor.dtype for tensor in (*self.parameters(), *self.buffers()) if tensor.is_floating_point())
             dtype = next(floats, torch.float32)
-            self.refuse_overflow(f"in {dtype} their squared length is", at_least_float32(tokens.to(dtype)).square())
+            self.refuse_overflow(f"in {dtype} the squared length is", at_least_float32(tokens.to(dtype)).square())
         return tokens
 
     def refuse_overflow(self, what: str, values: Tensor) -> None:
@@ -145,8 +145,8 @@ class Router(nn.Module, ABC):
             bad = (~torch.isfinite(values.sum(dim=-1))).nonzero()
             if len(bad):
                 raise ValueError(
-                    f"hidden_states are too large in {len(bad)} of {len(values)} tokens, first {int(bad[0])}: "
-                    f"{what} not finite"
+                    f"{what} not finite in {len(bad)} of {len(values)} tokens, first {int(bad[0])}: hidden_states are "
+                    "too large, or weights are no numbers"
                 )
 
     def select(self, *, probs: Tensor | None = None, logits: Tensor | None = None) -> TokenChoice:
