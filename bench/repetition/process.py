@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from bench.process_tree import how_it_ended
-from bench.process_tree import how_it_ended
 from bench.repetition.repetition import Tick
 from bench.timing.group import Block, GroupSpec
 from bench.timing.placement import ENVIRONMENT

@@ -12,7 +12,10 @@ from tests.reports.conftest import set_processes, stat
 
 Generator = Callable[[Any, Any], None]
 CONTRADICTIONS: dict[str, list[tuple[Generator, str]]] = {}
-"""Kind of file -> its generators, with a piece of the line that refuses what they make."""
+"""Kind of file -> its generators, with a piece of the line that refuses what they make.
+
+`sample`: of the benchmarks of routers alone.
+"""
 
 factors = st.floats(1.02, 50)
 
