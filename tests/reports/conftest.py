@@ -211,7 +211,7 @@ def benchmark(scenario, router, input_name, index):
             "ratio": {"estimate": ratio, "low": ratio * 0.97, "high": ratio * 1.03},
             "noise_floor": {"estimate": 1.004, "low": 0.994, "high": 1.014},
             "gflops": flops / (412.0 * ratio) / 1e3 if flops else None,
-            "peak_gflops": 880.0,
+            "peak_gflops": 8800.0,
         },
         "behaviour": behaviour(router, input_name, kinds),
     }

@@ -60,6 +60,7 @@ def _older(folder: Path) -> str:
     """Another run to compare with: one and the same is refused."""
     path = folder / "older.json"
     if not path.exists():
+        folder.mkdir(exist_ok=True)
         path.write_text(json.dumps(benchmarks(("training",)) | {"datetime": "2025-01-02T03:04:05"}), encoding="utf-8")
     return str(path)
 

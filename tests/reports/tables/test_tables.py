@@ -204,7 +204,7 @@ def test_experts_by_kind(build):
 def test_costs_show_the_share_of_peak(build):
     table = build(partial(costs.costs, "token"))
     linear = row(table, router="linear", input="random")
-    assert linear["share_of_peak"] == pytest.approx(2 * 2048 * 6144 / 412 / 1e3 / 880)
+    assert linear["share_of_peak"] == pytest.approx(2 * 2048 * 6144 / 412 / 1e3 / 8800)
     assert set(table.frame["input"]) == {"random", "contextual"}
 
 
