@@ -64,7 +64,8 @@ def estimate_outside_its_interval(draw, document):
 
 @breaks("bench", "the baseline's ratio to itself")
 def baseline_other_than_itself(draw, document):
-    info = entry(draw, document, router=draw(st.sampled_from(("linear", "stock"))))
+    infos = [benchmark["extra_info"] for benchmark in document["benchmarks"]]
+    info = draw(st.sampled_from([info for info in infos if info["router"] == info["timing"]["baseline"]]))
     factor = draw(factors)
     info["timing"]["ratio"] = {"estimate": factor, "low": factor * 0.99, "high": factor * 1.01}
 
