@@ -132,7 +132,8 @@ def test_interrupted_twice_it_keeps_its_journal_or_has_its_json(zygote: Zygote, 
         outcome = zygote.run(files, SMALL, "--resume", interrupts=(first, first + moments.uniform(0, 0.5)))
         lines = files.lines()
         if files.json.exists():
-            assert outcome.code in {0, 1, 2, 4}, outcome.output
+            # 70 is the zygote's: the interrupt came when all was written, and pytest was about to return.
+            assert outcome.code in {0, 1, 2, 4, 70}, outcome.output
             files.json.unlink()
         else:
             assert len(lines) >= before, outcome.output
