@@ -116,7 +116,7 @@ class LanguageModelSuite(Suite[CheckedModel]):
 
     def resolved(self) -> dict[str, str]:
         """The language model, where a benchmark has asked for it."""
-        return {"language model": self.about.asset.sha256} if self.planned else {}
+        return {"language model": self.about.asset.identity()} if self.planned else {}
 
     def store(self, folder: Path) -> dict[str, Any] | None:
         """Nothing but the model's name: it is on the disk. It is let go here, because each process has its own."""

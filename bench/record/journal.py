@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,7 @@ class Unkept:
 
 
 class Journal:
-    """An append-only file. The first line is the configuration, each further one a key and a result.
+    """An append-only file. The first line is the configuration, each further one a key, a result and their CRC-32.
 
     Args:
         path: the file.
@@ -109,12 +110,12 @@ class Journal:
         return self._results.get(key)
 
     def __len__(self) -> int:
-        """How many results there are."""
-        return len(self._results)
+        """How many results are on the disk: an interrupt may come between a line and what is known of it here."""
+        return self.path.read_bytes().count(b"\n") - 1
 
     def append(self, key: str, result: Any) -> None:
         """Keep a result; it is on disk when this returns."""
-        self._write([key, result])
+        self._write([key, result, _checksum(key, result)])
         self._results[key] = result
 
     def expect(self, resolved: Mapping[str, str]) -> None:
@@ -166,7 +167,10 @@ class Journal:
         complete, _, torn = content.rpartition(b"\n")
         try:
             header, *entries = [json.loads(line) for line in complete.split(b"\n")]
-            results = {key: result for key, result in entries}  # noqa: C416  # unpacks, and so checks, each entry
+            results = {key: result for key, result, _ in entries}  # unpacks, and so checks, each entry
+            for key, result, checksum in entries:
+                if checksum != _checksum(key, result):
+                    raise ValueError(f"the entry {key!r} is not as it was written")
         except (ValueError, TypeError, RecursionError) as error:
             raise JournalError(f"{self.path}: not a journal of this suite ({error}); remove it to start anew") from None
         if header != configuration:
@@ -193,3 +197,7 @@ def counted(measurements: int) -> str:
 
 def _line(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _checksum(key: str, result: Any) -> int:
+    return zlib.crc32(_line([key, result]))

@@ -82,7 +82,7 @@ class RouterSuite(Suite[CheckedRouter]):
         used = [INPUTS[name] for name in {input_name for _, input_name in self.planned}]
         found = {f"text {name}": self.inputs.text(name).sha256 for name in {kind.text for kind in used if kind.text}}
         if any(kind.pretrained for kind in used):
-            found["encoder"] = self.inputs.encoder.asset.sha256
+            found["encoder"] = self.inputs.encoder.asset.identity()
         return found
 
     def store(self, folder: Path) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
@@ -44,3 +45,38 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def alone_in(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder against others that write into it through this function. Nothing is left there.
+
+    Where a system or a file system has no locks of folders, nobody is held off.
+
+    Args:
+        folder: made where it is missing.
+        wait: until the other has finished.
+
+    Raises:
+        BlockingIOError: another holds it, and `wait` is False.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # some network file systems
+            pass
+        yield
+    finally:
+        with suppress(OSError):  # closed alone, a process that was forked meanwhile would hold it on
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)

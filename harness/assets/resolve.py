@@ -16,6 +16,9 @@ from harness.assets.fetch import file_sha256
 from harness.assets.files import pickles_in
 from harness.assets.hub import hub_snapshot
 
+_BESIDE_WEIGHTS = {".json", ".txt", ".model"}
+"""Suffixes of configurations and tokenizers."""
+
 
 @dataclass(frozen=True)
 class ModelAsset:
@@ -36,6 +39,18 @@ class ModelAsset:
     source: str
     sha256: str
     note: str | None
+
+    def identity(self) -> str:
+        """SHA-256 of the weights' and of the directory's other files: a configuration or a tokenizer matters as much.
+
+        What was built in memory has its weights alone.
+        """
+        digest = hashlib.sha256(self.sha256.encode())
+        if self.path != Path():
+            for file in sorted(self.path.iterdir()):
+                if file.suffix in _BESIDE_WEIGHTS:
+                    digest.update(f" {file.name} {file_sha256(file)}".encode())
+        return digest.hexdigest()
 
 
 def list_models() -> list[str]:

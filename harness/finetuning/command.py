@@ -28,7 +28,7 @@ from harness.finetuning.settings import (
     RunSpec,
     make_run_specs,
 )
-from harness.finetuning.sweep import Sweep, prepare_folder
+from harness.finetuning.sweep import Sweep, open_folder
 from harness.language_models.load import list_language_models, resolve_language_model
 from harness.replacement.initialisers import INITIALISERS
 from harness.replacement.moe_blocks import STOCK
@@ -83,7 +83,11 @@ def _finetune(options: argparse.Namespace) -> int:
     settings = _settings(options)
     starts = options.initialise or ["random"]  # an appending option cannot have it as its default
     specs = make_run_specs(_routers(options.router), starts, range(options.seeds), _trainings(options))
-    prepare_folder(options.output, resume=options.resume)  # a model may be a download of an hour
+    with open_folder(options.output, resume=options.resume):  # at once: a model may be a download of an hour
+        return _carry_out(options, settings, specs)
+
+
+def _carry_out(options: argparse.Namespace, settings: FinetuneSettings, specs: Sequence[RunSpec]) -> int:
     _use_this_processs_share(options, settings)
     asset = resolve_language_model(options.model)
     sweep = Sweep(FinetuneData(asset, load_passages(), settings), options.output)

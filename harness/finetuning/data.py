@@ -76,7 +76,7 @@ class FinetuneData:
             "plan": asdict(spec),
             "code": router_code(spec.router),
             "settings": asdict(self.settings),
-            "model": self.asset.sha256,
+            "model": self.asset.identity(),
             "text": self.passages.sha256,
         }
 

@@ -8,7 +8,8 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from harness.assets.files import alone_in
 from harness.finetuning.checkpoints import checksum, write_json
 from harness.finetuning.data import FinetuneData, router_code
 from harness.finetuning.processes import is_main_process, launched_processes
@@ -29,26 +31,32 @@ from routers.parameters import count_parameters
 KIND, SCHEMA = "fine-tuning", 1
 RESULT, HEAD, RUN = "finetune.json", "head.json", "run.json"
 CHECKSUM = "checksum"
-_COMPARED = ("kind", "schema", "model", "text", "settings", "versions")
+_COMPARED = ("kind", "schema", "model", "model_files", "text", "settings", "versions")
 """The fields that are the same in all runs of a folder; the machine, and a perplexity's last digit, may change."""
 _HOW_IT_WAS_NAMED = ("model.requested", "model.source", "model.name", "model.note")
 
 
-def prepare_folder(folder: Path, *, resume: bool) -> None:
-    """Make the folder of the runs, and refuse one that cannot take them before anything is loaded for them.
+@contextmanager
+def open_folder(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Make the folder of the runs and hold it, and refuse one that cannot take them before anything is loaded for them.
 
     Raises:
-        FinetuneError: it cannot be written, or it has runs and `resume` is False.
+        FinetuneError: it cannot be written, another fine-tuning is writing it, or it has runs and `resume` is False.
     """
-    if not is_main_process():
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise FinetuneError(f"{folder}: cannot be written: {error.strerror}") from None
-    if (folder / "runs").is_dir() and not resume:
-        raise FinetuneError(f"{folder}: has runs already; --resume goes on with them, -o names another folder")
+    with ExitStack() as held:
+        if is_main_process():
+            try:
+                held.enter_context(alone_in(folder, wait=False))
+                tempfile.TemporaryFile(dir=folder).close()
+            except BlockingIOError:
+                raise FinetuneError(
+                    f"{folder}: another fine-tuning is writing it; wait, or name another folder with -o"
+                ) from None
+            except OSError as error:
+                raise FinetuneError(f"{folder}: cannot be written: {error.strerror}") from None
+            if (folder / "runs").is_dir() and not resume:
+                raise FinetuneError(f"{folder}: has runs already; --resume goes on with them, -o names another folder")
+        yield
 
 
 class Sweep:
@@ -58,7 +66,7 @@ class Sweep:
 
     Args:
         data: what all runs share.
-        folder: where; `prepare_folder` has made it.
+        folder: where; `open_folder` has made it.
 
     Raises:
         FinetuneError: the folder has runs of other settings.
@@ -70,9 +78,10 @@ class Sweep:
         self.head = self._head()
         if not is_main_process():
             return
+        head = self.head | {"model_files": data.asset.identity()}
         if (folder / "runs").is_dir():
-            self._expect_same(_read(folder / HEAD, "not written by a fine-tuning"))
-        write_json(folder / HEAD, self.head)
+            self._expect_same(head, _read(folder / HEAD, "not written by a fine-tuning"))
+        write_json(folder / HEAD, head)
 
     def done(self, spec: RunSpec) -> dict[str, Any] | None:
         """The finished run, or None.
@@ -108,8 +117,8 @@ class Sweep:
             write_json(self.folder / RESULT, self.head | {"runs": runs})
         return self.folder / RESULT
 
-    def _expect_same(self, earlier: dict[str, Any]) -> None:
-        here, there = _flat(self.head), _flat(earlier)
+    def _expect_same(self, head: dict[str, Any], earlier: dict[str, Any]) -> None:
+        here, there = _flat(head), _flat(earlier)
         names = sorted(name for name in here | there if here.get(name) != there.get(name))
         if differing := [name for name in names if name not in _HOW_IT_WAS_NAMED]:
             raise FinetuneError(f"{self.folder}: its runs were made otherwise (different: {', '.join(differing)})")

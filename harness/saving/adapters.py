@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from harness.assets.files import replace_file
+from harness.assets.files import alone_in, replace_file
 from harness.replacement.unwrap import is_adapted
 from harness.saving.files import (
     CONFIG,
@@ -73,16 +73,15 @@ def save_adapter(model: nn.Module, directory: str | Path) -> None:
         raise ValueError(f"the adapter {name!r} could not be loaded again: {wrong[0]} holds NaN or infinity")
     content, tensors = describe_routers(adapted)
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="adapter-", dir=directory) as beside:
+    with alone_in(directory), tempfile.TemporaryDirectory(prefix="adapter-", dir=directory) as beside:
         # Whether embeddings were resized PEFT would ask the hub; the base model is not saved here.
         adapted.save_pretrained(beside, selected_adapters=[name], save_embedding_layers=False)
         written = Path(beside) if name == "default" else Path(beside) / name
         files = {file: (written / file).read_bytes() for file in (ADAPTER_WEIGHTS, ADAPTER_CONFIG)}
-    for file, data in files.items():
-        replace_file(directory / file, data)
-    companions = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-    write_router_files(directory, content | {"companions": companions}, tensors)
+        for file, data in files.items():
+            replace_file(directory / file, data)
+        companions = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+        write_router_files(directory, content | {"companions": companions}, tensors)
 
 
 def load_adapter(model: nn.Module, directory: str | Path, *, trainable: bool = False) -> PeftModel:

@@ -33,6 +33,8 @@ class SavedRoutersError(ValueError):
 def write_router_files(directory: Path, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write content and tensors; a process that is killed here leaves what was there before, or the new.
 
+    The caller is alone in the directory (`alone_in`).
+
     Raises:
         ValueError: the content is not JSON.
         OSError: the directory cannot be written.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.assets.files import alone_in
 from harness.replacement.injection import Replacement, gate_device, refuse_replaced
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.router_config import RouterConfig, is_same_class
@@ -34,8 +35,9 @@ _SHARED = "same_as"
 def save_routers(routers: Replacement | nn.Module, directory: str | Path) -> None:
     """Write all replaced routers of a model: names, options, and their whole state, trained or not.
 
-    What is there before stays whole until the new files are, and they take its place in one step. The state is that of
-    the routers themselves: LoRA on one of their layers is an adapter's, see `harness.saving.adapters`.
+    What is there before stays whole until the new files are, and they take its place in one step; of two savings into
+    one directory the second waits for the first. The state is that of the routers themselves: LoRA on one of their
+    layers is an adapter's, see `harness.saving.adapters`.
 
     Args:
         routers: the replacement, or the model that holds it, wrapped by PEFT or not.
@@ -47,7 +49,9 @@ def save_routers(routers: Replacement | nn.Module, directory: str | Path) -> Non
         OSError: the directory cannot be written.
     """
     content, tensors = describe_routers(routers)
-    write_router_files(Path(directory), content, tensors)
+    directory = Path(directory)
+    with alone_in(directory):
+        write_router_files(directory, content, tensors)
 
 
 def describe_routers(routers: Replacement | nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:

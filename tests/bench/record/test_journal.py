@@ -90,6 +90,18 @@ def test_a_torn_last_line_is_dropped_and_said(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+def test_no_changed_entry_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with Journal(path, CONFIGURATION, resume=False) as journal:
+        journal.append("block 0", {"times": [12.5, float("nan")], "failed": {}})
+    whole = path.read_bytes()
+    Journal(path, CONFIGURATION, resume=True).close()
+    for place in range(whole.index(b"\n") + 1, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(JournalError, match="not a journal of this suite"):
+            Journal(path, CONFIGURATION, resume=True).close()
+
+
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_cut_anywhere_in_its_entries_it_goes_on_with_the_whole_lines(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "journal"

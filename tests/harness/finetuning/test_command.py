@@ -18,6 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from harness.assets.files import alone_in
 from harness.finetuning import command
 from harness.finetuning.checkpoints import checksum
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
@@ -200,6 +201,28 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_fetched(
     error = capsys.readouterr().err
     assert error.startswith(f"finetune: {folder}: cannot be written: ")
     assert error.count("\n") == 1
+
+
+def test_a_second_fine_tuning_in_the_same_folder_is_refused(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "resolve_language_model", None)
+    before = (whole / "finetune.json").read_bytes()
+    with alone_in(whole):
+        assert main(["--router", "linear", "-o", str(whole), "--resume"]) == MISTAKE
+    error = capsys.readouterr().err
+    assert error == f"finetune: {whole}: another fine-tuning is writing it; wait, or name another folder with -o\n"
+    assert (whole / "finetune.json").read_bytes() == before
+
+
+def test_runs_are_not_gone_on_with_by_a_model_of_another_configuration(
+    tiny_folder: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))
+    assert main(arguments(model, whole, "--resume")[1:]) == MISTAKE
+    assert "made otherwise (different: model_files)" in capsys.readouterr().err
 
 
 def test_runs_that_are_there_are_refused_before_anything_is_fetched(

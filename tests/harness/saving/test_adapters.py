@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ def test_it_comes_back_with_difference_zero(lora: dict[str, Any], name: str, tmp
     assert torch.equal(logits_of(adapted), logits_of(first))
     assert not torch.equal(logits_of(adapted), before)
     assert not any(p.requires_grad for p in adapted.parameters())
+
+
+def test_saved_twice_at_once_it_is_one_of_both(at_once: Callable[..., None], tmp_path: Path) -> None:
+    both = [trained(seed, **LORAS["lora_on_attention"]) for seed in (1, 2)]
+    at_once(*(partial(save_adapter, each, tmp_path) for each in both))
+    model = tiny_model()
+    load_routers(model, tmp_path)
+    present = logits_of(load_adapter(model, tmp_path))
+    assert [torch.equal(present, logits_of(each)) for each in both].count(True) == 1
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_it_can_be_trained_on(saved: Path) -> None:

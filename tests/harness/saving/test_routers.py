@@ -472,6 +472,17 @@ def test_written_again_and_again_it_is_the_last(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_saved_twice_at_once_it_is_one_of_both(at_once: Callable[..., None], tmp_path: Path) -> None:
+    first, second = tiny_model(), tiny_model()
+    replace_routers(first, "linear")
+    replace_routers(second, "mlp")
+    at_once(lambda: save_routers(first, tmp_path), lambda: save_routers(second, tmp_path))
+    present = tiny_model()
+    load_routers(present, tmp_path)
+    assert [torch.equal(logits_of(present), logits_of(model)) for model in (first, second)].count(True) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_other_routers_are_told_from_those_that_were_saved(model: Any, saved: Path) -> None:
     replace_routers(model, "attention", query_size=9, layers=[0])
     message = "; ".join(saved_differences(model, saved))
