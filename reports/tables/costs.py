@@ -119,7 +119,9 @@ def _fastest(data: ReportData, entries: list[Entry]) -> str:
         return f"Nobody is named the fastest on random input: {reason or 'all select another number of experts'}."
     ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
     best = ranked[0].timing
-    standings = judge([entry.shift_to(ranked[0]) for entry in ranked[1:]])
+    # The first was chosen by what was measured, among all pairs: they are the comparisons to correct for.
+    pairs = list(combinations(ranked, 2))
+    standings = judge([second.shift_to(first) for first, second in pairs])[: len(ranked) - 1]
     tied = [entry.router for entry, standing in zip(ranked[1:], standings, strict=True) if standing in UNSEPARATED]
     tie = f", level with {listing(tied)}" if tied else ""
     beside = f"; {apart(others, _named)}" if others else ""
