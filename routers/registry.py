@@ -180,8 +180,8 @@ def _refuse_reserved(name: str, where: str = "") -> None:
 def _module_from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    # Pickling, dataclasses and inspect look a class's module up by name: each file has one of its own, and a name that is
-    # taken is not overwritten. A dot would stand for a package.
+    # Pickling, dataclasses and inspect look a class's module up by name: each file has one of its own, and a name that
+    # is taken is not overwritten. A dot would stand for a package.
     stem = name = path.stem.replace(".", "_")
     numbers = count(2)
     while _file_of(name) not in {None, str(path.resolve())}:

@@ -58,8 +58,13 @@ class Plan:
             ValueError: it cannot be imported here.
         """
         if name in self.routers and name not in list_routers():
-            found = register_from_path(self.routers[name])
-            register_router(name)(get_router_class(found))  # it may have been registered under another name
+            try:
+                found = register_from_path(self.routers[name])
+            except ValueError:
+                if name not in list_routers():  # as of a class inside a function, which the file itself has registered
+                    raise
+            else:
+                register_router(name)(get_router_class(found))  # in the run it may have got another name than here
 
 
 def router_sources(names: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
@@ -26,7 +28,7 @@ def summary(data: ReportData) -> Table:
     return Table(
         name="summary",
         title="The router alone on random input",
-        caption=f"{_sizes(entries[0])} Median time of a call; ratio to {baseline} with its 95 % interval over blocks.",
+        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes.",
         rows=rows,
         columns=(
             text_column("Router", "router"),

@@ -239,7 +239,8 @@ def test_a_file_may_have_the_name_of_any_module(tmp_path, name):
     for folder in ("first", "second"):
         path = tmp_path / folder / name
         path.parent.mkdir()
-        path.write_text(f"from routers.scorers.linear import LinearRouter\nclass {folder.title()}(LinearRouter):\n    pass\n")
+        lines = "from routers.scorers.linear import LinearRouter", f"class {folder.title()}(LinearRouter):", "    pass"
+        path.write_text("\n".join(lines))
         assert routers.register_from_path(f"{path}:{folder.title()}") == folder
         router_class = routers.get_router_class(folder)
         assert inspect.getfile(router_class) == str(path)  # by which results are resumed and fresh processes find it

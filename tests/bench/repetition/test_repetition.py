@@ -321,3 +321,14 @@ def test_a_process_whose_run_is_killed_ends_while_a_router_hangs_and_clears_away
         assert ended(worker.pid)
         worker.wait()
     assert not scratch.exists()
+
+
+def test_a_class_inside_a_function_is_known_by_the_file_that_registers_it(folder: Path) -> None:
+    path = folder / "own.py"
+    path.write_text(
+        "from routers import register_router\nfrom routers.scorers.linear import LinearRouter\n"
+        "def make():\n    @register_router('inner')\n    class Inner(LinearRouter):\n        pass\nmake()\n"
+    )
+    inner = replace(plan("inner"), routers={"inner": f"{path}:make.<locals>.Inner"})
+    with restored_registry():
+        assert Repetition(inner, folder).measure(spec("inner"), None, 0, nothing).failed == {}
