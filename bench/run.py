@@ -78,8 +78,8 @@ class Run:
                 repetitions.measure()
         except (OSError, SafetensorError) as error:
             raise TemporaryFolderError(
-                f"{gettempdir()}: takes no inputs of a run, or no process can be started ({error}); TMPDIR names another "
-                "folder for temporary files"
+                f"{gettempdir()}: takes no inputs of a run, or no process can be started ({error}); TMPDIR names "
+                "another folder for temporary files"
             ) from None
         context.note_peaks(repetitions.peaks)
         for suite, of_suite in specs.items():

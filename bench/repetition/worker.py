@@ -1,8 +1,8 @@
 """The process of a repetition: `python -m bench.repetition.worker FOLDER`, where FOLDER has the plan and the inputs.
 
 Each line on standard input asks for something; it is answered by lines on standard output, {"tick": rounds} while it
-goes on and {"answer": ...} at its end. It ends when standard input ends, and at once, whatever it does, when nobody reads
-its answers any more: then the run is dead, and FOLDER is removed.
+goes on and {"answer": ...} at its end. It ends when standard input ends, and at once, whatever it does, when nobody
+reads its answers any more: then the run is dead, and FOLDER is removed.
 """
 
 from __future__ import annotations
