@@ -11,28 +11,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import t as student_t
 
 from bench.case import Case
 from bench.presets import PRESETS, Preset, get_preset
 from bench.record.journal import Journal, JournalError, Unkept
 from bench.record.machine import conditions, describe_machine
-from bench.repetition.process import RepetitionProcess
+from bench.repetition.process import ProcessDiedError, RepetitionProcess
 from bench.router.inputs import INPUTS, Inputs
 from bench.router.scenarios import get_router_scenario
 from bench.router.suite import RouterSuite
 from bench.run import Run
+from bench.scenario import list_scenarios
 from bench.session import source_digest
 from bench.timing.context import MeasurementContext
 from bench.timing.group import Group
 from bench.timing.interleave import threads
-from bench.timing.intervals import Interval, exponential_mean
+from bench.timing.intervals import CONFIDENCE, Interval, exponential_mean
 from harness.assets.errors import AssetError
+from harness.command_line import most_threads
 from harness.progress import progress_bar
 from routers import list_routers
 
@@ -70,11 +74,11 @@ def evaluate(runs: Sequence[Result], twin: str) -> dict[str, dict[str, Any]]:
     found = {}
     for key in runs[0]:
         routers = {}
-        for name in runs[0][key]:
+        for name in dict.fromkeys(name for run in runs for name in run[key]):
             ratios = [run[key][name] for run in runs if name in run[key]]
             if name != twin and len(ratios) > 1:
                 routers[name] = _held(ratios)
-        twins = [run[key][twin] for run in runs]
+        twins = [run[key][twin] for run in runs if twin in run[key]]
         found[key] = {
             "cases": sum(each["runs"] for each in routers.values()),
             "held": sum(each["held"] for each in routers.values()),
@@ -94,7 +98,14 @@ def _held(ratios: Sequence[dict[str, float]]) -> dict[str, Any]:
     return {"runs": len(ratios), "held": held, "spread": float(estimates.log().std())}
 
 
-def _lines(found: dict[str, dict[str, Any]]) -> list[str]:
+def expected_share(runs: int, processes: int) -> float:
+    """How many of intervals that are right hold the mean of the other runs: it is an estimate too, and varies."""
+    freedom = processes - 1
+    reach = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) / math.sqrt(1 + 1 / (runs - 1))
+    return 1 - 2 * float(student_t.sf(reach, freedom))
+
+
+def _lines(found: dict[str, dict[str, Any]], expected: float) -> list[str]:
     lines = []
     for key, group in found.items():
         lines.append(
@@ -104,14 +115,15 @@ def _lines(found: dict[str, dict[str, Any]]) -> list[str]:
     totals = {field: sum(group[field] for group in found.values()) for field in ("held", "cases", "missed")}
     alone = sum(group["self_comparisons"] for group in found.values())
     lines.append(
-        f"all: {totals['held']} of {totals['cases']} ({100 * totals['held'] / max(totals['cases'], 1):.1f} %); "
+        f"all: {totals['held']} of {totals['cases']} ({100 * totals['held'] / max(totals['cases'], 1):.1f} %, "
+        f"{100 * expected:.1f} % expected); "
         f"{totals['missed']} of {alone} self-comparisons miss 1 ({100 * totals['missed'] / max(alone, 1):.1f} %)"
     )
     return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code: 0, or 2 with a line of what is wrong."""
+    """The command; returns its exit code: 0, 2 with a line of what is wrong, or 130 if interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.coverage", description="how often a run's intervals are right"
     )
@@ -123,21 +135,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.runs < 2 or options.threads < 1:
         parser.error(f"--runs {options.runs} --threads {options.threads}: expected at least 2 and 1")
+    if complaint := _complaint(options):
+        print(f"bench.coverage: {complaint}", file=sys.stderr)
+        return 2
     try:
         found = _run(options)
-    except KeyError as error:
-        print(f"bench.coverage: --scenario {error}: no scenario of the routers by themselves", file=sys.stderr)
-        return 2
-    except (AssetError, JournalError, OSError) as error:
+    except (AssetError, JournalError, ProcessDiedError, OSError) as error:
         print(f"bench.coverage: {error}", file=sys.stderr)
         return 2
-    print("\n".join(_lines(found)))
+    except KeyboardInterrupt:
+        print("bench.coverage: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    expected = expected_share(options.runs, get_preset(options.preset).repetitions)
+    print("\n".join(_lines(found, expected)))
     return 0
+
+
+def _complaint(options: argparse.Namespace) -> str | None:
+    """What would cost the whole run if it were found at its end, or None."""
+    scenarios = list_scenarios(RouterSuite.subject)
+    if options.scenario not in scenarios:
+        return f"--scenario {options.scenario!r}: no scenario of the routers by themselves: {', '.join(scenarios)}"
+    if options.threads > most_threads():
+        return f"--threads {options.threads}: expected at most {most_threads()}"
+    if options.output.is_dir() or not options.output.name:
+        return f"-o {options.output}: expected a file, this is a folder"
+    return None
 
 
 def _run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     preset, path = get_preset(options.preset), options.output
-    get_router_scenario(options.scenario)
     configuration = {name: getattr(options, name) for name in ("preset", "scenario", "threads")}
     configuration |= {"code": source_digest(Path(__file__).parents[1]), "inputs": list(INPUTS)}
     journal_path = path.with_name(f"{path.name}.journal")

@@ -13,7 +13,7 @@ import torch
 from bench.case import Case, Replay
 from bench.record.journal import Journal, JournalError, Unkept, counted
 from bench.record.output import WholeFile
-from bench.repetition.process import RepetitionProcess
+from bench.repetition.process import ProcessDiedError, RepetitionProcess
 from bench.run import Run
 from bench.session import case_of, make_run, open_journal, scenario_of
 from bench.terminal import lines
@@ -64,7 +64,7 @@ class BenchmarkPlugin:
                 print(f"\n{self.journal.notice}", file=sys.stderr)
             self.run = make_run(session, self.journal)
             self.run.measure(lambda plan, folder: RepetitionProcess(folder))
-        except (AssetError, JournalError) as error:
+        except (AssetError, JournalError, ProcessDiedError) as error:
             raise pytest.UsageError(str(error)) from None
 
     @pytest.fixture

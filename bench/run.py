@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
+
+from safetensors import SafetensorError
 
 from bench.case import Case
 from bench.presets import Preset
@@ -21,6 +23,7 @@ from bench.suite import Suite
 from bench.timing.context import MeasurementContext
 from bench.timing.group import GroupSpec
 from bench.timing.interleave import threads
+from bench.timing.memory import TemporaryFolderError
 from routers import list_routers
 
 StartIn = Callable[[Plan, Path], AbstractContextManager[Measures]]
@@ -53,8 +56,9 @@ class Run:
         """Check every planned router, then time those that are right, one process a repetition.
 
         Raises:
-            AssetError: a model or a text that cannot be had.
+            AssetError: a model or a text that cannot be had, or a full folder for temporary files.
             JournalError: the journal cannot be written.
+            ProcessDiedError: no process can begin.
         """
         suites = list(dict.fromkeys(self._suites.values()))
         context = self.context
@@ -66,11 +70,17 @@ class Run:
             specs = {suite: suite.specs(bar) for suite in suites}
         context.journal.expect({name: sha for suite in suites for name, sha in suite.resolved().items()})
         groups = [spec for of_suite in specs.values() for spec in of_suite]
-        with TemporaryDirectory(prefix="moe-router-bench-") as folder:
-            plan = self._plan(groups, Path(folder), suites)
-            plan.write(Path(folder))
-            repetitions = Repetitions(groups, context.journal, context.progress, partial(start, plan, Path(folder)))
-            repetitions.measure()
+        try:
+            with TemporaryDirectory(prefix="moe-router-bench-", ignore_cleanup_errors=True) as folder:
+                plan = self._plan(groups, Path(folder), suites)
+                plan.write(Path(folder))
+                repetitions = Repetitions(groups, context.journal, context.progress, partial(start, plan, Path(folder)))
+                repetitions.measure()
+        except (OSError, SafetensorError) as error:
+            raise TemporaryFolderError(
+                f"{gettempdir()}: takes no inputs of a run, or no process can be started ({error}); TMPDIR names "
+                "another folder for temporary files"
+            ) from None
         context.note_peaks(repetitions.peaks)
         for suite, of_suite in specs.items():
             for spec in of_suite:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -179,19 +180,31 @@ def _refuse_reserved(name: str, where: str = "") -> None:
 def _module_from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    if path.stem in sys.modules and getattr(sys.modules[path.stem], "__file__", None) == str(path.resolve()):
-        return sys.modules[path.stem]
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    # Pickling, dataclasses and inspect look a class's module up by name: each file has one of its own, and a name that
+    # is taken is not overwritten. A dot would stand for a package.
+    stem = name = path.stem.replace(".", "_")
+    numbers = count(2)
+    while _file_of(name) not in {None, str(path.resolve())}:
+        name = f"{stem}_{next(numbers)}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Pickling and dataclasses look a class's module up by name; a name that is taken is not overwritten.
-    sys.modules.setdefault(path.stem, module)
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException:
         # Half a module must not be found by the next call.
-        if sys.modules.get(path.stem) is module:
-            del sys.modules[path.stem]
+        sys.modules.pop(name, None)
         raise
     return module
+
+
+def _file_of(module: str) -> str | None:
+    """Of a module that is imported or can be, by its name without dots; None if there is none, "" if it is no file."""
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None) or ""
+    spec = importlib.util.find_spec(module)
+    return None if spec is None else spec.origin or ""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.record.journal import Results
 from bench.repetition.process import Measures, ProcessDiedError
@@ -16,6 +16,7 @@ from harness.progress import Bar, Progress
 Start = Callable[[], AbstractContextManager[Measures]]
 """Starts the process of a repetition, or what stands for one."""
 ATTEMPTS = 2
+Answer = TypeVar("Answer")
 
 
 class Repetitions:
@@ -41,7 +42,11 @@ class Repetitions:
         self._start = start
 
     def measure(self) -> None:
-        """Every block of every group."""
+        """Every block of every group.
+
+        Raises:
+            ProcessDiedError: processes that were asked for nothing that a router has a part in.
+        """
         for index in range(max((spec.repetitions for spec in self._groups), default=0)):
             self._repeat(index, [spec for spec in self._groups if index < spec.repetitions])
 
@@ -51,11 +56,11 @@ class Repetitions:
         peaks = self._journal.get(peaks_key)
         if peaks is None or len(kept) < len(groups):
             with _Restarted(self._start) as process:
-                peaks = [process.peak()]
+                peaks = [process.peak(peaks_key)]
                 for spec in groups:
                     if spec.key not in kept:
                         kept[spec.key] = self._block(process, spec, index)
-                peaks.append(process.peak())
+                peaks.append(process.peak(peaks_key))
             self._journal.append(peaks_key, peaks)
         self.peaks += peaks
         for key, block in kept.items():
@@ -87,19 +92,25 @@ class _Restarted:
         self, spec: GroupSpec, calls_per_round: Mapping[str, int] | None, index: int, bar: Bar, title: str
     ) -> Block:
         """A block; one whose process dies is measured once more, by another."""
+        try:
+            return self._asked(title, lambda process: process.measure(spec, calls_per_round, index, bar.update))
+        except ProcessDiedError as error:
+            return Block({}, {}, dict.fromkeys(spec.routers, str(error)))
+
+    def peak(self, title: str) -> float:
+        """The machine's, now; raises `ProcessDiedError`."""
+        return self._asked(title, lambda process: process.peak())
+
+    def _asked(self, title: str, ask: Callable[[Measures], Answer]) -> Answer:
         said = ""
         for _ in range(ATTEMPTS):
             try:
-                return self._running().measure(spec, calls_per_round, index, bar.update)
+                return ask(self._running())
             except ProcessDiedError as error:
                 said = f"{title}: its process died ({error})"
                 print(f"\n{said}", file=sys.stderr)
                 self._stop()
-        return Block({}, {}, dict.fromkeys(spec.routers, f"{said}, {ATTEMPTS} times"))
-
-    def peak(self) -> float:
-        """The machine's, now."""
-        return self._running().peak()
+        raise ProcessDiedError(f"{said}, {ATTEMPTS} times")
 
     def _running(self) -> Measures:
         if self._process is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.presets import Preset
 from bench.timing.group import GroupSpec
-from routers import get_router_class, list_routers, register_from_path
+from routers import get_router_class, list_routers, register_from_path, register_router
 
 FILE = "plan.json"
 
@@ -51,11 +51,20 @@ class Plan:
             **fields,
         )
 
-    def register_routers(self) -> None:
-        """Make those routers known that the suite does not bring."""
-        for name, target in self.routers.items():
-            if name not in list_routers():
-                register_from_path(target)
+    def register(self, name: str) -> None:
+        """Make a router known that the suite does not bring; any other is known.
+
+        Raises:
+            ValueError: it cannot be imported here.
+        """
+        if name in self.routers and name not in list_routers():
+            try:
+                found = register_from_path(self.routers[name])
+            except ValueError:
+                if name not in list_routers():  # as of a class inside a function, which the file itself has registered
+                    raise
+            else:
+                register_router(name)(get_router_class(found))  # in the run it may have got another name than here
 
 
 def router_sources(names: Sequence[str]) -> dict[str, str]:

@@ -80,6 +80,7 @@ class Repetition:
         for name in self._generator.sample(spec.routers, len(spec.routers)):
             self._padding += padding(self._generator)
             try:
+                self._plan.register(name)
                 ready[name] = calls.ready(spec.case(name))
             except Exception as error:  # a router of a user's may fail in any way; the others go on
                 failed[name] = describe_error(error)

@@ -46,9 +46,9 @@ class Shift:
 
     @classmethod
     def of(cls, ratio: Interval, processes: int) -> Shift:
-        """Of a ratio with its 95 % interval over so many processes."""
+        """Of a ratio with its 95 % interval over so many processes, of which one alone shows nothing."""
         freedom = max(processes - 1, 1)
-        if ratio.low is None or ratio.high is None:
+        if processes < 2 or ratio.low is None or ratio.high is None:
             return cls(math.log(ratio.estimate), math.inf, freedom)
         return cls(math.log(ratio.estimate), math.log(ratio.high / ratio.low) / 2 / t_quantile(freedom), freedom)
 

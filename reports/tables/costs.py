@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
@@ -26,7 +28,7 @@ def summary(data: ReportData) -> Table:
     return Table(
         name="summary",
         title="The router alone on random input",
-        caption=f"{_sizes(entries[0])} Median time of a call; ratio to {baseline} with its 95 % interval over blocks.",
+        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes.",
         rows=rows,
         columns=(
             text_column("Router", "router"),
@@ -119,7 +121,9 @@ def _fastest(data: ReportData, entries: list[Entry]) -> str:
         return f"Nobody is named the fastest on random input: {reason or 'all select another number of experts'}."
     ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
     best = ranked[0].timing
-    standings = judge([entry.shift_to(ranked[0]) for entry in ranked[1:]])
+    # The first was chosen by what was measured, among all pairs: they are the comparisons to correct for.
+    pairs = list(combinations(ranked, 2))
+    standings = judge([second.shift_to(first) for first, second in pairs])[: len(ranked) - 1]
     tied = [entry.router for entry, standing in zip(ranked[1:], standings, strict=True) if standing in UNSEPARATED]
     tie = f", level with {listing(tied)}" if tied else ""
     beside = f"; {apart(others, _named)}" if others else ""

@@ -43,7 +43,21 @@ def test_of_processes_that_are_independent_about_19_in_20_are_right() -> None:
         return {"group": {name: Interval.of_ratios(each).as_dict() for name, each in ratios.items()}}
 
     found = coverage.evaluate([fresh() for _ in range(8)], "twin")["group"]
-    assert 0.9 < found["held"] / found["cases"] < 0.98
+    assert found["held"] / found["cases"] == pytest.approx(coverage.expected_share(8, 5), abs=0.03)
+
+
+def test_fewer_are_right_of_few_runs_because_the_mean_of_the_others_varies_too() -> None:
+    # t(0.975, 4) = 2.7764, over the root of 2 it is 1.9632, and over the root of 8/7 it is 2.5971.
+    assert coverage.expected_share(2, 5) == pytest.approx(0.8788, abs=1e-3)
+    assert coverage.expected_share(8, 5) == pytest.approx(0.9398, abs=1e-3)
+    assert coverage.expected_share(10**9, 5) == pytest.approx(0.95)
+
+
+def test_a_router_that_a_run_could_not_time_is_left_out_of_that_run() -> None:
+    whole = run_of(mlp=(2.0, 1.9, 2.1), own=(1.0, 0.9, 1.1), a_b=(1.0, 0.9, 1.1))
+    found = coverage.evaluate([run_of(), run_of(mlp=(2.0, 1.9, 2.1), a_b=(1.0, 0.9, 1.1)), whole, whole], "a@b")
+    assert {name: each["runs"] for name, each in found["router | random"]["routers"].items()} == {"mlp": 3, "own": 2}
+    assert found["router | random"]["self_comparisons"] == 3
 
 
 def test_finished_runs_are_kept_and_the_command_goes_on(
@@ -60,19 +74,23 @@ def test_finished_runs_are_kept_and_the_command_goes_on(
 
     monkeypatch.setattr(coverage, "measure", measure)
     arguments = ["--runs", "3", "--preset", "smoke", "-o", str(output)]
-    with pytest.raises(KeyboardInterrupt):
-        coverage.main(arguments)
+    assert coverage.main(arguments) == 130
     assert not output.exists()
     assert coverage.main(arguments) == 0
     assert measured == ["done", "done", "interrupted", "done"]
-    assert "all: 3 of 3 (100.0 %); 0 of 3 self-comparisons miss 1 (0.0 %)" in capsys.readouterr().out
+    assert "all: 3 of 3 (100.0 %, 93.9 % expected); 0 of 3 self-comparisons miss 1 (0.0 %)" in capsys.readouterr().out
     assert len(json.loads(output.read_text())["runs"]) == 3
     assert {path.name for path in tmp_path.iterdir()} <= {"coverage.json", "coverage.json.journal.lock"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--scenario", "decode"], "--scenario 'decode': no scenario"), (["-o", "/dev/null/x"], "cannot be written")],
+    [
+        (["--scenario", "decode"], "--scenario 'decode': no scenario"),
+        (["--threads", "100000"], "--threads 100000: expected at most"),
+        (["-o", "."], "-o .: expected a file"),
+        (["-o", "/dev/null/x"], "cannot be written"),
+    ],
 )
 def test_bad_input_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert coverage.main(arguments) == 2

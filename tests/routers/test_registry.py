@@ -1,5 +1,7 @@
 """The names under which routers are known."""
 
+import inspect
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -229,3 +231,19 @@ def test_a_name_that_stands_for_something_else_is_refused(name, tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="reserved"), routers.temporary_router(name, UniformRouter):
         pass
+
+
+@pytest.mark.parametrize("name", ["random.py", "wave.py", "routers.py", "my.router.py"])
+def test_a_file_may_have_the_name_of_any_module(tmp_path, name):
+    known = sys.modules.get(name.removesuffix(".py"))
+    for folder in ("first", "second"):
+        path = tmp_path / folder / name
+        path.parent.mkdir()
+        lines = "from routers.scorers.linear import LinearRouter", f"class {folder.title()}(LinearRouter):", "    pass"
+        path.write_text("\n".join(lines))
+        assert routers.register_from_path(f"{path}:{folder.title()}") == folder
+        router_class = routers.get_router_class(folder)
+        assert inspect.getfile(router_class) == str(path)  # by which results are resumed and fresh processes find it
+        assert "." not in router_class.__module__
+        assert routers.register_from_path(f"{path}:{folder.title()}") == folder  # the same class, not another
+    assert sys.modules.get(name.removesuffix(".py")) is known

@@ -31,7 +31,8 @@ def steady(group: str, index: int, process: int) -> Block:
 class Processes:
     """Starts what stands for a process, and notes what each was asked for."""
 
-    def __init__(self, answer: Answer = steady) -> None:
+    def __init__(self, answer: Answer = steady, deaths: int = 0) -> None:
+        self.deaths = deaths
         self.asked: list[list[str]] = []
         self.calls_per_round: list[Mapping[str, int] | None] = []
         self._answer = answer
@@ -51,6 +52,8 @@ class Processes:
                 return processes._answer(spec.key, index, number)
 
             def peak(self) -> float:
+                if number < processes.deaths:
+                    raise ProcessDiedError("exit code 1: no room")
                 return float(number)
 
         yield Process()
@@ -115,6 +118,19 @@ def test_a_block_whose_process_dies_is_measured_again_by_another(run: Run, capsy
     assert processes.asked == [["router 0", "token 0"], ["token 0"], ["router 1", "token 1"]]
     assert all(not block.failed for blocks in measured.blocks.values() for block in blocks)
     assert capsys.readouterr().err == "\n1/2 token: its process died (killed by SIGKILL)\n"
+
+
+def test_a_process_that_dies_before_its_first_block_is_replaced_by_another(run: Run) -> None:
+    processes = Processes(deaths=1)
+    assert run(processes).peaks == [1, 1, 2, 2]
+    assert processes.asked == [[], ["router 0", "token 0"], ["router 1", "token 1"]]
+
+
+def test_processes_that_cannot_begin_end_the_run_which_can_be_resumed(run: Run) -> None:
+    said = r"^peak \| repetition 0: its process died \(exit code 1: no room\), 2 times$"
+    with pytest.raises(ProcessDiedError, match=said):
+        run(Processes(deaths=9))
+    assert len(run(Processes()).blocks["token"]) == 2
 
 
 def test_a_block_whose_process_dies_twice_fails_and_the_others_go_on(run: Run) -> None:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
 import torch
 
 from bench.presets import get_preset
+from bench.process_tree import MARK
+from bench.repetition import process as process_module
 from bench.repetition.plan import Plan, router_sources
-from bench.repetition.process import ProcessDiedError, RepetitionProcess
+from bench.repetition.process import EXCERPT, ProcessDiedError, RepetitionProcess, spawn
 from bench.repetition.repetition import Repetition
 from bench.router.calls import BATCH, RouterCalls, store_input
 from bench.router.inputs import Inputs
 from bench.timing.group import GroupSpec
 from routers import FeedForwardExperts, Router, temporary_router
+from routers.registry import restored_registry
 
 SMOKE = get_preset("smoke")
 LINEAR = ("linear", "linear@again")
@@ -171,3 +179,156 @@ def test_leaving_the_context_ends_it(folder: Path, own_router: Plan) -> None:
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not psutil.pid_exists(pid)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone within some seconds; a zombie is."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture
+def worker_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], RepetitionProcess]:
+    """A process that runs some lines instead of a worker's."""
+
+    def start(code: str) -> RepetitionProcess:
+        def spawned(folder: Path, said: IO[bytes], mark: str) -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [sys.executable, "-c", code],
+                env=os.environ | {MARK: mark},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                bufsize=0,
+                start_new_session=True,
+            )
+
+        monkeypatch.setattr(process_module, "spawn", spawned)
+        return RepetitionProcess(tmp_path)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("input(); print('{\"answer\": {\"dura', end='', flush=True); os._exit(3)", "exit code 3"),
+        # A child that has inherited the pipe outlives its parent.
+        ("input(); os.fork() or time.sleep(60); os._exit(7)", "exit code 7"),
+        ("input(); os.close(1); time.sleep(60)", "killed by SIGKILL"),
+        ("input(); print('x' * 10**7, file=sys.stderr); os._exit(5)", "exit code 5: x{100}"),
+    ],
+    ids=["torn answer", "forked", "closed its answers", "talked"],
+)
+def test_however_a_process_dies_it_is_noticed_and_said_shortly(
+    code: str, said: str, worker_that: Callable[[str], RepetitionProcess]
+) -> None:
+    began = time.monotonic()
+    with (
+        worker_that(f"import os, sys, time\n{code}") as process,
+        pytest.raises(ProcessDiedError, match=f"^{said}") as died,
+    ):
+        process.peak()
+    assert time.monotonic() - began < 40
+    assert len(str(died.value)) <= EXCERPT
+
+
+def test_what_a_router_has_started_ends_with_the_process(worker_that: Callable[[str], RepetitionProcess]) -> None:
+    code = (
+        "import subprocess, time\n"
+        "input()\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "print('{\"answer\":', child.pid, '}', flush=True)\n"
+        "time.sleep(600)"
+    )
+    with worker_that(code) as process:
+        child = int(process.peak())
+        assert psutil.pid_exists(child)
+    assert ended(child)
+
+
+def own_plan(path: Path, lines: str, name: str = "own") -> Plan:
+    """With a router of a file that makes itself as `linear` does, after some lines of its own."""
+    path.write_text(
+        "import os, sys, threading, time\nfrom routers.scorers.linear import LinearRouter\n"
+        "class Own(LinearRouter):\n    def __init__(self, **sizes):\n        super().__init__(**sizes)\n"
+        f"        {lines}\n"
+    )
+    return replace(plan(name), routers={name: f"{path}:Own"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "failed"),
+    [
+        ("assert sys.stdin.readline() == ''", {}),
+        ("os.chdir('/'); print('x' * 100000)", {}),
+        ("threading.Thread(target=time.sleep, args=(600,)).start()", {}),
+        ("raise ArithmeticError('only\\nhere')", {"own": "ArithmeticError: only here"}),
+    ],
+    ids=["reads", "changes its folder", "starts a thread", "raises"],
+)
+def test_whatever_a_router_does_the_others_are_measured(folder: Path, lines: str, failed: dict[str, str]) -> None:
+    own_plan(folder / "own.py", lines).write(folder)
+    with RepetitionProcess(folder) as process:
+        block = process.measure(spec("own"), None, 0, nothing)
+        assert block.failed == failed
+        assert block.durations.keys() == {*LINEAR, "own"} - failed.keys()
+        assert process.peak() > 0.01
+
+
+def test_a_router_that_cannot_be_imported_by_the_process_fails_alone(folder: Path) -> None:
+    path = folder / "own.py"
+    path.write_text("raise RuntimeError('only here')")
+    wrong = replace(plan("own"), routers={"own": f"{path}:Own"})
+    with restored_registry():
+        block = Repetition(wrong, folder).measure(spec("own"), None, 0, nothing)
+    assert block.durations.keys() == set(LINEAR)
+    assert block.failed["own"].endswith(f"{path} cannot be imported: RuntimeError('only here')")
+
+
+def test_a_router_keeps_the_name_that_it_has_in_the_run(folder: Path) -> None:
+    renamed = own_plan(folder / "own.py", "pass", "of_another_name")
+    with restored_registry():
+        block = Repetition(renamed, folder).measure(spec("of_another_name"), None, 0, nothing)
+    assert block.failed == {}
+
+
+def test_a_process_whose_run_is_killed_ends_while_a_router_hangs_and_clears_away(folder: Path, tmp_path: Path) -> None:
+    own_plan(folder / "own.py", "open(__file__ + '.begun', 'w'); time.sleep(600)").write(folder)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for path in list(folder.glob("*.*")):
+        path.rename(scratch / path.name)
+    written = Plan.read(scratch)
+    replace(written, routers={"own": f"{scratch / 'own.py'}:Own"}).write(scratch)
+    with tempfile.TemporaryFile() as said:
+        worker = spawn(scratch, said, secrets.token_hex(16))
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(b'{"group": "router | random", "calls_per_round": null, "index": 0}\n')
+        deadline = time.monotonic() + 60
+        while not (scratch / "own.py.begun").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        worker.stdin.close()
+        worker.stdout.close()  # as a run does that is killed
+        assert ended(worker.pid)
+        worker.wait()
+    assert not scratch.exists()
+
+
+def test_a_class_inside_a_function_is_known_by_the_file_that_registers_it(folder: Path) -> None:
+    path = folder / "own.py"
+    path.write_text(
+        "from routers import register_router\nfrom routers.scorers.linear import LinearRouter\n"
+        "def make():\n    @register_router('inner')\n    class Inner(LinearRouter):\n        pass\nmake()\n"
+    )
+    inner = replace(plan("inner"), routers={"inner": f"{path}:make.<locals>.Inner"})
+    with restored_registry():
+        assert Repetition(inner, folder).measure(spec("inner"), None, 0, nothing).failed == {}

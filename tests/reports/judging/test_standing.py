@@ -43,6 +43,11 @@ def test_equal_code_that_measures_exactly_alike_is_the_same_and_without_an_inter
     assert judge([Shift.paired([1.0, 1.0], [1.0, 1.0]), Shift.of(Interval(3.0), 1)]) == [Standing.SAME, Standing.LEVEL]
 
 
+def test_one_process_alone_shows_no_difference() -> None:
+    # Its interval has no width: nothing is known of how processes differ.
+    assert judge([Shift.of(Interval(3.0, 3.0, 3.0), 1), Shift.paired([3.0], [1.0])]) == [Standing.LEVEL] * 2
+
+
 @pytest.mark.parametrize(
     ("log", "error", "standing"),
     [
