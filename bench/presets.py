@@ -76,7 +76,7 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-register_preset(Preset("quick", repetitions=5, rounds=30, warmup=5, seeds=5, model_rounds=1))
+register_preset(Preset("quick", repetitions=5, rounds=20, warmup=3, seeds=5, model_rounds=1))
 register_preset(
     Preset(
         "paper",
