@@ -76,7 +76,18 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-register_preset(Preset("quick", repetitions=5, rounds=20, warmup=3, seeds=5, model_rounds=1))
+register_preset(
+    Preset(
+        "quick",
+        repetitions=5,
+        rounds=16,
+        warmup=2,
+        seeds=5,
+        output_tokens=256,
+        model_rounds=1,
+        model_batch_size=1,
+    )
+)
 register_preset(
     Preset(
         "paper",

@@ -58,7 +58,7 @@ class Suite(ABC, Generic[AnyChecked]):
         return self._checked[case]
 
     def expect_sound(self, case: Case) -> None:
-        """See whether the router is right.
+        """See whether the router is right, and make one call.
 
         Raises:
             Exception: what is wrong with it.
@@ -98,7 +98,7 @@ class Suite(ABC, Generic[AnyChecked]):
 
     def extra_info(self, case: Case) -> dict[str, Any]:
         """The JSON entry of one benchmark, as docs/json.md describes it."""
-        checked = self.checked(case)
+        checked, group = self.checked(case), self.group(case)
         return {
             "scenario": case.scenario,
             "router": case.router,
@@ -107,8 +107,8 @@ class Suite(ABC, Generic[AnyChecked]):
             "threads": self.context.num_threads,
             "preset": self.preset.name,
             "flops": checked.flops,
-            "peak_memory": checked.peak_memory,
-            "timing": self.group(case).timing(case.router, self.context.peak),
+            "peak_memory": group.peak_memory(case.router),
+            "timing": group.timing(case.router, self.context.peak),
         }
 
     @abstractmethod

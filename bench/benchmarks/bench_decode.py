@@ -39,7 +39,7 @@ SCENARIO = register_scenario(
         prepare=next_token,
         shape=lambda preset: (1, preset.model_sequence_length),
         tokens=lambda B, S: B,
-        share=4,
+        share=2,
     )
 )
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import torch
-
 from bench.case import Case
-from bench.language_model.checked import drawn_from_the_seed
+from bench.language_model.checked import make_ready
 from bench.language_model.models import LoadedModel, load_first
 from bench.language_model.scenarios import get_language_model_scenario
-from bench.language_model.shared_weights import install_routers, make_shared_copy
 from bench.presets import Preset
 from bench.timing.group import PreparedCall
 from harness.assets.errors import RefusedAssetError
@@ -35,11 +32,7 @@ class LanguageModelCalls:
 
     def ready(self, case: Case) -> PreparedCall:
         """A copy with routers of the run's seed, and the call of its scenario."""
-        scenario, loaded = get_language_model_scenario(case.scenario), self._loaded
-        with torch.set_grad_enabled(scenario.gradients), drawn_from_the_seed():
-            return scenario.prepare(
-                make_shared_copy(loaded.model), install_routers(case.router), loaded.read, scenario.shape(self._preset)
-            )
+        return make_ready(case.router, get_language_model_scenario(case.scenario), self._loaded, self._preset)
 
     @cached_property
     def _loaded(self) -> LoadedModel:

@@ -1,4 +1,4 @@
-"""A language model with routers of a name, checked, with what a call needs. Axes: K experts per token."""
+"""A language model with routers of a name, checked, and a call made ready. Axes: K experts per token."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from bench.language_model.shared_weights import TWIN, install_routers, make_shar
 from bench.presets import Preset
 from bench.router.checked import backend
 from bench.router.seeds import derive_seed
-from bench.timing.group import Checked
-from bench.timing.memory import peak_memory
-from harness.assets.errors import AssetError
+from bench.timing.group import Checked, PreparedCall
 from harness.replacement.moe_blocks import STOCK, find_moe_blocks
 from routers.parameters import count_parameters
 from routers.registry import class_path
@@ -83,39 +81,19 @@ def check_in_model(name: str, loaded: LoadedModel) -> InstalledRouters:
     return _describe(list({id(router): router for router in installed.routers.values()}.values()), len(gates))
 
 
-def count(
-    name: str,
-    scenario: LanguageModelScenario,
-    loaded: LoadedModel,
-    preset: Preset,
-    *,
-    installed: InstalledRouters | Exception,
-) -> CheckedModel:
-    """Make a copy, prepare its call, make that once and say how much memory it needs.
+def make_ready(name: str, scenario: LanguageModelScenario, loaded: LoadedModel, preset: Preset) -> PreparedCall:
+    """The call of a scenario, with routers of the run's seed in a copy of the model that shares its weights.
 
     Args:
         name: of the routers.
         scenario: what a call does.
         loaded: the model, which reads a text.
         preset: sizes.
-        installed: what `check_in_model` returned or raised.
     """
-    try:
-        if isinstance(installed, Exception):
-            raise installed
-        model = make_shared_copy(loaded.model)
-        with torch.set_grad_enabled(scenario.gradients), drawn_from_the_seed():
-            prepared = scenario.prepare(model, install_routers(name), loaded.read, scenario.shape(preset))
-            reset = prepared.reset or (lambda: None)
-            prepared.call()
-            reset()
-            peak = peak_memory(prepared.call, loaded.model.device.type)
-            reset()
-        return CheckedModel(peak_memory=peak, installed=installed)
-    except AssetError:
-        raise
-    except Exception as error:  # a router of a user's may fail in any way; its benchmark reports it, others go on
-        return CheckedModel(error=error)
+    with torch.set_grad_enabled(scenario.gradients), drawn_from_the_seed():
+        return scenario.prepare(
+            make_shared_copy(loaded.model), install_routers(name), loaded.read, scenario.shape(preset)
+        )
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench.case import Case
-from bench.language_model.checked import CheckedModel, InstalledRouters, check_in_model, count
+from bench.language_model.checked import CheckedModel, InstalledRouters, check_in_model, make_ready
 from bench.language_model.models import LoadedModel, load_first
 from bench.language_model.scenarios import get_language_model_scenario
 from bench.language_model.shared_weights import TWIN
@@ -105,14 +107,22 @@ class LanguageModelSuite(Suite[CheckedModel]):
             warmup=WARMUP,
             repetitions=self.preset.repetitions,
             rounds=self.preset.model_rounds * scenario.share,
+            memory=True,
         )
 
     def check(self, case: Case) -> CheckedModel:
-        """See whether the model works with the routers and as before without, and how much memory its call needs."""
+        """See whether the model works with the routers, and as before without."""
         if case.router not in self._installed:
             self._installed[case.router] = self._check(case.router)
-        scenario, installed = get_language_model_scenario(case.scenario), self._installed[case.router]
-        return count(case.router, scenario, self.loaded, self.preset, installed=installed)
+        installed = self._installed[case.router]
+        return CheckedModel(error=installed) if isinstance(installed, Exception) else CheckedModel(installed=installed)
+
+    def expect_sound(self, case: Case) -> None:
+        """See whether the router is right, and make one call of the scenario."""
+        super().expect_sound(case)
+        scenario = get_language_model_scenario(case.scenario)
+        with torch.set_grad_enabled(scenario.gradients):
+            make_ready(case.router, scenario, self.loaded, self.preset).call()
 
     def resolved(self) -> dict[str, str]:
         """The language model, where a benchmark has asked for it."""
@@ -185,7 +195,7 @@ class LanguageModelSuite(Suite[CheckedModel]):
             return check_in_model(name, self.loaded)
         except AssetError:
             raise
-        except Exception as error:  # as in `count`: a user's router may fail in any way
+        except Exception as error:  # a user's router may fail in any way
             return error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,9 @@ from bench.scenario import list_scenarios
 from bench.timing.clocks import CLOCKS
 from bench.timing.group import Block, GroupSpec, PreparedCall
 from bench.timing.interleave import CallError, balanced_calls, measure_block, peak_gflops, threads
+from bench.timing.memory import peak_memory
 from bench.timing.placement import padding
+from harness.assets.errors import AssetError
 
 Tick = Callable[[], object]
 
@@ -62,7 +65,8 @@ class Repetition:
             ready = self._ready(spec, failed)
             while spec.baseline in ready and spec.twin in ready:
                 try:
-                    return self._measure(spec, ready, calls_per_round, index, tick, failed)
+                    block = self._measure(spec, ready, calls_per_round, index, tick, failed)
+                    return replace(block, peak_memory=self._peaks(ready)) if spec.memory and index == 0 else block
                 except CallError as error:
                     failed[error.name] = error.said
                     del ready[error.name]
@@ -72,6 +76,20 @@ class Repetition:
         """10⁹ FLOP/s of large matrix products, now."""
         with threads(self._plan.threads):
             return peak_gflops(self._plan.device, self._clock)
+
+    def _peaks(self, ready: Mapping[str, PreparedCall]) -> dict[str, int | None]:
+        """What a call of each needs; raises `CallError`."""
+        peaks = {}
+        for name, prepared in ready.items():
+            try:
+                peaks[name] = peak_memory(prepared.call, self._plan.device)
+                if prepared.reset:
+                    prepared.reset()
+            except AssetError:
+                raise
+            except Exception as error:
+                raise CallError(name, error) from error
+        return peaks
 
     def _ready(self, spec: GroupSpec, failed: dict[str, str]) -> dict[str, PreparedCall]:
         """The calls of a group, made in random order with random space between them."""

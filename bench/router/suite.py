@@ -64,7 +64,7 @@ class RouterSuite(Suite[CheckedRouter]):
             twin=TWIN,
             gradients=scenario.gradients,
             tokens=scenario.tokens(len(self.inputs.batch(input_name, SEED).hidden_states)),
-            warmup=min(preset.warmup, rounds),
+            warmup=preset.warmup if INPUTS[input_name].timed else 1,
             repetitions=preset.repetitions,
             rounds=rounds,
         )

@@ -61,6 +61,7 @@ class GroupSpec:
         warmup: rounds before a block that are not kept.
         repetitions: blocks, each in a process of its own.
         rounds: in a block.
+        memory: the first process measures what a call needs, after its block: it has the calls ready and warm.
     """
 
     key: str
@@ -74,6 +75,7 @@ class GroupSpec:
     warmup: int
     repetitions: int
     rounds: int
+    memory: bool = False
 
     def case(self, router: str) -> Case:
         """The benchmark of one of the routers."""
@@ -88,11 +90,13 @@ class Block:
         durations: router -> nanoseconds, one a round; equal positions are the same round.
         calls_per_round: router -> of how many calls a round's duration is the mean.
         failed: router -> why it could not be timed, in one line.
+        peak_memory: router -> bytes that a call needs, or None; of the first process alone, where that was asked for.
     """
 
     durations: Mapping[str, list[int]]
     calls_per_round: Mapping[str, int]
     failed: Mapping[str, str] = field(default_factory=dict)
+    peak_memory: Mapping[str, int | None] = field(default_factory=dict)
 
 
 class NotTimedError(Exception):
@@ -142,6 +146,12 @@ class Group(Generic[AnyChecked]):
     def timed(self) -> list[str]:
         """The routers that every process has timed, beside the baseline."""
         return [name for name in self.checked if self.blocks and self.error(name) is None]
+
+    def peak_memory(self, name: str) -> int | None:
+        """Bytes that a call of a router needs, as they were counted before or by the first process."""
+        known = self.checked[name].peak_memory
+        found = [block.peak_memory[name] for block in self.blocks if name in block.peak_memory]
+        return found[0] if known is None and found else known
 
     def ratios(self, name: str) -> list[float]:
         """A router's time over the baseline's, one a process: the median over the rounds."""

@@ -137,7 +137,7 @@ def threads(count: int) -> Iterator[None]:
 
 PEAK_SHAPES = ((512, 512, 512), (1024, 1024, 1024), (2048, 768, 3072), (2048, 2048, 2048))
 """(M, N, K) of the products whose best is the peak: which of them is fastest differs from machine to machine."""
-PEAK_S = 0.1
+PEAK_S = 0.05
 MOST_PEAK_CALLS = 100
 
 

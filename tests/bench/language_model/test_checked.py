@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from bench.language_model import checked
-from bench.language_model.checked import WrongRouterError, check_in_model, count
+from bench.language_model.checked import WrongRouterError, check_in_model, make_ready
 from bench.language_model.models import LoadedModel
-from bench.language_model.scenarios import get_language_model_scenario
 from bench.language_model.shared_weights import TWIN, OwnGates
 from bench.presets import PRESETS
 from bench.scenario import list_scenarios
+from bench.timing.memory import peak_memory
 from harness.replacement.moe_blocks import STOCK
 from routers import Router, Routing, list_routers, temporary_router
 from routers.scorers.linear import LinearRouter
@@ -63,22 +63,24 @@ def test_a_model_that_is_not_put_back_is_refused(loaded: LoadedModel, monkeypatc
         check_in_model(STOCK, loaded)
 
 
-def test_a_router_that_fails_has_an_error_and_no_count(loaded: LoadedModel) -> None:
+def test_a_router_that_fails_says_what_it_raised(loaded: LoadedModel) -> None:
     class Other(Router):
         def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
             raise ArithmeticError("broken on purpose")
 
-    with temporary_router("own", Other), pytest.raises(ArithmeticError, match="broken on purpose") as caught:
+    with temporary_router("own", Other), pytest.raises(ArithmeticError, match="broken on purpose"):
         check_in_model("own", loaded)
-    decode, smoke = get_language_model_scenario("decode"), PRESETS["smoke"]
-    failed = count("own", decode, loaded, smoke, installed=caught.value)
-    assert (failed.error, failed.peak_memory) == (caught.value, None)
 
 
 @pytest.mark.parametrize("scenario", list_scenarios("language_model").values(), ids=list_scenarios("language_model"))
-def test_a_model_needs_the_same_memory_whenever_it_is_made(scenario, loaded: LoadedModel) -> None:  # type: ignore[no-untyped-def]
-    installed = check_in_model("mlp", loaded)
-    first, second = (count("mlp", scenario, loaded, PRESETS["smoke"], installed=installed) for _ in range(2))
-    assert (first.error, second.error) == (None, None)
-    assert first.peak_memory == second.peak_memory
-    assert first.peak_memory
+def test_a_call_needs_the_same_memory_whenever_it_is_made_ready(scenario, loaded: LoadedModel) -> None:  # type: ignore[no-untyped-def]
+    peaks = []
+    with torch.set_grad_enabled(scenario.gradients):
+        for _ in range(2):
+            ready = make_ready("mlp", scenario, loaded, PRESETS["smoke"])
+            for call in (ready.call, lambda ready=ready: peaks.append(peak_memory(ready.call, "cpu"))):
+                call()
+                if ready.reset:
+                    ready.reset()
+    assert peaks[0] == peaks[1]
+    assert peaks[0]

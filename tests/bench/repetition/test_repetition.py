@@ -96,6 +96,14 @@ def test_a_block_has_every_router_in_every_round(folder: Path) -> None:
     assert Repetition(plan("mlp"), folder).peak() > 0.01
 
 
+def test_the_first_process_measures_memory_where_that_is_asked_for(folder: Path) -> None:
+    asked = replace(spec("mlp"), memory=True)
+    first, second = (Repetition(plan("mlp"), folder).measure(asked, None, index, nothing) for index in range(2))
+    assert first.peak_memory.keys() == {*LINEAR, "mlp"}
+    assert first.peak_memory["linear"] == first.peak_memory["linear@again"]
+    assert second.peak_memory == {}
+
+
 def test_a_router_that_fails_while_it_is_timed_is_left_out_and_the_block_measured_again(folder: Path) -> None:
     class Tired(Router):
         calls = 0

@@ -176,4 +176,4 @@ def test_an_input_that_is_compared_in_behaviour_has_few_rounds(make_suite: Calla
     suite = make_suite()
     suite.preset = get_preset("quick")
     rounds = {name: suite.spec("router", name, ()).rounds for name in ("random", "supplemental")}
-    assert rounds == {"random": 20, "supplemental": 3}
+    assert rounds == {"random": 16, "supplemental": 3}
