@@ -1,7 +1,7 @@
 """Two stored runs of `pytest bench` beside each other.
 
-Their times are unpaired: each run had its own machine, or the same one in another mood, and the blocks of a run know
-nothing of that. The intervals are those inside the runs, and a difference is called a suspicion at most.
+Their times are unpaired: each run had its own machine, or the same one in another mood, and the processes of a run
+know nothing of that. The intervals are those inside the runs, and a difference is called a suspicion at most.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def _materials(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reading(threshold: float) -> tuple[str, ...]:
     return (
-        "Ratio: time of head over time of base, with a 95 % interval by Welch's t over the logarithms of the blocks' "
-        "medians; it knows the spread inside each run, not that between runs.",
+        "Ratio: time of head over time of base, with a 95 % interval by Welch's t over the logarithms of the "
+        "processes' times; it knows the spread inside each run, not that between runs.",
         "Noise: how far the baseline missed itself within a run, the larger of the two.",
         f"SLOWER? and FASTER? lie with the whole interval beyond {100 * threshold:g} %, or beyond "
         f"{FLOOR_MULTIPLE:g} times the noise where that is more; SAME lies within {100 * threshold:g} %; UNCERTAIN "

@@ -30,8 +30,8 @@ def ratios(data: ReportData) -> Plot:
     return Plot(
         name="language-model",
         title=f"Time inside a language model as a ratio to {baseline}",
-        caption="Logarithmic axes, one scale a panel; whiskers are 95 % intervals over blocks, and very wide ones run "
-        "off the panel. The grey band is the noise floor: the model with its own gates against itself.",
+        caption="Logarithmic axes, one scale a panel; whiskers are 95 % intervals over processes, and very wide ones "
+        "run off the panel. The grey band is the noise floor: the model with its own gates against itself.",
         draw=lambda: draw_panels(
             panels, in_order(entry.router for entry in everyone), [f"{start} start" for start in starts], width=2.7
         ),

@@ -33,7 +33,7 @@ def ratios(data: ReportData) -> Plot:
     return Plot(
         name="latency",
         title=f"Time of a call as a ratio to {baseline}",
-        caption="Logarithmic axis; whiskers are 95 % intervals over blocks, and very wide ones run off the panel. "
+        caption="Logarithmic axis; whiskers are 95 % intervals over processes, and very wide ones run off the panel. "
         "The grey band is the noise floor: what the baseline measured against itself, over the groups of the panel. "
         "Crosses: the paper's ratios, on other hardware.",
         draw=lambda: draw_panels(panels, routers, inputs, width=3.3, draw_beside=draw_beside),

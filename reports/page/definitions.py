@@ -28,8 +28,9 @@ METHOD = (
     "A router is compared with a slow float64 reference before it is timed; one that disagrees is not ranked.",
     "All routers of a group are measured together, interleaved in balanced order, in blocks of rounds, fast ones "
     "several times a round; the baseline takes part twice, and its ratio to itself is the noise floor.",
-    "A block gives one ratio per router; the interval is Student's t over the logarithms of the blocks' ratios, "
-    "never over single calls, which are not independent.",
+    "Each repetition is a fresh process, which measures a block of every group and gives one ratio per router; the "
+    "interval is Student's t over the logarithms of the processes' ratios, never over single calls, which are not "
+    "independent.",
     "Behaviour is measured over seeds; from a seed the router, the input batch and the experts are drawn, "
     "independently of each other. An expert's number means nothing in another seed: every figure is taken within a "
     "seed, and mean and sd (ddof 1) are over seeds.",

@@ -33,7 +33,7 @@ def summary(data: ReportData) -> Table:
         name="language-model",
         title="Inside a language model: ratios to stock",
         caption=f"{_models(data, data.language)} Time of a call over that of the same model with its own gates in "
-        "the same interleaved run, with 95 % intervals over blocks. Most of a call is the model and no router; one "
+        "the same interleaved run, with 95 % intervals over processes. Most of a call is the model and no router; one "
         "that selects another number of experts changes the model's work too.",
         rows=rows,
         columns=(
