@@ -125,7 +125,7 @@ def test_sizes_are_the_presets_and_an_injection_reads_nothing() -> None:
         said[name] = scenario.shape(quick), scenario.tokens(*scenario.shape(quick))
     assert said == {
         "inject": ((0, 0), 0),
-        "prefill": ((2, 64), 128),
+        "prefill": ((1, 64), 64),
         "decode": ((1, 64), 1),
-        "finetune_step": ((2, 16), 32),
+        "finetune_step": ((1, 16), 16),
     }
