@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -88,17 +90,27 @@ class Worker:
                 os._exit(code)
         os.close(requests[0])
         os.close(answers[1])
-        self.stdin, self.stdout = os.fdopen(requests[1], "wb"), os.fdopen(answers[0], "rb")
+        self.stdin, self.stdout = os.fdopen(requests[1], "wb", buffering=0), os.fdopen(answers[0], "rb")
         self.returncode: int | None = None
 
-    def wait(self) -> int:
-        """Its exit status."""
+    def poll(self) -> int | None:
+        """Its exit status, or None while it goes on."""
         if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
         return self.returncode
 
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status, once it has one."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("worker", timeout or 0)
+            time.sleep(0.001)
+        return status
 
-def spawn(folder: Path, said: object) -> Worker:
+
+def spawn(folder: Path, said: object, mark: str) -> Worker:
     """In place of a process that would import everything."""
     return Worker(folder)
 
