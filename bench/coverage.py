@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import torch
@@ -34,8 +35,9 @@ from bench.session import source_digest
 from bench.timing.context import MeasurementContext
 from bench.timing.group import Group
 from bench.timing.interleave import threads
-from bench.timing.intervals import CONFIDENCE, Interval, exponential_mean
+from bench.timing.intervals import CONFIDENCE, Interval
 from harness.assets.errors import AssetError
+from harness.assets.files import replace_file
 from harness.command_line import most_threads
 from harness.progress import progress_bar
 from routers import list_routers
@@ -92,7 +94,7 @@ def evaluate(runs: Sequence[Result], twin: str) -> dict[str, dict[str, Any]]:
 def _held(ratios: Sequence[dict[str, float]]) -> dict[str, Any]:
     held = 0
     for place, ratio in enumerate(ratios):
-        others = exponential_mean([other["estimate"] for at, other in enumerate(ratios) if at != place])
+        others = geometric_mean([other["estimate"] for at, other in enumerate(ratios) if at != place])
         held += ratio["low"] <= others <= ratio["high"]
     estimates = torch.tensor([ratio["estimate"] for ratio in ratios], dtype=torch.float64)
     return {"runs": len(ratios), "held": held, "spread": float(estimates.log().std())}
@@ -182,7 +184,7 @@ def _run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         with threads(options.threads):
             machine = describe_machine()
         document = {"options": configuration, "machine": machine, "conditions": conditions(), "runs": runs}
-        path.write_text(json.dumps(document | {"found": found}, indent=1))
+        replace_file(path, json.dumps(document | {"found": found}, indent=1).encode())
         journal.finish()
     return found
 

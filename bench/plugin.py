@@ -56,8 +56,8 @@ class BenchmarkPlugin:
         self._waiting.update(items)
         benchmarks: Any = session.config._benchmarksession  # type: ignore[attr-defined]  # pytest-benchmark's
         # Its tables cannot be sorted by the median, and know of no ratio and no interval: the suite's own are shown,
-        # except where its comparison was asked for.
-        benchmarks.quiet = not benchmarks.compare
+        # except where its comparison, or `--benchmark-verbose`, was asked for.
+        benchmarks.quiet |= not (benchmarks.compare or benchmarks.verbose)
         try:
             self.journal = open_journal(session)
             if self.journal.notice:

@@ -18,7 +18,7 @@ from bench.router.inputs import Inputs
 from bench.scenario import list_scenarios
 from bench.timing.clocks import CLOCKS
 from bench.timing.group import Block, GroupSpec, PreparedCall
-from bench.timing.interleave import CallError, balanced_calls, measure_block, peak_gflops, threads
+from bench.timing.interleave import CallError, balanced_calls, measure_block, one_line, peak_gflops, threads
 from bench.timing.memory import peak_memory
 from bench.timing.placement import padding
 from harness.assets.errors import AssetError
@@ -101,7 +101,7 @@ class Repetition:
                 self._plan.register(name)
                 ready[name] = calls.ready(spec.case(name))
             except Exception as error:  # a router of a user's may fail in any way; the others go on
-                failed[name] = describe_error(error)
+                failed[name] = one_line(error)
         return {name: ready[name] for name in spec.routers if name in ready}
 
     def _measure(
@@ -127,8 +127,3 @@ class Repetition:
             tick=tick,
         )
         return Block(durations, {name: times.get(name, 1) for name in durations}, failed)
-
-
-def describe_error(error: Exception) -> str:
-    """One line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import fmean, median
+from statistics import fmean, geometric_mean, median
 from typing import Any, Generic, TypeVar
 
 from bench.case import Case
 from bench.timing.interleave import Call
-from bench.timing.intervals import Interval, exponential_mean, paired_ratio, resolution
+from bench.timing.intervals import Interval, paired_ratio, resolution
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Group(Generic[AnyChecked]):
     def gflops(self, name: str) -> float | None:
         """10⁹ FLOP/s of a router in the typical process, or None where nobody has counted its work."""
         flops = self.checked[name].flops
-        return None if flops is None else flops / exponential_mean(self.process_us(name)) / 1e3
+        return None if flops is None else flops / geometric_mean(self.process_us(name)) / 1e3
 
     def process_us(self, name: str) -> list[float]:
         """Microseconds a call, one a process.
@@ -187,7 +187,7 @@ class Group(Generic[AnyChecked]):
     def timing(self, name: str, peak_gflops: float) -> dict[str, Any]:
         """The JSON's `timing` of one router."""
         process_us, tokens = self.process_us(name), self.spec.tokens
-        us_per_call = exponential_mean(process_us)
+        us_per_call = geometric_mean(process_us)
         return {
             "clock": "replayed: interleaved measurement, read back by pytest-benchmark",
             "repetitions": len(self.blocks),

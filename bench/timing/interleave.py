@@ -27,7 +27,12 @@ class CallError(Exception):
     def __init__(self, name: str, error: Exception) -> None:
         super().__init__(name, error)
         self.name = name
-        self.said = " ".join(f"{type(error).__name__}: {error}".split())
+        self.said = one_line(error)
+
+
+def one_line(error: Exception) -> str:
+    """An error's class and message, without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 MOST_CALLS_A_ROUND = 5

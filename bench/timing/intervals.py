@@ -51,11 +51,6 @@ def paired_ratio(durations: Sequence[int], baseline: Sequence[int]) -> float:
     return median(a / b for a, b in zip(durations, baseline, strict=True))
 
 
-def exponential_mean(values: Sequence[float]) -> float:
-    """The geometric mean."""
-    return math.exp(fmean(math.log(value) for value in values))
-
-
 def resolution(ratios: Sequence[Sequence[float]]) -> float:
     """The minimum detectable effect of a group: the smallest difference that its intervals find four times in five.
 
