@@ -60,8 +60,9 @@ def costs(scenario: str, data: ReportData) -> Table:
         name=f"costs-{scenario}",
         title=f"Cost: {described.label.lower()}",
         caption=f"{sentence(described.description)} Peak memory: what one call allocates at its worst moment, beyond "
-        "what was there before. Throughput counts matrix products only; its peak is what a large matrix product "
-        f"reaches on the same machine with the same threads. Standing: {STANDING_RULE}",
+        "what was there before. Throughput counts matrix products only; its peak is the most that the run reached "
+        "on this machine with these threads, by large matrix products or by a router. Standing to the baseline: "
+        f"{STANDING_RULE}",
         rows=_with_standings(entries),
         columns=(
             text_column("Input", "input"),

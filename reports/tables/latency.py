@@ -32,7 +32,7 @@ def latency(data: ReportData) -> Table:
         caption=f"Paper: {paper.RANDOM_INPUT.locator}, milliseconds on {paper.HARDWARE}, divided by Linear's 0.07 "
         "(printed with one significant digit, so that the paper's own ratios are uncertain by 7 %). Ours: other "
         "hardware and other code, so that no absolute latency is compared; the last column says whether a router "
-        "stands on the same side of each other router as in the paper. “Undecided” means that they are level: "
+        "stands on the same side of each other router as in the paper. “Undecided” means that two are level. "
         f"{STANDING_RULE}",
         rows=rows,
         columns=(
