@@ -83,7 +83,7 @@ register_preset(
         rounds=16,
         warmup=2,
         seeds=5,
-        output_tokens=256,
+        output_tokens=128,
         model_rounds=1,
         model_batch_size=1,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,12 @@ from harness.assets.errors import AssetError
 # Kineto, which works under torch's profiler, writes lines of its own to standard error for every profile, at every
 # level below this one. It reads the variable when the first profile begins; whoever set it has his way.
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+
+_MEMORY_NAME = b'"[memory]"'
+_MEMORY_EVENT = re.compile(rb'"name": "\[memory\]"[^{}]*"args": (\{[^{}]*\})')
+_WHOLE = re.compile(rb'"traceName": "[^"]*"\s*\}\s*$')
+LONGEST_END = 5000
+"""Bytes: a path and some more."""
 
 CPU = 0
 """torch's number of the device type, as a trace has it."""
@@ -57,11 +64,11 @@ def _on_cpu(call: Call) -> int | None:
     # Not `torch.profiler.profile`: at its first start it imports torch's compiler, which takes seconds.
     with _quiet_allocator(), profile(profile_memory=True) as trace:
         call()
-    return highest(_allocations(_events(trace)))
+    return highest(_allocations(_memory_events(trace)))
 
 
-def _events(trace: Any) -> list[dict[str, Any]]:
-    """The profile's events, through a file."""
+def _memory_events(trace: Any) -> list[dict[str, Any]]:
+    """What the profile says of each allocation and release, through a file."""
     try:
         with TemporaryDirectory() as folder:
             # The exported trace is the only public place with every allocation; the profiler's lists add them up by
@@ -69,13 +76,27 @@ def _events(trace: Any) -> list[dict[str, Any]]:
             path = Path(folder, "trace.json")
             # It raises nothing where the disk is full: the file is cut off then, or missing.
             trace.export_chrome_trace(str(path))
-            events: list[dict[str, Any]] = json.loads(path.read_bytes())["traceEvents"]
-            return events
+            return _memory_of(path.read_bytes())
     except (OSError, ValueError, KeyError) as error:
         raise TemporaryFolderError(
             f"{gettempdir()}: the temporary folder cannot take a profile of memory, is it full? ({_reason(error)}); "
             "TMPDIR names another"
         ) from None
+
+
+def _memory_of(trace: bytes) -> list[dict[str, Any]]:
+    """The `args` of a trace's memory events, of which there are 18,000 in a training step of a language model.
+
+    They are looked for in the text, which takes a fifth of the time that reading all 80,000 events takes.
+
+    Raises:
+        ValueError: the trace is cut off.
+    """
+    found = _MEMORY_EVENT.findall(trace)
+    if _WHOLE.search(trace, len(trace) - LONGEST_END) and len(found) == trace.count(_MEMORY_NAME):
+        return [json.loads(args) for args in found]
+    # Cut off, or written otherwise than torch 2.6 to 2.13 write it.
+    return [event["args"] for event in json.loads(trace)["traceEvents"] if event["name"] == "[memory]"]
 
 
 def _reason(error: Exception) -> str:
@@ -102,8 +123,8 @@ def _quiet_allocator() -> Iterator[None]:
 def _allocations(events: Iterable[dict[str, Any]]) -> Iterator[tuple[int, int]]:
     """(address, bytes) of each allocation, bytes negative for a release, in the order in which they happened."""
     for event in events:
-        if event["name"] == "[memory]" and event["args"]["Device Type"] == CPU:
-            yield event["args"]["Addr"], event["args"]["Bytes"]
+        if event["Device Type"] == CPU:
+            yield event["Addr"], event["Bytes"]
 
 
 def highest(allocations: Iterable[tuple[int, int]]) -> int:

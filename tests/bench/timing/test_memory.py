@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from bench.router.checked import check, count
 from bench.router.inputs import Inputs
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
+from bench.timing import memory
 from bench.timing.memory import highest, peak_memory
 from harness.assets.errors import AssetError
 from routers import FeedForwardExperts, Router, temporary_router
@@ -196,6 +198,20 @@ def test_a_prepared_router_has_the_same_peak_each_time(scenario: str, name: str)
     peaks = [peak_of(scenario, name) for _ in range(2)]
     assert peaks[0] == peaks[1]
     assert peaks[0]
+
+
+@pytest.mark.parametrize("written", ["as torch writes it", "on one line", "with a brace in the arguments"])
+def test_a_trace_is_read_however_it_is_written(written: str) -> None:
+    arguments = [{"Bytes": 256, "Addr": 1, "Device Type": 0}, {"Bytes": -256, "Addr": 1, "Device Type": 0}]
+    if written == "with a brace in the arguments":
+        arguments = [each | {"more": {"Ev Idx": 7}} for each in arguments]
+    events = [{"ph": "i", "name": "[memory]", "args": each} for each in arguments]
+    trace = {"traceEvents": [{"name": "aten::mm", "args": {"name": "memory"}}, *events], "traceName": "/tmp/trace.json"}
+    text = json.dumps(trace, indent=2 if written == "as torch writes it" else None)
+    assert memory._memory_of(text.encode()) == arguments
+    for cut in (1, 30, 32):
+        with pytest.raises(ValueError, match=r"line \d+ column"):
+            memory._memory_of(text.encode()[:-cut])
 
 
 @pytest.mark.parametrize("left", [None, b"", b'{"traceEvents": [{"na'])
