@@ -20,14 +20,14 @@ class LanguageModelCalls:
     Args:
         preset: sizes.
         names: of the language model that was checked; see `load_first`.
-        sha256: its checksum.
+        identity: of its asset when it was checked, see `ModelAsset.identity`.
         device: where to put it.
     """
 
-    def __init__(self, preset: Preset, names: Sequence[str], sha256: str, device: str) -> None:
+    def __init__(self, preset: Preset, names: Sequence[str], identity: str, device: str) -> None:
         self._preset = preset
         self._names = names
-        self._sha256 = sha256
+        self._identity = identity
         self._device = device
 
     def ready(self, case: Case) -> PreparedCall:
@@ -37,7 +37,7 @@ class LanguageModelCalls:
     @cached_property
     def _loaded(self) -> LoadedModel:
         loaded = load_first(self._names, self._device)
-        if loaded.asset.sha256 != self._sha256:
+        if loaded.asset.identity() != self._identity:
             raise RefusedAssetError(f"{self._names[0]}: changed while the run was going on")
         # As loaded they may be a file, mapped: its pages stay where they are from process to process.
         for tensor in (*loaded.model.parameters(), *loaded.model.buffers()):

@@ -91,6 +91,10 @@ class LanguageModelSuite(Suite[CheckedModel]):
         """What is known of it."""
         return AboutModel.of(self.loaded)
 
+    @cached_property
+    def _identity(self) -> str:
+        return self.about.asset.identity()
+
     def spec(self, scenario_name: str, input_name: str, routers: Sequence[str]) -> GroupSpec:
         """The preset's rounds for language models, more of the short calls."""
         scenario, asset = get_language_model_scenario(scenario_name), self.about.asset
@@ -126,7 +130,7 @@ class LanguageModelSuite(Suite[CheckedModel]):
 
     def resolved(self) -> dict[str, str]:
         """The language model, where a benchmark has asked for it."""
-        return {"language model": self.about.asset.identity()} if self.planned else {}
+        return {"language model": self._identity} if self.planned else {}
 
     def store(self, folder: Path) -> dict[str, Any] | None:
         """Nothing but the model's name: it is on the disk. It is let go here, because each process has its own."""
@@ -134,7 +138,7 @@ class LanguageModelSuite(Suite[CheckedModel]):
             return None
         about = self.about
         self.__dict__.pop("loaded", None)
-        return {"names": [about.taken], "sha256": about.asset.sha256}
+        return {"names": [about.taken], "identity": self._identity}
 
     def describe(self, case: Case, checked: CheckedModel) -> dict[str, Any]:
         """Sizes of the model and of the text that a call reads."""

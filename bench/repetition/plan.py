@@ -25,7 +25,7 @@ class Plan:
         device: "cpu" or "cuda".
         threads: of torch's operators.
         routers: name -> where its class is, as `--router` takes it; of those that are not the suite's own.
-        language_model: {"names", "sha256"} of the one that was checked, or None.
+        language_model: {"names", "identity"} of the one that was checked, or None.
         groups: what is measured.
     """
 

@@ -12,7 +12,7 @@ import torch
 from bench.case import Case
 from bench.language_model import suite as suite_module
 from bench.language_model.calls import LanguageModelCalls
-from bench.language_model.models import LoadedModel
+from bench.language_model.models import LoadedModel, load_first
 from bench.language_model.shared_weights import TWIN
 from bench.language_model.suite import LanguageModelSuite
 from bench.presets import get_preset
@@ -65,6 +65,19 @@ def test_the_model_is_not_kept_while_other_processes_have_theirs(suite: Language
 
 def test_a_process_refuses_a_model_that_has_changed(suite: LanguageModelSuite) -> None:
     calls = LanguageModelCalls(suite.preset, ["tiny"], "0" * 64, "cpu")
+    with pytest.raises(AssetError, match="tiny: changed while the run was going on"):
+        calls.ready(Case("decode", STOCK))
+
+
+def test_a_process_refuses_a_model_of_the_same_weights_and_another_configuration(
+    suite: LanguageModelSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"rms_norm_eps": 1e-6}')
+    tiny = load_first(["tiny"], "cpu")
+    stored = replace(tiny, asset=replace(tiny.asset, path=tmp_path))
+    monkeypatch.setattr("bench.language_model.calls.load_first", lambda names, device: stored)
+    calls = LanguageModelCalls(suite.preset, ["tiny"], stored.asset.identity(), "cpu")
+    (tmp_path / "config.json").write_text('{"rms_norm_eps": 1e-5}')
     with pytest.raises(AssetError, match="tiny: changed while the run was going on"):
         calls.ready(Case("decode", STOCK))
 
