@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from bench.repetition.repetition import Repetition
 from bench.run import Run
 from bench.suite import Suite
 from harness.progress import Bar, Progress
+from tests.bench.runs import Files, Zygote, copy_sources
 
 
 class Silent:
@@ -43,3 +45,29 @@ def measure() -> Measure:
 @pytest.fixture
 def no_bar() -> Progress:
     return _no_bar
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a run is made of."""
+    return copy_sources(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="session")
+def zygote(sources: Path) -> Iterator[Zygote]:
+    """Makes runs of `pytest bench`."""
+    with closing(Zygote(sources, sources / "output")) as zygote:
+        yield zygote
+
+
+@pytest.fixture(scope="session")
+def other_zygote(sources: Path) -> Iterator[Zygote]:
+    """For a second run at once."""
+    with closing(Zygote(sources, sources / "other-output")) as zygote:
+        yield zygote
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """What a run leaves."""
+    return Files(tmp_path)

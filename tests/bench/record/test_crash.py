@@ -3,7 +3,7 @@
 Twenty kills at random moments, and five double interrupts; `MOE_KILLS=200 MOE_INTERRUPTS=100 pytest
 tests/bench/record/test_crash.py` makes more.
 
-How runs are made is in `runs.py` beside this file.
+How runs are made is in `tests/bench/runs.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.record.runs import SMALL, Files, Outcome, Zygote, killed_in_the_middle
+from tests.bench.runs import SMALL, Files, Outcome, Zygote, killed_in_the_middle
 
 KILLS = int(os.environ.get("MOE_KILLS", "20"))
 INTERRUPTS = int(os.environ.get("MOE_INTERRUPTS", "5"))

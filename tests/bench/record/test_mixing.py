@@ -13,7 +13,7 @@ import tokenizers
 import torch
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from tests.bench.record.runs import SMALL, Files, Zygote, killed_in_the_middle
+from tests.bench.runs import SMALL, Files, Zygote, killed_in_the_middle
 
 ENCODER = "bench_router and plain and (linear or hash)"
 FEWER = "bench_router and supplemental and linear"

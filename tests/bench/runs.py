@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
 SMALL = "supplemental and (linear or hash)"
 
@@ -50,17 +50,18 @@ class Zygote:
     def run(
         self,
         files: Files,
-        select: str,
+        select: str | None,
         *options: str,
         kill_after: float | None = None,
         kill_at: int | None = None,
         interrupts: Sequence[float] = (),
     ) -> Outcome:
-        """A run to its end, or to its kill or interrupt (see `zygote.Request`)."""
+        """A run of all benchmarks, or of those selected, to its end, or to its kill or interrupt (see `Request`)."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         arguments = ["bench", "--preset", "smoke", "-q", "-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin"]
-        arguments += ["-k", select, "--journal", str(files.journal), "--benchmark-json", str(files.json), *options]
+        arguments += [] if select is None else ["-k", select]
+        arguments += ["--journal", str(files.journal), "--benchmark-json", str(files.json), *options]
         request = {"options": arguments, "output": str(self.output), "folder": str(files.folder)}
         request |= {"kill_after": kill_after, "kill_at": kill_at, "interrupts": list(interrupts)}
         self.output.write_text("")  # a run may be killed before it opens it
@@ -107,7 +108,7 @@ def copy_sources(folder: Path) -> Path:
 
 def killed_in_the_middle(zygote: Zygote, files: Files, select: str, *options: str) -> list[bytes]:
     """The lines that a run which was killed in the middle leaves in its journal."""
-    for step in count(10):
+    for step in count(10, 5):
         assert zygote.run(files, select, *options, kill_at=step).code == -signal.SIGKILL
         if len(lines := files.lines()) > 3:
             return lines
