@@ -16,6 +16,7 @@ from routers.registry import (
     temporary_router,
 )
 from routers.routing import Routing, StraightThrough, TokenChoice
+from routers.selection import SelectionRule, get_selection_rule, list_selection_rules, register_selection_rule
 
 __all__ = [
     "FeedForwardExperts",
@@ -23,12 +24,16 @@ __all__ = [
     "MoELayer",
     "Router",
     "Routing",
+    "SelectionRule",
     "StraightThrough",
     "TokenChoice",
     "create_router",
     "get_router_class",
+    "get_selection_rule",
     "list_routers",
+    "list_selection_rules",
     "register_from_path",
     "register_router",
+    "register_selection_rule",
     "temporary_router",
 ]

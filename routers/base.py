@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from routers.precision import in_own_dtype, refuse_non_finite, softmax_of_sorted
+from routers.reference_routing import ReferenceRouting, TokenReference
 from routers.routing import Routing, StraightThrough, TokenChoice, expert_softmax
+from routers.selection import SelectionRule, get_selection_rule
 
 INITIAL_STD = 0.02
 _DECIDING = ("forward", "compute_router_logits", "compute_router_probabilities", "unmasked_logits")
 
 
 class Router(nn.Module, ABC):
-    """Maps hidden states to routing probabilities, and those to a `Routing`.
+    """Maps hidden states to routing probabilities, and those to a `Routing`: a scorer and a selection rule.
 
     A variant writes `compute_router_probabilities`, the paper's own contract (section III-B1). A variant that has
     logits derives from `LogitRouter` instead and writes `compute_router_logits`. A router decides in its own dtype,
@@ -30,9 +34,13 @@ class Router(nn.Module, ABC):
         hidden_size: D.
         num_experts: E.
         top_k: K, experts selected per token.
-        norm_topk_prob: divide the K weights by their sum, equation (14). With K = 1 that makes the weight 1 whatever
-            the router does, so that a task gives it a gradient of exactly 0; a warning says so once, and a balancing
-            loss or norm_topk_prob=False is what such a router can learn from.
+        selection: the rule by which experts are selected and weighed, or its name (`list_selection_rules`); the softmax
+            by default. A rule whose ranking has a bias gives the router a buffer `selection_bias` (E,), zeros at
+            first, which no gradient trains and which stays in float32 at least whatever the router is cast to; one
+            with a factor for each expert gives it a parameter `expert_scale` (E,), ones at first.
+        norm_topk_prob: divide the K weights by their sum, equation (14); as the rule says unless given. With K = 1 that
+            makes the weight 1 whatever the router does, so that a task gives it a gradient of exactly 0; a warning says
+            so once, and a balancing loss or norm_topk_prob=False is what such a router can learn from.
         straight_through: pass gradients to all experts (`StraightThrough`), in an `MoELayer`.
         check_finite: refuse with a ValueError what is not finite, or does not stay so: NaN and infinity in the input;
             a token whose values, or the sum of whose squares, the router's dtype (for the sum float32 at least) cannot
@@ -40,15 +48,27 @@ class Router(nn.Module, ABC):
             probabilities and lengths that overflow on the way. Off by default because it reads the whole input more
             often. Without it a token with a NaN gets NaN probabilities (hash: those of its bits), one that overflows
             NaN or wrong ones, both an unspecified selection; other tokens are not affected.
+        **rule_fields: other values of the rule's fields, see `SelectionRule`: num_groups=8, groups_kept=4.
 
     Raises:
-        ValueError: a size below 1, or K > E.
+        ValueError: a size below 1, K > E, an unknown rule, or one that the sizes do not suit.
+        TypeError: an option that neither the router nor a rule has.
     """
+
+    selection_bias: Tensor | None
+    expert_scale: nn.Parameter | None
 
     weights_sum_to_one = False
     """The K weights sum to one whatever `norm_topk_prob`: a variant whose definition makes them do so says True."""
     deterministic_per_token = True
     """A token's probabilities depend on that token alone. A variant whose definition forbids it says False."""
+    selects_by_itself = False
+    """No selection rule has a say in which experts are selected. A variant whose definition says so says True."""
+    random_in_training = False
+    """In training mode the answer depends on torch's generator. A variant whose definition says so says True."""
+    reference: Callable[[Any], list[TokenReference] | ReferenceRouting] | None = None
+    """The float64 reference of a definition that no selection rule describes: a method, hidden states (T, D) -> what is
+    right, written without the fast code. None for the selection rule's own (`routers/reference.py`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Here and not in `__call__`, because a variant's methods are called one by one too.
@@ -63,11 +83,21 @@ class Router(nn.Module, ABC):
         num_experts: int,
         top_k: int,
         *,
-        norm_topk_prob: bool = True,
+        selection: SelectionRule | str | None = None,
+        norm_topk_prob: bool | None = None,
         straight_through: bool = False,
         check_finite: bool = False,
+        **rule_fields: Any,
     ) -> None:
         super().__init__()
+        if norm_topk_prob is not None:
+            rule_fields["norm_topk_prob"] = norm_topk_prob
+        try:
+            rule = get_selection_rule("softmax" if selection is None else selection, **rule_fields)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__} has no such option, and {error}") from None
+        if self.selects_by_itself and replace(rule, norm_topk_prob=True) != SelectionRule():
+            raise ValueError(f"selection is {rule}, expected none: {type(self).__name__} selects by itself")
         for name, value in (("hidden_size", hidden_size), ("num_experts", num_experts), ("top_k", top_k)):
             if value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
@@ -76,9 +106,17 @@ class Router(nn.Module, ABC):
         self.hidden_size = hidden_size
         self.num_experts = num_experts
         self.top_k = top_k
-        self.norm_topk_prob = norm_topk_prob
+        rule.check_sizes(num_experts, top_k)
+        self.selection = rule
+        self.register_buffer("selection_bias", torch.zeros(num_experts) if rule.has_bias else None)
+        self.expert_scale = nn.Parameter(torch.ones(num_experts)) if rule.expert_scale else None
         self.straight_through = straight_through
         self.check_finite = check_finite
+
+    @property
+    def norm_topk_prob(self) -> bool:
+        """Whether the rule divides a token's weights by their sum."""
+        return self.selection.norm_topk_prob
 
     @property
     def tolerance(self) -> float:
@@ -122,7 +160,7 @@ class Router(nn.Module, ABC):
 
         A variant that masks experts before its softmax overrides this; log p, of one that has no logits.
         """
-        return self(hidden_states).router_logits  # type: ignore[no-any-return]  # nn.Module calls are Any
+        return log_of_probabilities(self.compute_router_probabilities(self.flatten(hidden_states)))
 
     def flatten(self, hidden_states: Tensor) -> Tensor:
         """Checked tokens, (T, D) or (B, S, D) -> (T, D)."""
@@ -150,7 +188,10 @@ class Router(nn.Module, ABC):
                 )
 
     def select(self, *, probs: Tensor | None = None, logits: Tensor | None = None) -> TokenChoice:
-        """Top-K of (T, E) probabilities, or of logits, whose order is the same (equation 13)."""
+        """What the selection rule makes of (T, E) logits, or of probabilities, of which it sees the logarithm."""
+        if not self.selection.is_softmax_top_k:
+            return self._select_by_rule(probs, logits)
+        # Top-K of the probabilities, or of the logits, whose order is the same (equation 13).
         scores = probs if probs is not None else logits
         assert scores is not None
         top_scores, selected_experts = scores.topk(self.top_k, dim=-1)
@@ -163,15 +204,34 @@ class Router(nn.Module, ABC):
             weights = softmax_of_sorted(top_scores)
         else:
             weights = torch.exp(top_scores - scores.logsumexp(dim=-1, keepdim=True))
+        if self.selection.scale != 1.0:
+            weights = weights * self.selection.scale
+        return self._token_choice(selected_experts, weights, probs=probs, logits=logits)
+
+    def _select_by_rule(self, probs: Tensor | None, logits: Tensor | None) -> TokenChoice:
+        seen = log_of_probabilities(probs) if logits is None and probs is not None else logits
+        assert seen is not None
+        scores, ranked, selected_experts, weights, kept = self.selection.select(
+            seen, self.top_k, self.selection_bias, self.expert_scale
+        )
+        return self._token_choice(
+            selected_experts,
+            at_least_float32(weights),
+            logits=logits,
+            probs=self.selection.probabilities_at_once(at_least_float32(scores)),
+            scores=scores,
+            ranks=ranked,
+            kept=kept,
+        )
+
+    def _token_choice(self, selected_experts: Tensor, weights: Tensor, **found: Tensor | None) -> TokenChoice:
         if self.top_k == 1 and weights.requires_grad:
             self._warn_of_no_gradient()
         kind = StraightThrough if self.straight_through else TokenChoice
-        return kind(
-            self.num_experts, probs=probs, logits=logits, selected_experts=selected_experts, routing_weights=weights
-        )
+        return kind(self.num_experts, selected_experts=selected_experts, routing_weights=weights, **found)
 
     def _warn_of_no_gradient(self) -> None:
-        sums_to_one = self.norm_topk_prob or self.weights_sum_to_one
+        sums_to_one = self.selection.weights_sum_to_one or self.weights_sum_to_one
         if sums_to_one and not self.straight_through and not torch.compiler.is_compiling():
             # Always from this line, so that Python shows it once.
             warnings.warn(
@@ -179,6 +239,15 @@ class Router(nn.Module, ABC):
                 "gradient; norm_topk_prob=False or a balancing loss does",
                 stacklevel=1,
             )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        bias = self.selection_bias
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        cast = self.selection_bias
+        if bias is not None and cast is not None and cast.dtype.itemsize < bias.dtype.itemsize <= 4:
+            # Steps of 1e-3 would be lost in half precision: `.to(torch.bfloat16)` moves the bias and does not round it.
+            self.selection_bias = bias.to(cast.device)
+        return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -195,23 +264,31 @@ class Router(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """Sizes for `print(router)`."""
-        return f"hidden_size={self.hidden_size}, num_experts={self.num_experts}, top_k={self.top_k}"
+        sizes = f"hidden_size={self.hidden_size}, num_experts={self.num_experts}, top_k={self.top_k}"
+        return sizes if self.selection == SelectionRule() else f"{sizes}, selection={self.selection}"
 
 
 class LogitRouter(Router):
-    """A router whose probabilities are the softmax of logits. Selects on the logits, which is exact and cheaper."""
+    """A router whose probabilities are the softmax of logits. Selects on the logits, which is exact and cheaper.
+
+    `compute_router_probabilities` is the scorer's own distribution, whatever the rule; the rule's are the routing's.
+    """
 
     @abstractmethod
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
-        """Logits (…, D) -> (…, E), in the router's own dtype; selection and softmax see them in float32 at least."""
+        """Logits (…, D) -> (…, E), in the router's own dtype; the rule sees them in float32 at least, or as it says."""
 
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """Softmax of the logits, (…, D) -> (…, E)."""
         return expert_softmax(self.compute_router_logits(hidden_states))
 
+    def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
+        """See `Router.unmasked_logits`."""
+        return at_least_float32(self.compute_router_logits(self.flatten(hidden_states)))
+
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
-        logits = at_least_float32(self.compute_router_logits(self.flatten(hidden_states)))
+        logits = self.selection.in_precision(self.compute_router_logits(self.flatten(hidden_states)))
         if self.check_finite:  # −∞ masks an expert, so that the largest is looked at
             self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
         return self.select(logits=logits)
@@ -225,6 +302,11 @@ def as_parameter_dtype(hidden_states: Tensor, parameter: Tensor) -> Tensor:
 def at_least_float32(logits: Tensor) -> Tensor:
     """Low-precision logits in float32, so that the softmax and the selection lose nothing more."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def log_of_probabilities(probs: Tensor) -> Tensor:
+    """What a rule sees of a scorer without logits: log p, finite where p is 0."""
+    return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
 
 
 def normal_parameter(*shape: int) -> nn.Parameter:

@@ -30,6 +30,14 @@ def expert_softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=-1)
 
 
+def divided_by_sum(scores: Tensor) -> Tensor:
+    """Scores of at least 0 over their sum, rows on the simplex: (…, E) -> (…, E). Uniform where all scores are 0."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    total = scores.sum(dim=-1, keepdim=True)
+    nothing = total == 0  # and not `total > 0`: a NaN stays one
+    return torch.where(nothing, 1 / scores.shape[-1], scores / (total + nothing))
+
+
 def count_assignments(selected_experts: Tensor, num_experts: int) -> Tensor:
     """Counts n_e of assignments, (T, K) -> (E,) int64.
 
@@ -51,19 +59,28 @@ class Routing(ABC):
 
     Attributes:
         num_experts: E.
-        probs: (T, E), if the router computed them; else they follow from `logits` when they are read.
-        logits: (T, E) before the softmax, if the router has them.
+        probs: (T, E), if the router computed them; else they follow from `scores` or `logits` when they are read.
+        logits: (T, E) that the scorer gave, if it has any.
+        scores: (T, E), what the selection rule made of the logits, where that is more than the probabilities.
+        ranks: (T, E), what the rule ranks, where that is more than the logits.
+        mask: (T,) bool, True where a token counts; None where all do. What counts or averages over tokens leaves the
+            others out.
     """
 
     num_experts: int
     probs: Tensor | None = field(default=None, kw_only=True)
     logits: Tensor | None = field(default=None, kw_only=True)
+    scores: Tensor | None = field(default=None, kw_only=True)
+    ranks: Tensor | None = field(default=None, kw_only=True)
+    mask: Tensor | None = field(default=None, kw_only=True)
 
     @cached_property
     def router_probs(self) -> Tensor:
-        """(T, E) float32, each row on the simplex."""
+        """(T, E) float32, each row on the simplex: scores divided by their sum."""
         if self.probs is not None:
             return self.probs
+        if self.scores is not None:
+            return divided_by_sum(self.scores)
         if self.logits is None:
             raise ValueError("this routing carries neither probabilities nor logits")
         return expert_softmax(self.logits)
@@ -77,6 +94,21 @@ class Routing(ABC):
         # compiled graph breaks.
         probs = self.router_probs if self.probs is None else self.probs
         return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+
+    @property
+    def router_scores(self) -> Tensor:
+        """(T, E), what the selection rule made of the logits: of a softmax the probabilities."""
+        return self.router_probs if self.scores is None else self.scores
+
+    @property
+    def ranked(self) -> Tensor:
+        """(T, E), what the selection ranks before it masks groups; of the softmax the logits, in the same order."""
+        return self.router_logits if self.ranks is None else self.ranks
+
+    @property
+    def unserved_tokens(self) -> Tensor:
+        """() int64, the tokens that count and that no expert took. A kind that may leave tokens out overrides this."""
+        return torch.zeros((), dtype=torch.int64)
 
     @property
     @abstractmethod
@@ -107,15 +139,28 @@ class TokenChoice(Routing):
     Attributes:
         selected_experts: (T, K) int64.
         routing_weights: (T, K) float32; the gradient reaches the router through them.
+        kept: (T, K) bool, or None where all are. A slot that is not kept (a token that needs fewer than K experts, an
+            expert that is full, padding) sends no row to an expert and has weight 0; its expert is a valid number that
+            means nothing.
     """
 
     selected_experts: Tensor = field(kw_only=True)
     routing_weights: Tensor = field(kw_only=True)
+    kept: Tensor | None = field(default=None, kw_only=True)
 
     @cached_property
     def tokens_per_expert(self) -> Tensor:
-        """(E,) int64; a ValueError names an expert that there is not."""
-        return count_assignments(self.selected_experts, self.num_experts)
+        """(E,) int64, of the slots that are kept; a ValueError names an expert that there is not."""
+        selected = self.selected_experts if self.kept is None else self.selected_experts[self.kept]
+        return count_assignments(selected, self.num_experts)
+
+    @property
+    def unserved_tokens(self) -> Tensor:
+        """() int64, the tokens that count and of which no slot is kept."""
+        if self.kept is None:
+            return super().unserved_tokens
+        unserved = ~self.kept.any(dim=-1)
+        return (unserved if self.mask is None else unserved & self.mask).sum()
 
     @cached_property
     def _by_expert(self) -> tuple[Tensor, Tensor]:

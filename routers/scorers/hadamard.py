@@ -36,6 +36,7 @@ class HadamardRouter(LogitRouter):
         super().__init__(**sizes_and_options)
         if not constrained:
             self.top_k = self.num_experts
+            self.selection.check_sizes(self.num_experts, self.top_k)
         self.constrained = constrained
         rows = hadamard_rows(self.hidden_size, first=int(constrained), count=self.num_experts)
         # Computed anew from the sizes, so it is no part of the state that is saved.

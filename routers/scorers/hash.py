@@ -44,7 +44,12 @@ class HashRouter(Router):
             count, each to the least loaded (Roller et al. 2021, section 3), instead of being hashed: a frequent word
             is a large part of any text, and no hash can split it.
         **sizes_and_options: see `Router`.
+
+    Raises:
+        ValueError: a selection rule: the hash selects by itself.
     """
+
+    selects_by_itself = True
 
     lane_weights: Tensor
     expert_of_id: Tensor | None

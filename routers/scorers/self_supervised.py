@@ -52,8 +52,13 @@ class SelfSupervisedRouter(LogitRouter):
         return logits
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
-        """(…, D) -> (…, E), −∞ outside the K largest: their softmax is the masked and renormalised distribution."""
+        """(…, D) -> (…, E), −∞ outside the K largest: their softmax is the masked and renormalised distribution.
+
+        That mask is a selection; where another rule selects, it has all logits.
+        """
         logits = self.unmasked_logits(hidden_states)
+        if not self.selection.is_softmax_top_k:
+            return logits
         largest = logits.topk(self.top_k, dim=-1)
         return torch.full_like(logits, -torch.inf).scatter(-1, largest.indices, largest.values)
 

@@ -10,11 +10,11 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import routers.base
-from routers import TokenChoice
+from routers import TokenChoice, list_selection_rules
 from routers.reference import check_router
 
 D, E, K = 32, 8, 2
@@ -24,6 +24,21 @@ def token_choice(routing):
     if not isinstance(routing, TokenChoice):
         pytest.skip("says nothing about another routing than token choice")
     return routing
+
+
+def with_rule(make_router, name, rule, seed):
+    """A router with a rule of 16 experts, its bias away from zero."""
+    if routers.get_router_class(name).selects_by_itself:
+        pytest.skip(f"{name} selects by itself")
+    try:
+        router = make_router(name, num_experts=16, top_k=4, seed=seed, spread=0.3, selection=rule)
+    except ValueError as error:
+        # A definition that selects more than K, and groups that do not leave so many.
+        assume("top_k is" not in str(error))
+        raise
+    if router.selection_bias is not None:
+        router.selection_bias.normal_(std=0.3)
+    return router
 
 
 @pytest.mark.parametrize(
@@ -228,6 +243,31 @@ def test_a_token_with_a_nan_leaves_the_others_alone(router_name, make_router, ra
 def test_equals_the_float64_reference(router_name, norm_topk_prob, make_router, random_tokens):
     router = make_router(router_name, spread=0.3, top_k=3, norm_topk_prob=norm_topk_prob)
     check_router(router, random_tokens(40, D))
+
+
+@given(rule=st.sampled_from(list_selection_rules()), seed=st.integers(0, 99))
+@settings(max_examples=15)
+def test_with_any_selection_rule_it_equals_the_float64_reference(router_name, rule, seed, make_router, random_tokens):
+    router = with_rule(make_router, router_name, rule, seed)
+    tokens = random_tokens(12, D, seed=seed)
+    check_router(router, tokens)
+    routing = router(tokens)
+    assert routing.routing_weights.dtype == routing.router_probs.dtype == torch.float32
+    torch.testing.assert_close(routing.router_probs.sum(dim=1), torch.ones(12))
+    with torch.autocast("cpu", torch.bfloat16):
+        again = router(tokens)
+    assert torch.equal(again.selected_experts, routing.selected_experts)
+    assert torch.equal(again.routing_weights, routing.routing_weights)
+
+
+@given(rule=st.sampled_from(list_selection_rules()))
+@settings(max_examples=6)
+def test_with_any_selection_rule_the_gradient_reaches_every_parameter(router_name, rule, make_router, random_tokens):
+    router = with_rule(make_router, router_name, rule, 0)
+    weights = router(random_tokens(40, D)).routing_weights
+    if list(router.parameters()):
+        (weights * random_tokens(*weights.shape, seed=1)).sum().backward()
+    assert [name for name, p in router.named_parameters() if p.grad is None or not bool(p.grad.any())] == []
 
 
 def test_the_softmax_of_its_logits_are_its_probabilities(router_name, make_router, random_tokens):

@@ -17,6 +17,7 @@ from tests.harness.tiny_models import EXPERTS, HIDDEN, TOP_K, tiny_model
 CHANGES: dict[str, Any] = {
     "top_k": 3,
     "norm_topk_prob": False,
+    "selection": "minimax_m2",
     "straight_through": True,
     "check_finite": True,
     "bias": True,
@@ -44,6 +45,7 @@ BY_DEFINITION = {
 }
 """What changes nothing because the router's own definition says so."""
 
+REFUSED_EVERYWHERE = {("hash", "selection"): "HashRouter selects by itself"}
 REFUSED_IN_A_MODEL = {"straight_through", "token_counts"}
 SIZES = {"self", "hidden_size", "num_experts"}
 
@@ -110,7 +112,10 @@ def test_an_option_changes_something_or_is_refused(
 
     plain, change = made({}), {option: CHANGES[option]}
     assert equal(made({}), plain)
-    if place is in_a_model and option in REFUSED_IN_A_MODEL:
+    if (name, option) in REFUSED_EVERYWHERE:
+        with pytest.raises(ValueError, match=REFUSED_EVERYWHERE[name, option]):
+            made(change)
+    elif place is in_a_model and option in REFUSED_IN_A_MODEL:
         with pytest.raises(ValueError, match=f"^{name}: {option} would have no effect in a language model's block"):
             made(change)
     else:

@@ -1,0 +1,255 @@
+"""The selection rule: from logits to selected experts and weights. Axes: T tokens, E experts, K experts per token."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from routers.routing import divided_by_sum
+from routers.selection.steps import (
+    COUNTS,
+    GROUP_MASKS,
+    GROUP_SCORES,
+    PRECISIONS,
+    RANKINGS,
+    SCORE_FUNCTIONS,
+    WEIGHTS,
+    keep_best_groups,
+)
+
+_CHOICES: dict[str, dict[str, Any]] = {
+    "score_function": SCORE_FUNCTIONS,
+    "ranked_by": RANKINGS,
+    "group_score": GROUP_SCORES,
+    "group_mask": GROUP_MASKS,
+    "how_many": COUNTS,
+    "weighed_by": WEIGHTS,
+    "precision": PRECISIONS,
+}
+
+
+class Selection(NamedTuple):
+    """What a rule made of logits.
+
+    Attributes:
+        scores: (T, E).
+        ranked: (T, E), what is ranked, before groups are masked.
+        selected_experts: (T, K) int64, the one ranked first first.
+        routing_weights: (T, K), 0 where a slot is not kept.
+        kept: (T, K) bool, or None where every slot is kept.
+    """
+
+    scores: Tensor
+    ranked: Tensor
+    selected_experts: Tensor
+    routing_weights: Tensor
+    kept: Tensor | None
+
+
+@dataclass(frozen=True, repr=False)
+class SelectionRule:
+    """How experts are selected and weighed, as data: each field names a step, `select` carries them out in this order.
+
+    Attributes:
+        score_function: of the logits: softmax, sigmoid, sqrt_softplus √log(1 + e^ℓ), relu, identity.
+        soft_cap: c, the logits become c·tanh(ℓ/c) before anything else; None for no cap.
+        ranked_by: scores, scores_plus_bias, logits or logits_plus_bias: the bias (E,) acts on the selection alone.
+        num_groups: G, the E experts in G groups of neighbours; 1 for none.
+        groups_kept: how many of the groups stay; None for all.
+        group_score: max, a group's largest ranked value, or top2_sum, the sum of its two largest.
+        group_mask: minus_infinity or zero, what masks the experts of the other groups.
+        how_many: top_k, K for each token; top_p, the least number whose probabilities, in the order of the ranking,
+            reach `limit`; threshold, those whose score is above `limit`; entropy, e^H rounded, with H the entropy of
+            the token's probabilities. K bounds the last three.
+        limit: p of top_p, or the threshold; None of the others.
+        weighed_by: the scores of the selected (without the bias), or the softmax or the sigmoid of their logits.
+        norm_topk_prob: divide a token's weights by their sum.
+        epsilon: is added to that sum.
+        least_sum: that sum is made at least this.
+        scale: multiplies the weights.
+        mean_of_experts: divide the weights by K besides, so that they sum to scale/K.
+        expert_scale: multiply each weight with a learned factor of its expert's.
+        precision: float32, the product behind the logits and the scores; float32_scores, the scores alone; model,
+            neither: scores and weights are rounded to the dtype that the logits come in.
+
+    Raises:
+        ValueError: a step that there is not, or a number that cannot be.
+    """
+
+    score_function: str = "softmax"
+    soft_cap: float | None = None
+    ranked_by: str = "scores"
+    num_groups: int = 1
+    groups_kept: int | None = None
+    group_score: str = "max"
+    group_mask: str = "minus_infinity"
+    how_many: str = "top_k"
+    limit: float | None = None
+    weighed_by: str = "scores"
+    norm_topk_prob: bool = True
+    epsilon: float = 0.0
+    least_sum: float = 0.0
+    scale: float = 1.0
+    mean_of_experts: bool = False
+    expert_scale: bool = False
+    precision: str = "float32_scores"
+    is_softmax_top_k: bool = field(init=False, compare=False)
+    """Nothing but a softmax, K and a scale: the order is that of the logits, and the weights follow from K of them."""
+
+    def __post_init__(self) -> None:
+        for name, known in _CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} is {value!r}, expected one of: {', '.join(known)}")
+        for name, least in (("num_groups", 1), ("groups_kept", 1)):
+            if (number := getattr(self, name)) is not None and number < least:
+                raise ValueError(f"{name} is {number}, expected at least {least}")
+        if self.groups_kept is not None and self.groups_kept > self.num_groups:
+            raise ValueError(f"groups_kept is {self.groups_kept}, expected at most num_groups = {self.num_groups}")
+        if self.soft_cap is not None and not 0 < self.soft_cap < math.inf:
+            raise ValueError(f"soft_cap is {self.soft_cap}, expected a finite number above 0")
+        if complaint := COUNTS[self.how_many].complaint(self.limit):
+            raise ValueError(f"limit is {self.limit}, {complaint} with how_many = {self.how_many!r}")
+        for name in ("epsilon", "least_sum"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a finite number of at least 0")
+        if not math.isfinite(self.scale):
+            raise ValueError(f"scale is {self.scale}, expected a finite number")
+        object.__setattr__(self, "is_softmax_top_k", self._is_softmax_top_k())
+
+    def __repr__(self) -> str:
+        # Of seventeen fields, those that say something.
+        given = (each for each in fields(self) if each.init and getattr(self, each.name) != each.default)
+        return f"SelectionRule({', '.join(f'{each.name}={getattr(self, each.name)!r}' for each in given)})"
+
+    def _is_softmax_top_k(self) -> bool:
+        weights_of_softmax = self.weighed_by == "scores" or (self.weighed_by == "softmax" and self.norm_topk_prob)
+        return (
+            self.score_function == "softmax"
+            and self.soft_cap is None
+            and not self.has_bias
+            and self.groups_left == self.num_groups
+            and self.how_many == "top_k"
+            and weights_of_softmax
+            and self.epsilon == self.least_sum == 0
+            and not (self.mean_of_experts or self.expert_scale)
+            and self.precision != "model"
+        )
+
+    @property
+    def has_bias(self) -> bool:
+        """A bias takes part in the ranking."""
+        return RANKINGS[self.ranked_by].with_bias
+
+    @property
+    def groups_left(self) -> int:
+        """How many groups stay."""
+        return self.num_groups if self.groups_kept is None else self.groups_kept
+
+    @property
+    def weights_sum_to_one(self) -> bool:
+        """A token's weights always have the same sum, so that a single one cannot learn anything."""
+        return self.norm_topk_prob or self.weighed_by == "softmax"
+
+    def check_sizes(self, num_experts: int, top_k: int) -> None:
+        """Refuse sizes that the groups do not allow.
+
+        Raises:
+            ValueError: groups that do not divide E, or K above what the groups leave.
+        """
+        if num_experts % self.num_groups:
+            raise ValueError(f"num_groups is {self.num_groups}, expected a divisor of num_experts = {num_experts}")
+        left = self.groups_left * (num_experts // self.num_groups)
+        if top_k > left:
+            raise ValueError(
+                f"top_k is {top_k}, expected at most {left}: {self.groups_left} of {self.num_groups} groups stay, of "
+                f"{num_experts // self.num_groups} experts each"
+            )
+
+    def in_precision(self, logits: Tensor) -> Tensor:
+        """Logits (…, E) in the dtype in which scores are made of them."""
+        return PRECISIONS[self.precision](logits)
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Scores of logits, soft cap included, (T, E) -> (T, E)."""
+        return SCORE_FUNCTIONS[self.score_function].compute(self._capped(self.in_precision(logits)))
+
+    def rank(self, logits: Tensor, bias: Tensor | None = None) -> Tensor:
+        """What is ranked, before groups are masked: (T, E) and (E,) -> (T, E)."""
+        return self._rank(self._capped(self.in_precision(logits)), self.score(logits), bias)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Scores as rows on the simplex, (T, E) -> (T, E)."""
+        return (SCORE_FUNCTIONS[self.score_function].probabilities or divided_by_sum)(scores)
+
+    def probabilities_at_once(self, scores: Tensor) -> Tensor | None:
+        """As `probabilities`; None where they are the scores over their sum, which is left for who reads them."""
+        found = SCORE_FUNCTIONS[self.score_function].probabilities
+        return None if found is None else found(scores)
+
+    def select(
+        self, logits: Tensor, top_k: int, bias: Tensor | None = None, expert_scale: Tensor | None = None
+    ) -> Selection:
+        """Carry out the rule.
+
+        Args:
+            logits: (T, E).
+            top_k: K, or the most experts of a token.
+            bias: (E,) of the ranking; None for zeros.
+            expert_scale: (E,), the learned factors; None for ones.
+
+        Raises:
+            ValueError: a bias or factors of another size, or which the rule does not take; sizes as `check_sizes` says.
+        """
+        num_experts = logits.shape[-1]
+        self.check_sizes(num_experts, top_k)
+        _expect_per_expert("bias", bias, num_experts, taken=self.has_bias)
+        _expect_per_expert("expert_scale", expert_scale, num_experts, taken=self.expert_scale)
+        logits = self._capped(self.in_precision(logits))
+        scores = SCORE_FUNCTIONS[self.score_function].compute(logits)
+        ranked = eligible = self._rank(logits, scores, bias)
+        if self.groups_left < self.num_groups:
+            eligible = keep_best_groups(ranked, self.num_groups, self.groups_left, self.group_score, self.group_mask)
+        selected = eligible.topk(top_k, dim=-1).indices
+        weights = WEIGHTS[self.weighed_by](logits.gather(-1, selected), scores.gather(-1, selected))
+        kept = self._kept(scores, selected)
+        if kept is not None:
+            weights = torch.where(kept, weights, 0.0)
+        weights = self._normalised(weights, expert_scale, selected)
+        return Selection(scores, ranked, selected, weights, kept)
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
+
+    def _rank(self, logits: Tensor, scores: Tensor, bias: Tensor | None) -> Tensor:
+        ranked = RANKINGS[self.ranked_by].of(logits, scores)
+        return ranked if bias is None else ranked + bias
+
+    def _kept(self, scores: Tensor, selected: Tensor) -> Tensor | None:
+        kept = COUNTS[self.how_many].kept
+        if kept is None:
+            return None
+        return kept(scores, self.probabilities(scores), selected, 0.0 if self.limit is None else self.limit)
+
+    def _normalised(self, weights: Tensor, expert_scale: Tensor | None, selected: Tensor) -> Tensor:
+        if self.norm_topk_prob:
+            total = weights.sum(dim=-1, keepdim=True)
+            if self.how_many != "top_k":
+                total = total + (total == 0)  # a token that keeps no expert has weights of 0, and not 0/0
+            if self.least_sum:
+                total = total.clamp_min(self.least_sum)
+            weights = weights / (total + self.epsilon if self.epsilon else total)
+        if expert_scale is not None:
+            weights = weights * expert_scale[selected]
+        scale = self.scale / selected.shape[-1] if self.mean_of_experts else self.scale
+        return weights if scale == 1.0 else weights * scale
+
+
+def _expect_per_expert(name: str, value: Tensor | None, num_experts: int, *, taken: bool) -> None:
+    if value is not None and not taken:
+        raise ValueError(f"{name} is given, expected none: the rule takes none")
+    if value is not None and tuple(value.shape) != (num_experts,):
+        raise ValueError(f"{name} has shape {tuple(value.shape)}, expected ({num_experts},), one for each expert")

@@ -1,0 +1,143 @@
+"""The steps of a selection rule, each a function by name: a field of the rule names the one that it takes.
+
+Axes: T tokens, E experts, K experts per token, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from routers.routing import expert_softmax
+
+
+@dataclass(frozen=True)
+class ScoreFunction:
+    """What makes scores of logits.
+
+    Attributes:
+        compute: logits (T, E) -> scores (T, E).
+        probabilities: scores (T, E) -> rows on the simplex (T, E); None where they are the scores over their sum.
+    """
+
+    compute: Callable[[Tensor], Tensor]
+    probabilities: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What is ranked.
+
+    Attributes:
+        of: (logits, scores), each (T, E) -> the one that is ranked.
+        with_bias: a bias (E,) is added.
+    """
+
+    of: Callable[[Tensor, Tensor], Tensor]
+    with_bias: bool
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of the K ranked first are taken.
+
+    Attributes:
+        kept: (scores (T, E), probabilities (T, E), selected (T, K), limit) -> (T, K) bool; None where all are.
+        complaint: a limit -> what was expected, or None where it is right.
+    """
+
+    kept: Callable[[Tensor, Tensor, Tensor, float], Tensor] | None
+    complaint: Callable[[float | None], str | None]
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return expert_softmax(logits).to(logits.dtype)
+
+
+SCORE_FUNCTIONS = {
+    "softmax": ScoreFunction(_softmax, probabilities=lambda scores: scores),
+    "sigmoid": ScoreFunction(torch.sigmoid),
+    "sqrt_softplus": ScoreFunction(lambda logits: F.softplus(logits).sqrt()),
+    "relu": ScoreFunction(torch.relu),
+    "identity": ScoreFunction(lambda logits: logits, probabilities=_softmax),
+}
+
+RANKINGS = {
+    "scores": Ranking(lambda logits, scores: scores, with_bias=False),
+    "scores_plus_bias": Ranking(lambda logits, scores: scores, with_bias=True),
+    "logits": Ranking(lambda logits, scores: logits, with_bias=False),
+    "logits_plus_bias": Ranking(lambda logits, scores: logits, with_bias=True),
+}
+
+GROUP_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "max": lambda grouped: grouped.amax(dim=-1),
+    "top2_sum": lambda grouped: grouped.topk(min(2, grouped.shape[-1]), dim=-1).values.sum(dim=-1),
+}
+"""Ranked values by group (T, G, E/G) -> the groups' own scores (T, G)."""
+
+GROUP_MASKS = {"minus_infinity": -torch.inf, "zero": 0.0}
+"""What stands in the place of the ranked values of groups that do not stay."""
+
+WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "scores": lambda logits, scores: scores,
+    "softmax": lambda logits, scores: torch.softmax(logits, dim=-1),
+    "sigmoid": lambda logits, scores: torch.sigmoid(logits),
+}
+"""Logits and scores of the selected experts, each (T, K) -> weights (T, K) before they are normalised and scaled."""
+
+PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "float32": lambda logits: logits.to(torch.promote_types(logits.dtype, torch.float32)),
+    "float32_scores": lambda logits: logits.to(torch.promote_types(logits.dtype, torch.float32)),
+    "model": lambda logits: logits,
+}
+"""Logits in the dtype in which scores are made of them. The first says of the product behind them, too, that it is in
+float32: so a router is to be made."""
+
+
+def keep_best_groups(ranked: Tensor, num_groups: int, groups_kept: int, group_score: str, group_mask: str) -> Tensor:
+    """Ranked values in which the groups that do not stay are masked, (T, E) -> (T, E)."""
+    grouped = ranked.view(len(ranked), num_groups, -1) if ranked.numel() else ranked.view(0, num_groups, 1)
+    best = GROUP_SCORES[group_score](grouped).topk(groups_kept, dim=-1).indices
+    masked = torch.ones(grouped.shape[:-1], dtype=torch.bool, device=ranked.device).scatter_(-1, best, False)
+    return grouped.masked_fill(masked.unsqueeze(-1), GROUP_MASKS[group_mask]).flatten(-2)
+
+
+def _reaching_p(scores: Tensor, probabilities: Tensor, selected: Tensor, limit: float) -> Tensor:
+    """The least number whose probabilities reach p: those before which less than p is gathered."""
+    taken = probabilities.gather(-1, selected)
+    return taken.cumsum(dim=-1) - taken < limit
+
+
+def _above_threshold(scores: Tensor, probabilities: Tensor, selected: Tensor, limit: float) -> Tensor:
+    return scores.gather(-1, selected) > limit
+
+
+def _effective_number(scores: Tensor, probabilities: Tensor, selected: Tensor, limit: float) -> Tensor:
+    """e^H rounded, H the entropy of a token's probabilities: 1 if one expert has all, E if all are alike."""
+    entropy = -torch.xlogy(probabilities, probabilities).sum(dim=-1, keepdim=True)
+    place = torch.arange(selected.shape[-1], device=selected.device)
+    return place < entropy.exp().round().clamp_min(1)
+
+
+def _expect_none(limit: float | None) -> str | None:
+    return None if limit is None else "expected none"
+
+
+def _expect_probability(limit: float | None) -> str | None:
+    return None if limit is not None and 0 < limit <= 1 else "expected a probability above 0 and at most 1"
+
+
+def _expect_finite(limit: float | None) -> str | None:
+    return None if limit is not None and -torch.inf < limit < torch.inf else "expected a finite number"
+
+
+COUNTS = {
+    "top_k": Count(None, _expect_none),
+    "top_p": Count(_reaching_p, _expect_probability),
+    "threshold": Count(_above_threshold, _expect_finite),
+    "entropy": Count(_effective_number, _expect_none),
+}
