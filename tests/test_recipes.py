@@ -21,6 +21,9 @@ from typing import Any
 
 import pytest
 
+# One worker for all of them: the copy, its run and its page are made once.
+pytestmark = pytest.mark.xdist_group("recipes")
+
 ROOT = Path(__file__).parents[1]
 RECIPE = re.compile(r"<!-- recipe: (append|create) (\S+) -->\n+```python\n(.*?)```", re.DOTALL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -43,4 +44,5 @@ class LanguageModelCalls:
         for tensor in (*loaded.model.parameters(), *loaded.model.buffers()):
             if tensor.device.type == "cpu":
                 tensor.data = tensor.data.clone()
+        gc.freeze()  # the model and what it is made of stay: no collection before a block has to go through them
         return loaded

@@ -8,6 +8,7 @@ reads its answers any more: then the run is dead, and FOLDER is removed.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -69,6 +70,8 @@ def serve(folder: Path, requests: BinaryIO, answers: BinaryIO) -> None:
     plan = Plan.read(folder)
     torch.set_num_threads(plan.threads)
     repetition = Repetition(plan, folder)
+    # Garbage is collected before every block: not to go through all that was imported saves a third of a second each.
+    gc.freeze()
     groups = {spec.key: spec for spec in plan.groups}
     while line := requests.readline():
         request = json.loads(line)

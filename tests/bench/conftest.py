@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from bench.repetition.repetition import Repetition
 from bench.run import Run
 from bench.suite import Suite
+from bench.timing.interleave import peak_gflops
 from harness.progress import Bar, Progress
 from tests.bench.runs import Files, Zygote, copy_sources
 
@@ -29,6 +32,19 @@ def _no_bar(what: str, steps: int) -> Iterator[Bar]:
 
 
 Measure = Callable[..., None]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def frozen_imports() -> None:
+    """Before every block garbage is collected: each time all that pytest has imported would be gone through."""
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def small_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's peak is taken of small products: each process takes it twice, and large ones take seconds."""
+    small = partial(peak_gflops, shapes=[(64, 64, 64)])
+    monkeypatch.setattr("bench.repetition.repetition.peak_gflops", small)
 
 
 @pytest.fixture
