@@ -12,8 +12,9 @@ from reports.errors import MissingDataError
 from reports.figures.style import OKABE_ITO, label
 from reports.format import registry
 from reports.format.plot import Plot
-from reports.records.measurements import Entry, Histogram
+from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.records.sample import Histogram
 
 _NARROWEST = 1e-200
 """Bins of less width hold outputs that are all the same."""

@@ -11,8 +11,9 @@ from reports.errors import MissingDataError
 from reports.figures.style import colours, label, panels
 from reports.format import registry
 from reports.format.plot import Plot
-from reports.records.measurements import Entry, Sample
+from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.records.sample import Sample
 
 _SHOWN_TOKENS = 32
 # More experts than this make a legend of coloured boxes unreadable.

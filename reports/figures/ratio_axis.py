@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.style import OKABE_ITO, label, log_ticks, shared_legend, whiskers
-from reports.records.measurements import Timing
+from reports.records.timing import Timing
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 

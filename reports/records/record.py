@@ -6,7 +6,7 @@ what is wrong (msgspec is faster and shows `[...]` for such a key), and it write
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -37,6 +37,13 @@ def refuse(words: str | None) -> None:
     """Lets pydantic complain about a contradiction, if there is one; it knows the record's own path."""
     if words:
         raise PydanticCustomError("contradiction", "{words}", {"words": words})
+
+
+def expect_length(path: str, items: Sized, length: int) -> None:
+    """Lets pydantic complain about a list of another length."""
+    if len(items) != length:
+        message = "{path} has {found} items instead of {length}"
+        raise PydanticCustomError("length", message, {"path": path, "found": len(items), "length": length})
 
 
 def mapping_in(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -13,8 +13,9 @@ from reports.format.numbers import Show, fixed, listing, significant
 from reports.format.table import Column, Table, bounds_column, interval_column, text_column, verdict_column
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
-from reports.records.measurements import NO_STAT, Entry, Stat
+from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.records.stat import NO_STAT, Stat
 from reports.tables.ranking import among, equals, why_unranked
 
 
