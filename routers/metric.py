@@ -48,6 +48,12 @@ class Observed:
         return self.routing.tokens_per_expert
 
     @property
+    def experts_per_token(self) -> tuple[Tensor] | None:
+        """(T,) counts of the tokens' experts; None of a routing that does not say it."""
+        found = self.routing.experts_per_token
+        return None if found is None else (found,)
+
+    @property
     def load(self) -> Tensor:
         """(E,) shares of assignments."""
         return self.tokens_per_expert / self.tokens_per_expert.sum()

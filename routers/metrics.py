@@ -226,6 +226,43 @@ def margin(router_probs: Tensor, top_k: int) -> Tensor:
     return (top[:, top_k - 1] - top[:, top_k]).mean()
 
 
+@metric(
+    "Experts/token",
+    "mean number of experts of a token",
+    lambda seen: seen.experts_per_token,
+    bounds=(0, None),
+    format=".2f",
+)
+def mean_experts_per_token(experts_per_token: Tensor) -> Tensor:
+    """Mean of the tokens' numbers of experts, (T,) counts -> (): K, or less where a rule adapts the number."""
+    return experts_per_token.double().mean()
+
+
+@metric(
+    "Experts/token STD",
+    "standard deviation over tokens of their number of experts; 0 where each has the same",
+    lambda seen: seen.experts_per_token,
+    bounds=(0, None),
+    format=".2f",
+)
+def experts_per_token_std(experts_per_token: Tensor) -> Tensor:
+    """Standard deviation of the tokens' numbers of experts (ddof 0), (T,) counts -> ()."""
+    return experts_per_token.double().std(correction=0)
+
+
+def experts_per_token_shares(experts_per_token: Tensor, top_k: int) -> Tensor:
+    """The share of tokens that have 0, 1, … K experts: (T,) counts -> (K + 1,), sum 1.
+
+    Raises:
+        ValueError: a token with less than none, or with more than K.
+    """
+    if experts_per_token.numel():
+        least, most = map(int, experts_per_token.aminmax())
+        if least < 0 or most > top_k:
+            raise ValueError(f"experts_per_token hold {least} to {most}, expected 0 to top_k = {top_k}")
+    return torch.bincount(experts_per_token, minlength=top_k + 1) / experts_per_token.numel()
+
+
 def flip_rate(selected_a: Tensor, selected_b: Tensor) -> Tensor:
     """1 − |E_a ∩ E_b| / K, mean over tokens: how much of the selection two runs do not share. (T, K), (T, K) -> ()."""
     a, b = tuple(selected_a.shape), tuple(selected_b.shape)

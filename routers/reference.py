@@ -69,9 +69,11 @@ def reference_forward(layer: MoELayer, hidden_states: Tensor) -> Tensor:
     assert isinstance(experts, FeedForwardExperts)
     reference = reference_routing(layer.router, hidden_states)
     if isinstance(reference, ReferenceRouting):
+        if not len(hidden_states):
+            return hidden_states.clone()
         inputs = zip(reference.expert_index, reference.dispatch @ hidden_states, strict=True)
         outputs = [reference_expert(experts, expert, row) for expert, row in inputs]
-        return reference.combine @ torch.stack(outputs) if outputs else torch.zeros_like(hidden_states)
+        return reference.combine @ torch.stack(outputs)
     rows = []
     for token, routing in zip(hidden_states, reference, strict=True):
         row = torch.zeros_like(token)
@@ -132,17 +134,16 @@ def check_router(
             _compare("router_probs", routing.router_probs, reference.probs, index, tolerance)
             _compare_rows(routing, hidden_states, reference, tolerance)
             return
-        expected_probs = torch.stack([token.probs for token in reference])
         if router.selection.is_softmax_top_k and router.reference is None:
-            _compare("router_probs", routing.router_probs[index], expected_probs, index, tolerance)
-            _compare_softmax(routing, reference, expected_probs, index, tolerance)
+            _compare_softmax(routing, reference, index, tolerance)
             return
-        _compare_rule(routing, reference, expected_probs, index, tolerance)
+        _compare_rule(router, routing, reference, index, tolerance)
 
 
-def _compare_softmax(
-    routing: Routing, reference: list[TokenReference], expected_probs: Tensor, index: Tensor, tolerance: float
-) -> None:
+def _compare_softmax(routing: Routing, reference: list[TokenReference], index: Tensor, tolerance: float) -> None:
+    """Probabilities, those of the selected, whose order may be another where they are alike, and weights."""
+    expected_probs = torch.stack([token.probs for token in reference])
+    _compare("router_probs", routing.router_probs[index], expected_probs, index, tolerance)
     if not isinstance(routing, TokenChoice):
         return
     expected_top = torch.stack([token.probs[token.selected] for token in reference])
@@ -153,19 +154,20 @@ def _compare_softmax(
 
 
 def _compare_rule(
-    routing: Routing, reference: list[TokenReference], expected_probs: Tensor, index: Tensor, tolerance: float
+    router: Router, routing: Routing, reference: list[TokenReference], index: Tensor, tolerance: float
 ) -> None:
     """Scores, what is ranked, and for tokens that are decided the experts and their weights, whatever their order."""
+    probs = torch.stack([token.probs for token in reference])
     scores = torch.stack([token.probs if token.scores is None else token.scores for token in reference])
     ranked = torch.stack([token.probs if token.ranked is None else token.ranked for token in reference])
     of_size = 1 + scores.abs()
     _compare("router_scores", routing.router_scores[index] / of_size, scores / of_size, index, tolerance)
-    if reference[0].ranked is not None:
+    if not router.selection.is_softmax_top_k:  # which ranks logits, whose order is the same
         of_size = 1 + ranked.abs()
         _compare("ranked", routing.ranked[index] / of_size, ranked / of_size, index, tolerance)
     # Where scores sum to next to nothing, their rounding is a large part of them.
     sums = scores.sum(dim=-1, keepdim=True).clamp(0, 1)
-    _compare("router_probs", routing.router_probs[index] * sums, expected_probs * sums, index, tolerance)
+    _compare("router_probs", routing.router_probs[index] * sums, probs * sums, index, tolerance)
     if not isinstance(routing, TokenChoice):
         return
     expected = torch.zeros(len(index), routing.num_experts, dtype=torch.float64)

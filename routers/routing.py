@@ -111,6 +111,11 @@ class Routing(ABC):
         return torch.zeros((), dtype=torch.int64)
 
     @property
+    def experts_per_token(self) -> Tensor | None:
+        """(T',) int64, how many experts each token that counts has; None of a kind that does not say it."""
+        return None
+
+    @property
     @abstractmethod
     def tokens_per_expert(self) -> Tensor:
         """(E,) int64, the number of rows each expert is given."""
@@ -161,6 +166,13 @@ class TokenChoice(Routing):
             return super().unserved_tokens
         unserved = ~self.kept.any(dim=-1)
         return (unserved if self.mask is None else unserved & self.mask).sum()
+
+    @property
+    def experts_per_token(self) -> Tensor:
+        """(T',) int64, the slots that are kept of each token that counts."""
+        kept = torch.ones_like(self.selected_experts, dtype=torch.bool) if self.kept is None else self.kept
+        numbers = kept.sum(dim=-1)
+        return numbers if self.mask is None else numbers[self.mask]
 
     @cached_property
     def _by_expert(self) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ def register_selection_rule(name: str, rule: SelectionRule, *, aliases: tuple[st
     for each in (name, *aliases):
         if not re.fullmatch(r"[A-Za-z0-9_.]+", each):
             raise ValueError(f"selection rule {each!r} must consist of letters, digits, '_' and '.'")
-        known = _rules.get(_aliases.get(each, each))
+        known = _rules.get(resolve_alias(each))
         if known is not None and known != rule:
             raise ValueError(f"selection rule {each!r} is already registered, as {known}")
     _rules.setdefault(name, rule)
@@ -46,6 +46,11 @@ def list_selection_rules() -> list[str]:
     return sorted(_rules)
 
 
+def resolve_alias(name: str) -> str:
+    """The name under which an alias's rule is listed; any other name as it is."""
+    return _aliases.get(name, name)
+
+
 def get_selection_rule(selection: SelectionRule | str, **changed_fields: Any) -> SelectionRule:
     """A rule, or the one behind a name or an alias, with some fields changed.
 
@@ -54,7 +59,7 @@ def get_selection_rule(selection: SelectionRule | str, **changed_fields: Any) ->
         TypeError: a field that there is not.
     """
     if isinstance(selection, str):
-        name = _aliases.get(selection, selection)
+        name = resolve_alias(selection)
         if name not in _rules:
             raise ValueError(f"unknown selection rule {selection!r}; there are: {', '.join(list_selection_rules())}")
         selection = _rules[name]
@@ -66,9 +71,7 @@ def get_selection_rule(selection: SelectionRule | str, **changed_fields: Any) ->
 
 
 _SOFTMAX = register_selection_rule("softmax", SelectionRule())
-register_selection_rule(
-    "qwen2_moe", SelectionRule(norm_topk_prob=False), aliases=("olmoe", "flex_olmo", "jamba", "dbrx")
-)
+register_selection_rule("qwen2_moe", SelectionRule(norm_topk_prob=False), aliases=("olmoe", "flex_olmo", "jamba"))
 register_selection_rule(
     "qwen3_moe",
     _SOFTMAX,
@@ -77,6 +80,7 @@ register_selection_rule(
         *("qwen3_vl_moe", "qwen4_exp"),
     ),
 )
+register_selection_rule("dbrx", SelectionRule(precision="model"))
 # The K best logits, then the softmax over them.
 register_selection_rule(
     "granitemoe",

@@ -12,6 +12,7 @@ import torch
 from hypothesis import settings
 
 import routers
+from routers.reference_rule import reference_selection
 
 # The same examples in every run and on every machine, and no complaint about a slow one on a shared core.
 settings.register_profile("routers", derandomize=True, database=None, deadline=None, max_examples=25)
@@ -40,9 +41,17 @@ def make_router():
         torch.manual_seed(seed)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "no Hadamard matrix of order", UserWarning)
-            router = routers.create_router(
-                name, hidden_size=hidden_size, num_experts=num_experts, top_k=top_k, **options
-            )
+            try:
+                router = routers.create_router(
+                    name, hidden_size=hidden_size, num_experts=num_experts, top_k=top_k, **options
+                )
+            except ValueError as error:
+                # Of a rule with groups: they do not suit every size that a test takes.
+                if "groups stay" in str(error) or "num_groups" in str(error):
+                    pytest.skip(str(error))
+                raise
+        if router.random_in_training:
+            router.eval()
         with torch.no_grad():
             for parameter in router.parameters():
                 parameter += spread * torch.randn_like(parameter)
@@ -79,6 +88,11 @@ def decided():
 
     def find(router, tokens):
         logits = router.unmasked_logits(tokens)
+        if not router.selection.is_softmax_top_k:
+            bias = None if router.selection_bias is None else router.selection_bias.double()
+            found = (reference_selection(router.selection, each, router.top_k, bias, None) for each in logits.double())
+            margins = [token.margin for token in found]
+            return torch.tensor(margins) > 1e-5 * logits.abs().amax(dim=-1).clamp_min(1)
         if router.top_k == router.num_experts:
             return torch.ones(len(tokens), dtype=torch.bool)
         best = logits.sort(dim=-1, descending=True).values

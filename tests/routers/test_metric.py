@@ -57,7 +57,7 @@ def test_what_is_not_defined_of_a_routing_is_nan(observed):
 
     other = Observed(ExpertChoice(4, probs=probs), observed.output)
     assert [name for name in METRICS if math.isnan(METRICS[name].measure(other))] == [
-        "mean_top_k_prob", "margin", "z_loss",
+        "mean_top_k_prob", "margin", "mean_experts_per_token", "experts_per_token_std", "z_loss",
     ]  # fmt: skip
     assert METRICS["mean_top_2_prob"].measure(other) > 0.25
 

@@ -1,5 +1,6 @@
 """Metrics on small batches, the arithmetic beside them. Axes: T tokens, E experts, K experts per token."""
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routers import metrics
+from routers import TokenChoice, metrics
 
 LN2 = math.log(2)
 ONE_HOT = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0]])
@@ -49,6 +50,24 @@ def test_score_std():
     # mean 0.25; deviations 0.75 twice, −0.25 six times: √((2 · 0.5625 + 6 · 0.0625) / 8) = √0.1875
     assert float(metrics.score_std(ONE_HOT)) == pytest.approx(math.sqrt(0.1875))
     assert float(metrics.score_std(UNIFORM)) == 0
+
+
+def test_experts_per_token():
+    # tokens of 2, 0, 1 and 1 experts: mean 1, deviations 1, −1, 0, 0: √(2/4); shares ¼, ½, ¼
+    kept = torch.tensor([[True, True], [False, False], [True, False], [False, True]])
+    selected = torch.tensor([[0, 1], [1, 2], [2, 0], [1, 0]])
+    routing = TokenChoice(3, selected_experts=selected, routing_weights=kept / 2, kept=kept)
+    assert routing.experts_per_token.tolist() == [2, 0, 1, 1]
+    assert float(metrics.mean_experts_per_token(routing.experts_per_token)) == 1
+    assert float(metrics.experts_per_token_std(routing.experts_per_token)) == pytest.approx(math.sqrt(0.5))
+    assert metrics.experts_per_token_shares(routing.experts_per_token, 2).tolist() == [0.25, 0.5, 0.25]
+    padded = dataclasses.replace(routing, mask=torch.tensor([True, False, True, True]))
+    assert padded.experts_per_token.tolist() == [2, 1, 1]
+    assert (int(routing.unserved_tokens), int(padded.unserved_tokens)) == (1, 0)
+    every = TokenChoice(3, selected_experts=selected, routing_weights=kept / 2)
+    assert every.experts_per_token.tolist() == [2, 2, 2, 2]
+    with pytest.raises(ValueError, match="experts_per_token hold 0 to 2, expected 0 to top_k = 1"):
+        metrics.experts_per_token_shares(routing.experts_per_token, 1)
 
 
 def test_output_std():
