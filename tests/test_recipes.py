@@ -79,6 +79,22 @@ class Copy:
         return process.stdout
 
     @cached_property
+    def contract(self) -> list[str]:
+        """The tests of the contract that the recipe's router and those of files outside the repository have passed."""
+        outside = self.folder.with_name("outside")
+        shutil.copytree(ROOT / "tests/routers/outside", outside)
+        classes = {
+            file: re.findall(r"^class (Outside\w+)", file.read_text(), re.MULTILINE) for file in outside.iterdir()
+        }
+        named = [f"{file}:{name}" for file, names in classes.items() for name in names]
+        output = self.python(
+            *("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "nearest or outside_"),
+            *("tests/routers/test_contract.py", "tests/routers/test_moe_layer.py"),
+            *(word for router in named for word in ("--router", router)),
+        )
+        return re.findall(r"::(\S+) PASSED", output)
+
+    @cached_property
     def document(self) -> dict[str, Any]:
         """The JSON of one run with the preset, router, input and scenario of the recipes."""
         measured = "(nearest or linear) and (random or two_clusters or prefill)"
@@ -110,6 +126,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 def test_every_kind_of_thing_has_a_recipe_of_one_file() -> None:
     assert [(recipe.verb, recipe.path) for recipe in recipes()] == [
         ("create", "routers/scorers/nearest.py"),
+        ("append", "routers/selection/catalogue.py"),
         ("append", "routers/metrics.py"),
         ("append", "bench/router/inputs.py"),
         ("create", "bench/benchmarks/bench_pooled.py"),
@@ -121,12 +138,31 @@ def test_every_kind_of_thing_has_a_recipe_of_one_file() -> None:
 
 
 def test_a_router_is_in_the_contract_tests_in_the_json_and_on_the_page(copy: Copy) -> None:
-    tests = ("tests/routers/test_contract.py", "tests/routers/test_moe_layer.py")
-    passed = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "nearest", *tests)
-    assert int(re.findall(r"(\d+) passed", passed)[0]) > 20
+    assert sum("nearest" in test for test in copy.contract) > 20
     assert copy.entries(router="nearest", scenario="router", input="random")
     assert copy.entries(router="nearest", scenario="prefill")
     assert re.search(r">\s*nearest\s*</td>", copy.page)
+
+
+@pytest.mark.parametrize("kind", ["deep_seek", "noisy", "expert_choice", "soft"])
+def test_a_router_of_a_file_outside_the_repository_keeps_the_contract(copy: Copy, kind: str) -> None:
+    passed = [test for test in copy.contract if f"outside_{kind}_router" in test]
+    assert len(passed) > 60
+    assert any(test.startswith("test_values_and_gradients_equal_the_reference") for test in passed)
+
+
+def test_a_selection_rule_goes_with_any_router_and_its_reference(copy: Copy) -> None:
+    program = (
+        "import torch\n"
+        "from routers import create_router\n"
+        "from routers.reference import check_router\n"
+        "for name in ('nearest', 'hybrid'):\n"
+        "    router = create_router(name, hidden_size=32, num_experts=8, top_k=2, selection='capped_sigmoid')\n"
+        "    router.selection_bias.normal_()\n"
+        "    check_router(router, torch.randn(20, 32))\n"
+        "    print(router.selection)\n"
+    )
+    assert copy.python("-c", program).count("soft_cap=5.0") == 2
 
 
 def test_a_metric_is_in_the_json_and_on_the_page(copy: Copy) -> None:

@@ -100,10 +100,11 @@ float32: so a router is to be made."""
 
 def keep_best_groups(ranked: Tensor, num_groups: int, groups_kept: int, group_score: str, group_mask: str) -> Tensor:
     """Ranked values in which the groups that do not stay are masked, (T, E) -> (T, E)."""
-    grouped = ranked.view(len(ranked), num_groups, -1) if ranked.numel() else ranked.view(0, num_groups, 1)
-    best = GROUP_SCORES[group_score](grouped).topk(groups_kept, dim=-1).indices
-    masked = torch.ones(grouped.shape[:-1], dtype=torch.bool, device=ranked.device).scatter_(-1, best, False)
-    return grouped.masked_fill(masked.unsqueeze(-1), GROUP_MASKS[group_mask]).flatten(-2)
+    grouped = ranked.view(*ranked.shape[:-1], num_groups, ranked.shape[-1] // num_groups)
+    of_groups = GROUP_SCORES[group_score](grouped)
+    best = of_groups.topk(groups_kept, dim=-1).indices
+    masked = torch.ones_like(of_groups, dtype=torch.bool).scatter(-1, best, False)
+    return grouped.masked_fill(masked.unsqueeze(-1), GROUP_MASKS[group_mask]).view_as(ranked)
 
 
 def _reaching_p(scores: Tensor, probabilities: Tensor, selected: Tensor, limit: float) -> Tensor:

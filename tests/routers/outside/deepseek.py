@@ -5,7 +5,7 @@ import torch
 from routers.scorers.linear import LinearRouter
 
 
-class DeepSeekRouter(LinearRouter):
+class OutsideDeepSeekRouter(LinearRouter):
     """Sigmoid scores, a bias in the ranking, two of four groups."""
 
     def __init__(self, *, selection="deepseek_v3", num_groups=4, groups_kept=2, **sizes_and_options):

@@ -301,6 +301,21 @@ def test_a_slot_that_is_not_kept_is_not_counted_and_a_token_without_one_is_unser
     assert not bool(routing.routing_weights[~routing.kept].any())
 
 
+def test_a_rule_with_groups_is_exported_for_any_number_of_tokens():
+    class Weights(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.router = create_router("linear", hidden_size=8, num_experts=16, top_k=4, selection="deepseek_v3")
+
+        def forward(self, tokens):
+            return self.router(tokens).routing_weights
+
+    module, shapes = Weights().eval(), ({0: torch.export.Dim("tokens")},)
+    exported = torch.export.export(module, (torch.randn(9, 8),), dynamic_shapes=shapes).module()
+    tokens = torch.randn(5, 8)
+    assert torch.equal(exported(tokens), module(tokens))
+
+
 def test_a_single_weight_that_is_always_the_same_is_warned_of():
     router = create_router("linear", hidden_size=4, num_experts=4, top_k=1, selection="flint")
     with pytest.warns(UserWarning, match="top_k = 1 and weights that sum to one"):
