@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from routers.precision import in_own_dtype, refuse_non_finite, softmax_of_sorted
 from routers.reference_routing import ReferenceRouting, TokenReference
@@ -150,7 +151,7 @@ class Router(nn.Module, ABC):
         Raises:
             ValueError: the last axis is not D, or as `check_finite` says.
         """
-        probs = self.compute_router_probabilities(self.flatten(hidden_states))
+        probs = self.in_rules_dtype(self.compute_router_probabilities, self.flatten(hidden_states))
         self.refuse_overflow("a probability is", probs)
         return self.select(probs=probs)
 
@@ -160,7 +161,23 @@ class Router(nn.Module, ABC):
 
         A variant that masks experts before its softmax overrides this; log p, of one that has no logits.
         """
-        return log_of_probabilities(self.compute_router_probabilities(self.flatten(hidden_states)))
+        tokens = self.flatten(hidden_states)
+        return log_of_probabilities(self.in_rules_dtype(self.compute_router_probabilities, tokens))
+
+    def in_rules_dtype(self, scorer: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+        """What one of the router's own methods makes of tokens (T, D), computed in float32 where the rule says so.
+
+        A router in less than that, of a rule whose product is in float32, multiplies with its parameters in float32.
+        """
+        if self.selection.precision != "float32":
+            return scorer(tokens)
+        tensors = dict((*self.named_parameters(), *self.named_buffers()))
+        half = {name: each for name, each in tensors.items() if each.is_floating_point() and each.dtype.itemsize < 4}
+        if not half:
+            return scorer(tokens)
+        widened = {f"router.{name}": tensor.float() for name, tensor in half.items()}
+        found: Tensor = functional_call(_Scorer(self, scorer.__name__), widened, (tokens.float(),))
+        return found
 
     def flatten(self, hidden_states: Tensor) -> Tensor:
         """Checked tokens, (T, D) or (B, S, D) -> (T, D)."""
@@ -218,7 +235,7 @@ class Router(nn.Module, ABC):
             selected_experts,
             at_least_float32(weights),
             logits=logits,
-            probs=self.selection.probabilities_at_once(at_least_float32(scores)),
+            probs=self.selection.probabilities_at_once(scores),
             scores=scores,
             ranks=ranked,
             kept=kept,
@@ -268,6 +285,20 @@ class Router(nn.Module, ABC):
         return sizes if self.selection == SelectionRule() else f"{sizes}, selection={self.selection}"
 
 
+class _Scorer(nn.Module):
+    """One method of a router as a module, whose parameters can be replaced for a call without the router's hooks."""
+
+    def __init__(self, router: Router, method: str) -> None:
+        super().__init__()
+        self.router = router
+        self.method = method
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(T, D) -> (T, E)."""
+        found: Tensor = getattr(self.router, self.method)(tokens)
+        return found
+
+
 class LogitRouter(Router):
     """A router whose probabilities are the softmax of logits. Selects on the logits, which is exact and cheaper.
 
@@ -284,11 +315,12 @@ class LogitRouter(Router):
 
     def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
         """See `Router.unmasked_logits`."""
-        return at_least_float32(self.compute_router_logits(self.flatten(hidden_states)))
+        return at_least_float32(self.in_rules_dtype(self.compute_router_logits, self.flatten(hidden_states)))
 
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
-        logits = self.selection.in_precision(self.compute_router_logits(self.flatten(hidden_states)))
+        logits = self.in_rules_dtype(self.compute_router_logits, self.flatten(hidden_states))
+        logits = self.selection.in_precision(logits)
         if self.check_finite:  # −∞ masks an expert, so that the largest is looked at
             self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
         return self.select(logits=logits)

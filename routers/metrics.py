@@ -212,7 +212,7 @@ def co_activation(selected_experts: Tensor, num_experts: int) -> Tensor:
 
 @metric(
     "Margin",
-    "probability of the last expert selected minus that of the first one not selected; none where all are selected",
+    "the Kth largest probability of a token minus the next one, K the router's own; none where all are selected",
     lambda seen: seen.probs_and_k,
     bounds=(0, 1),
     format=".4f",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ _GROUP_SCORES: dict[str, Callable[[list[float]], float]] = {
 _MASKS = {"minus_infinity": -math.inf, "zero": 0.0}
 _WEIGHTS: dict[str, Callable[[Values, Values], Values]] = {
     "scores": lambda logits, scores: scores,
-    "softmax": lambda logits, scores: _softmax(logits),
+    "softmax": lambda logits, scores: _softmax(logits) if logits else [],
     "sigmoid": lambda logits, scores: _sigmoid(logits),
 }
 
@@ -114,19 +115,25 @@ def reference_selection(
     eligible, margin = _masked([float(value.detach()) for value in ranked], rule)
     in_order = sorted(range(num_experts), key=lambda e: (-eligible[e], e))
     order = in_order[:top_k]
-    taken, decided_by = _COUNTS[rule.how_many](_floats(scores), _floats(probs), order, rule.limit or 0.0)
-    selected = order[:taken] if isinstance(taken, int) else taken
-    # The first that is not taken although it would be, were it ranked a little higher.
-    place = len(selected) if isinstance(taken, int) else top_k
-    if place < num_experts and in_order[place - 1] in selected:
+    count, limit = _COUNTS[rule.how_many], rule.limit or 0.0
+    taken, decided_by = count(_floats(scores), _floats(probs), order, limit)
+    if rule.how_many == "top_p":  # what is gathered depends on the order of all that is taken
+        margin = min(margin, *(eligible[one] - eligible[next_one] for one, next_one in pairwise(order)), math.inf)
+    if isinstance(taken, int):
+        selected, place, matters = order[:taken], min(taken, top_k), taken > 0
+    else:  # the last of the K counts where one that is ranked as it is, or behind it, would be taken
+        selected, place = taken, top_k
+        behind = [e for e in in_order if eligible[e] <= eligible[order[-1]]]
+        matters = bool(count(_floats(scores), _floats(probs), behind, limit)[0])
+    if place < num_experts and matters:
         margin = min(margin, eligible[in_order[place - 1]] - eligible[in_order[place]])
-    weights = _WEIGHTS[rule.weighed_by]([values[e] for e in order], [scores[e] for e in order])
-    weights = [weight for weight, e in zip(weights, order, strict=True) if e in selected]
+    weights = _WEIGHTS[rule.weighed_by]([values[e] for e in selected], [scores[e] for e in selected])
     if rule.norm_topk_prob and weights:
         total = _sum(weights)
         if rule.least_sum and float(total.detach()) < rule.least_sum:
             total = total * 0 + rule.least_sum
-        weights = [weight / (total + rule.epsilon) for weight in weights]
+        total = total + rule.epsilon
+        weights = [weight / total if float(total.detach()) else weight * 0 for weight in weights]
     if expert_scale is not None:
         weights = [weight * expert_scale[e] for weight, e in zip(weights, selected, strict=True)]
     scale = rule.scale / (top_k if rule.mean_of_experts else 1)

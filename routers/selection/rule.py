@@ -214,8 +214,11 @@ class SelectionRule:
         if self.groups_left < self.num_groups:
             eligible = keep_best_groups(ranked, self.num_groups, self.groups_left, self.group_score, self.group_mask)
         selected = eligible.topk(top_k, dim=-1).indices
-        weights = WEIGHTS[self.weighed_by](logits.gather(-1, selected), scores.gather(-1, selected))
         kept = self._kept(scores, selected)
+        of_selected = logits.gather(-1, selected)
+        if kept is not None:  # the lowest number and not −∞: of a token that keeps none a softmax stays defined
+            of_selected = torch.where(kept, of_selected, torch.finfo(logits.dtype).min)
+        weights = WEIGHTS[self.weighed_by](of_selected, scores.gather(-1, selected))
         if kept is not None:
             weights = torch.where(kept, weights, 0.0)
         weights = self._normalised(weights, expert_scale, selected)
@@ -237,11 +240,10 @@ class SelectionRule:
     def _normalised(self, weights: Tensor, expert_scale: Tensor | None, selected: Tensor) -> Tensor:
         if self.norm_topk_prob:
             total = weights.sum(dim=-1, keepdim=True)
-            if self.how_many != "top_k":
-                total = total + (total == 0)  # a token that keeps no expert has weights of 0, and not 0/0
             if self.least_sum:
                 total = total.clamp_min(self.least_sum)
-            weights = weights / (total + self.epsilon if self.epsilon else total)
+            # A token of which nothing is left has weights of 0, and not 0/0.
+            weights = weights / (total + self.epsilon if self.epsilon else total + (total == 0))
         if expert_scale is not None:
             weights = weights * expert_scale[selected]
         scale = self.scale / selected.shape[-1] if self.mean_of_experts else self.scale

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from routers.routing import expert_softmax
+from routers.routing import divided_by_sum, expert_softmax
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class ScoreFunction:
 
     Attributes:
         compute: logits (T, E) -> scores (T, E).
-        probabilities: scores (T, E) -> rows on the simplex (T, E); None where they are the scores over their sum.
+        probabilities: scores (T, E) -> rows on the simplex (T, E), in float32 at least; None where they are
+            the scores over their sum.
     """
 
     compute: Callable[[Tensor], Tensor]
@@ -58,12 +59,17 @@ def _softmax(logits: Tensor) -> Tensor:
     return expert_softmax(logits).to(logits.dtype)
 
 
+def _exact_or_divided(scores: Tensor) -> Tensor:
+    """Softmax scores as they are; those that were rounded to half precision sum to one no more."""
+    return scores if scores.dtype.itemsize >= torch.float32.itemsize else divided_by_sum(scores)
+
+
 SCORE_FUNCTIONS = {
-    "softmax": ScoreFunction(_softmax, probabilities=lambda scores: scores),
+    "softmax": ScoreFunction(_softmax, probabilities=_exact_or_divided),
     "sigmoid": ScoreFunction(torch.sigmoid),
     "sqrt_softplus": ScoreFunction(lambda logits: F.softplus(logits).sqrt()),
     "relu": ScoreFunction(torch.relu),
-    "identity": ScoreFunction(lambda logits: logits, probabilities=_softmax),
+    "identity": ScoreFunction(lambda logits: logits, probabilities=expert_softmax),
 }
 
 RANKINGS = {
@@ -95,7 +101,7 @@ PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "model": lambda logits: logits,
 }
 """Logits in the dtype in which scores are made of them. The first says of the product behind them, too, that it is in
-float32: so a router is to be made."""
+float32: see `Router.in_rules_dtype`."""
 
 
 def keep_best_groups(ranked: Tensor, num_groups: int, groups_kept: int, group_score: str, group_mask: str) -> Tensor:

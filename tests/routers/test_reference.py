@@ -7,6 +7,7 @@ import torch
 
 from routers import FeedForwardExperts, LogitRouter, MoELayer, Router
 from routers.reference import as_float64, check_router, reference_forward, reference_routing
+from routers.reference_routing import ReferenceRouting
 
 D, E, K = 16, 4, 2
 
@@ -62,6 +63,76 @@ class GivesNaN(Router):
 def test_a_planted_error_is_found_and_named(router_class, named, random_tokens):
     with pytest.raises(AssertionError, match=named):
         check_router(router_class(D, E, K), random_tokens(20, D))
+
+
+class Sigmoids(FirstLogits):
+    """DeepSeek-V3's rule with a bias."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes, selection="deepseek_v3", num_groups=2, groups_kept=1)
+        self.selection_bias.copy_(torch.tensor([0.3, -0.3, 0.1, -0.1]))
+
+
+class WeighsWithItsBias(Sigmoids):
+    def forward(self, hidden_states, **side_inputs):
+        routing = super().forward(hidden_states)
+        weights = routing.ranked.gather(1, routing.selected_experts)
+        return dataclasses.replace(routing, routing_weights=weights / weights.sum(dim=1, keepdim=True) * 2.5)
+
+
+class ForgetsItsGroups(Sigmoids):
+    def forward(self, hidden_states, **side_inputs):
+        routing = super().forward(hidden_states)
+        return dataclasses.replace(routing, selected_experts=routing.ranked.topk(K).indices)
+
+
+class KeepsAll(FirstLogits):
+    def __init__(self, *sizes):
+        super().__init__(*sizes, selection="top_p", limit=0.4)
+
+    def forward(self, hidden_states, **side_inputs):
+        return dataclasses.replace(super().forward(hidden_states), kept=None)
+
+
+class ReturnsToTheNextToken(FirstLogits):
+    """Its own reference says where rows return; its routing brings them elsewhere."""
+
+    def forward(self, hidden_states, **side_inputs):
+        routing = super().forward(hidden_states)
+        return dataclasses.replace(routing, routing_weights=routing.routing_weights.roll(1, 0))
+
+    def reference(self, hidden_states):
+        found = reference_routing(FirstLogits(D, E, K).double(), hidden_states)
+        rows = [(t, e, w) for t, token in enumerate(found) for e, w in zip(token.selected, token.weights, strict=True)]
+        dispatch = torch.eye(len(found)).double()[[t for t, _, _ in rows]]
+        weights = torch.stack([weight for _, _, weight in rows])
+        return ReferenceRouting(
+            torch.stack([t.probs for t in found]), dispatch, [e for _, e, _ in rows], dispatch.T * weights
+        )
+
+
+class ReturnsRightly(ReturnsToTheNextToken):
+    def forward(self, hidden_states, **side_inputs):
+        return FirstLogits.forward(self, hidden_states)
+
+
+@pytest.mark.parametrize(
+    ("router_class", "named"),
+    [
+        (WeighsWithItsBias, "routing_weights differ"),
+        (ForgetsItsGroups, "selected_experts differ"),
+        (KeepsAll, "selected_experts differ"),
+        (ReturnsToTheNextToken, "outputs differ"),
+    ],
+)
+def test_an_error_planted_in_a_rule_or_another_routing_is_found_and_named(router_class, named, random_tokens):
+    with pytest.raises(AssertionError, match=named):
+        check_router(router_class(D, E, K), random_tokens(20, D))
+
+
+@pytest.mark.parametrize("router_class", [Sigmoids, ReturnsRightly])
+def test_a_rule_or_another_routing_that_is_right_passes(router_class, random_tokens):
+    check_router(router_class(D, E, K), random_tokens(20, D))
 
 
 def test_a_right_router_passes(random_tokens):

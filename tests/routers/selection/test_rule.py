@@ -3,11 +3,14 @@
 Axes: T tokens, E experts, K experts per token.
 """
 
+import copy
 import math
 import warnings
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from routers import (
     SelectionRule,
@@ -158,6 +161,7 @@ def test_relu_routing_takes_those_above_zero_and_none_where_there_is_none():
     assert select(rule, nothing, 2) == [0, 0]
     assert rule.probabilities(rule.score(nothing)).tolist() == [[0.5, 0.5]]
     assert select(get_selection_rule("relu", norm_topk_prob=True), nothing, 2) == [0, 0]
+    assert select(SelectionRule(score_function="relu"), nothing, 2) == [0, 0]
 
 
 def test_a_threshold_on_sigmoids():
@@ -299,6 +303,77 @@ def test_a_slot_that_is_not_kept_is_not_counted_and_a_token_without_one_is_unser
     assert routing.kept.sum(dim=1).tolist() == [2, 0, 2]
     assert int(routing.unserved_tokens) == 1
     assert not bool(routing.routing_weights[~routing.kept].any())
+
+
+RULES = st.builds(
+    SelectionRule,
+    score_function=st.sampled_from(["softmax", "sigmoid", "sqrt_softplus", "relu", "identity"]),
+    soft_cap=st.sampled_from([None, 1.5]),
+    ranked_by=st.sampled_from(["scores", "scores_plus_bias", "logits", "logits_plus_bias"]),
+    num_groups=st.just(4),
+    groups_kept=st.sampled_from([None, 2, 3]),
+    group_score=st.sampled_from(["max", "top2_sum"]),
+    group_mask=st.sampled_from(["minus_infinity", "zero"]),
+    weighed_by=st.sampled_from(["scores", "softmax", "sigmoid"]),
+    norm_topk_prob=st.booleans(),
+    epsilon=st.sampled_from([0.0, 0.1]),
+    least_sum=st.sampled_from([0.0, 2.0]),
+    scale=st.sampled_from([1.0, 2.5]),
+    mean_of_experts=st.booleans(),
+    expert_scale=st.booleans(),
+)
+COUNTING = st.sampled_from(
+    [
+        {"how_many": "top_k"},
+        {"how_many": "top_p", "limit": 0.5},
+        {"how_many": "threshold", "limit": 0.3},
+        {"how_many": "entropy"},
+    ]
+)
+
+
+@given(rule=RULES, counting=COUNTING, seed=st.integers(0, 999), top_k=st.integers(1, 6))
+@settings(max_examples=60)
+def test_any_combination_of_fields_is_what_the_reference_makes_of_it(rule, counting, seed, top_k, random_tokens):
+    rule = get_selection_rule(rule, **counting)
+    logits, bias, factors = (random_tokens(*shape, seed=seed).double() for shape in ((4, 12), (12,), (12,)))
+    learned = (bias if rule.has_bias else None, factors if rule.expert_scale else None)
+    found = rule.select(logits, top_k, *learned)
+    weights, probabilities = dense(found, 12), rule.probabilities(found.scores)
+    for row in range(4):
+        exact = reference_selection(rule, logits[row], top_k, *learned)
+        torch.testing.assert_close(found.scores[row], exact.scores)
+        torch.testing.assert_close(found.ranked[row], exact.ranked)
+        torch.testing.assert_close(probabilities[row], exact.probs)
+        if exact.margin > 1e-9:
+            expected = dict(zip(exact.selected, exact.weights, strict=True))
+            assert weights[row].tolist() == pytest.approx([float(expected.get(e, 0.0)) for e in range(12)], abs=1e-9)
+            kept = torch.ones(top_k).bool() if found.kept is None else found.kept[row]
+            assert sorted(found.selected_experts[row][kept].tolist()) == sorted(exact.selected)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "hybrid", "mlp_hadamard"])
+def test_a_rule_whose_product_is_in_float32_has_it_in_a_router_that_is_in_less(name, make_router, random_tokens):
+    router, tokens = make_router(name, spread=0.3, selection="flint").bfloat16(), random_tokens(20, 32).bfloat16()
+    called = []
+    router.register_forward_hook(lambda *_: called.append(1))
+    found, exact = router(tokens), copy.deepcopy(router).float()(tokens.float())
+    assert called == [1, 1]  # of the router and of its copy: once each
+    assert torch.equal(found.routing_weights, exact.routing_weights)
+    assert torch.equal(found.selected_experts, exact.selected_experts)
+    rounded = make_router(name, spread=0.3, selection="lfm2_moe").bfloat16()(tokens)
+    assert not torch.equal(rounded.router_scores.float(), found.router_scores)
+    found.routing_weights.sum().backward()
+    assert all(parameter.grad.dtype == torch.bfloat16 for parameter in router.parameters())
+    assert next(router.parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("rule", list_selection_rules())
+def test_a_router_in_half_precision_has_probabilities_on_the_simplex(rule, make_router, random_tokens, assert_simplex):
+    router = make_router("linear", num_experts=16, top_k=4, spread=0.3, selection=rule).bfloat16()
+    routing = router(random_tokens(20, 32).bfloat16())
+    assert_simplex(routing.router_probs)
+    assert routing.routing_weights.dtype == torch.float32
 
 
 def test_a_rule_with_groups_is_exported_for_any_number_of_tokens():
