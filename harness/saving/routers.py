@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.assets.files import alone_in
-from harness.replacement.injection import Replacement, gate_device, refuse_replaced
+from harness.replacement.injection import Replacement, gate_device, make_gate, refuse_replaced
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.router_config import RouterConfig, is_same_class
 from harness.replacement.router_gate import GateSwap, RouterGate
@@ -196,7 +196,7 @@ def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping
         router = router_config.make_aside(device)
         if layer["dtype"] is not None:
             router.to(getattr(torch, layer["dtype"]))
-        return RouterGate(router, router_config, float(layer["scaling"]))
+        return make_gate(block, router, router_config, float(layer["scaling"]))
 
     with suppress(Exception):  # what is wrong is said below; a user's own class may need values while it is made
         found = tensor_differences(path, made("meta").state_dict(), saved)
