@@ -65,7 +65,6 @@ _SCORE_FUNCTIONS: Choices = {
     "config.scoring_func": {
         "sqrtsoftplus": {"score_function": "sqrt_softplus"},
         "sigmoid": {"score_function": "sigmoid"},
-        "softmax": {"score_function": "softmax"},
     }
 }
 _GREEDY: Choices = {

@@ -28,6 +28,8 @@ class GateForm(nn.Module):
         original: the model's own gate.
     """
 
+    answer = "logits, weights, experts"
+    """What the block is answered, for tables."""
     recorded: int | None = 0
     """Which of the outputs transformers records as router logits; None where it records the block's."""
     original_is_linear = True
@@ -64,6 +66,8 @@ class GateForm(nn.Module):
 class ProbabilitiesFirst(GateForm):
     """Normalised, scaled input; probabilities in the place of logits (gemma4, diffusion_gemma)."""
 
+    answer = "probabilities, weights, experts; its input is normalised and scaled"
+
     def __init__(self, original: nn.Module) -> None:
         super().__init__(original)
         gate: Any = original
@@ -91,6 +95,7 @@ class ProbabilitiesFirst(GateForm):
 class DenseWeights(GateForm):
     """Weights of all experts (T, E), 0 where an expert is not selected, and logits (llama4)."""
 
+    answer = "weights of all experts, logits"
     recorded = 1
 
     def give(self, decision: Decision, hidden_states: Tensor) -> Any:
@@ -114,6 +119,8 @@ class LogitsAlone(GateForm):
     to 1 every expert that is not selected gets a share, less than a selected one's.
     """
 
+    answer = "logits, of which the block makes weights"
+
     def give(self, decision: Decision, hidden_states: Tensor) -> Tensor:
         """log w, (T, E)."""
         logits, weights, experts = decision
@@ -134,6 +141,7 @@ class LogitsAlone(GateForm):
 class SortedRows(GateForm):
     """Rows sorted by expert: order, token of each row, weight of each, rows per expert, logits (jetmoe)."""
 
+    answer = "rows sorted by expert"
     recorded = 4
 
     def give(self, decision: Decision, hidden_states: Tensor) -> Any:
@@ -156,6 +164,7 @@ class SortedRows(GateForm):
 class OneHot(GateForm):
     """One expert as a one-hot vector, empty where the expert is full; its weight; logits, each (B, S, …) (switch)."""
 
+    answer = "a one-hot expert up to a capacity, its weight, logits"
     recorded = 2
 
     def __init__(self, original: nn.Module) -> None:
@@ -186,6 +195,8 @@ class OneHot(GateForm):
 class JointlyWeighed(GateForm):
     """Shared experts scored by the gate too, weighed together with the selected ones: w / (Σ w + Σ σ) (inkling)."""
 
+    answer = "logits, weights, experts, weights of shared experts"
+
     def __init__(self, original: nn.Module) -> None:
         super().__init__(original)
         gate: Any = original
@@ -212,6 +223,8 @@ class JointlyWeighed(GateForm):
 class MultipliedLogits(GateForm):
     """Logits times a constant (muse_spark)."""
 
+    answer = "logits times a constant, weights, experts"
+
     @staticmethod
     def linear_map(gate: Any) -> tuple[Any, Any]:
         """The weight with the constant in it."""
@@ -236,6 +249,7 @@ class UnusedBias(GateForm):
 class WithNoExpert(GateForm):
     """One more class than experts, which is no expert; and the state that the next layer's gate goes on from (zaya)."""
 
+    answer = "logits with a class for no expert, weights, experts, a state"
     original_is_linear = False
 
     def __init__(self, original: nn.Module) -> None:

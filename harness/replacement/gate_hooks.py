@@ -18,7 +18,7 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from harness.replacement.families import form_of
 from harness.replacement.gate_forms import Decision as Decision  # what is heard, to those who hear
-from routers import Router
+from routers import Router, TokenChoice
 
 
 @contextmanager
@@ -29,7 +29,8 @@ def hear_gates(
     decided: dict[str, Decision] = {}
 
     def remember(name: str, scaling: float, _router: nn.Module, _inputs: tuple[Any, ...], routing: Any) -> None:
-        decided[name] = (routing.router_logits, routing.routing_weights * scaling, routing.selected_experts)
+        if isinstance(routing, TokenChoice):
+            decided[name] = (routing.router_logits, routing.routing_weights * scaling, routing.selected_experts)
 
     def hook(name: str, gate: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         hear(name, inputs, decided.pop(name) if name in decided else form_of(gate).read(gate, output))

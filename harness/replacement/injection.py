@@ -105,7 +105,9 @@ def _another_rule(block: MoEBlock, router: Router) -> str:
     """The rule of a router, where it is not the model's own."""
     if router.selection == block.rule:
         return ""
-    return f", selects by {describe_rule(router.selection)}, the model by {describe_rule(block.rule)}"
+    return (
+        f", selects by {describe_rule(router.selection)}, the model by {describe_rule(block.rule, block.family.rule)}"
+    )
 
 
 def replace_routers(

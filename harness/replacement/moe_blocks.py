@@ -163,6 +163,10 @@ def _describe(name: str, module: nn.Module, gate_name: str, config: Any, family:
     places = {"gate": gate, "experts": getattr(module, _name_of_experts(module)), "block": module, "config": config}
     sizes = read_sizes(name, places, family.sizes)
     rule = read_rule(name, family, places)
+    try:
+        rule.check_sizes(sizes["num_experts"], sizes["top_k"])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     if not hasattr(gate, "top_k"):
         gate.top_k = sizes["top_k"]  # dbrx's block alone knows it, and who hears the gate has to
     return MoEBlock(name, module, gate_name, layer, family=family, rule=rule, **sizes)

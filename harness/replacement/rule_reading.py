@@ -6,12 +6,13 @@ Axes: E experts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
 
 from harness.replacement.families import Family
-from routers import SelectionRule, get_selection_rule
+from routers import SelectionRule, get_selection_rule, list_selection_rules
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "norm_topk_prob": ("gate.norm_topk_prob",),
@@ -52,9 +53,9 @@ def read_rule(name: str, family: Family, places: Mapping[str, Any]) -> Selection
     Raises:
         ValueError: a value that stands for no rule of the family's, or fields that contradict each other.
     """
-    said = {field: _first(paths, places) for field, paths in FIELDS.items()}
-    fields = {field: _READ.get(field, _itself)(value) for field, value in said.items() if value is not None}
-    fields |= family.fields
+    values = {field: _first(paths, places) for field, paths in FIELDS.items()}
+    found = {field: _READ.get(field, _itself)(value) for field, value in values.items() if value is not None}
+    found |= family.fields
     for path, meanings in family.choices.items():
         value = follow(path, places)
         if value is _MISSING:
@@ -62,9 +63,9 @@ def read_rule(name: str, family: Family, places: Mapping[str, Any]) -> Selection
         if value not in meanings:
             known = ", ".join(map(repr, meanings))
             raise ValueError(f"{name}: its {path} is {value!r}, expected one of: {known}")
-        fields |= meanings[value]
+        found |= meanings[value]
     try:
-        return get_selection_rule(family.rule, **fields)
+        return get_selection_rule(family.rule, **found)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
@@ -87,23 +88,17 @@ def read_expert_scale(name: str, places: Mapping[str, Any], num_experts: int) ->
     return _per_expert(name, "factor per expert", EXPERT_SCALE, places, num_experts)
 
 
-def describe_rule(rule: SelectionRule) -> str:
-    """The name of the rule in the catalogue that is nearest, and the fields in which it differs."""
-    from dataclasses import fields
+def describe_rule(rule: SelectionRule, name: str | None = None) -> str:
+    """A rule as the catalogue's of a name, of the nearest unless given, and the fields in which it differs."""
 
-    from routers import list_selection_rules
+    def different(known: str) -> list[str]:
+        other = get_selection_rule(known)
+        names = [each.name for each in fields(rule) if each.compare]
+        return [f"{each}={getattr(rule, each)!r}" for each in names if getattr(rule, each) != getattr(other, each)]
 
-    def different(name: str) -> list[str]:
-        known = get_selection_rule(name)
-        return [
-            f"{each.name}={getattr(rule, each.name)!r}"
-            for each in fields(rule)
-            if each.compare and getattr(rule, each.name) != getattr(known, each.name)
-        ]
-
-    nearest = min(list_selection_rules(), key=lambda name: (len(different(name)), name != "softmax"))
-    others = different(nearest)
-    return f"{nearest} ({', '.join(others)})" if others else nearest
+    name = name or min(list_selection_rules(), key=lambda known: (len(different(known)), known != "softmax"))
+    others = different(name)
+    return f"{name} ({', '.join(others)})" if others else name
 
 
 def follow(path: str, places: Mapping[str, Any]) -> Any:
@@ -116,10 +111,11 @@ def follow(path: str, places: Mapping[str, Any]) -> Any:
 
 
 def _first(paths: tuple[str, ...], places: Mapping[str, Any]) -> Any:
-    return next((value for value in _said(paths, places)), None)
+    return next((value for value in said(paths, places)), None)
 
 
-def _said(paths: tuple[str, ...], places: Mapping[str, Any]) -> Iterator[Any]:
+def said(paths: tuple[str, ...], places: Mapping[str, Any]) -> Iterator[Any]:
+    """The values that are said, in the order of the paths; None says nothing."""
     for path in paths:
         if (value := follow(path, places)) is not _MISSING and value is not None:
             yield value

@@ -167,7 +167,8 @@ def router_gates(model: nn.Module) -> dict[str, RouterGate]:
 
 def _describe(path: str, gate: RouterGate, tensors: dict[str, Tensor]) -> dict[str, Any]:
     state, expected = bare_state(gate), gate.router_config.make_aside()
-    if unknown := state.keys() ^ {f"router.{name}" for name in expected.state_dict()}:
+    known = {f"router.{name}" for name in expected.state_dict()} | {f"form.{name}" for name in gate.form.state_dict()}
+    if unknown := state.keys() ^ known:
         raise ValueError(f"{path}: cannot be saved, its state is not that of its class: {', '.join(sorted(unknown))}")
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{path}: cannot be saved, {empty[0]} has no values (meta device)")

@@ -20,6 +20,7 @@ from harness.replacement.injection import replace_routers
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from routers import list_routers
 from routers.metrics import max_violation
+from tests.harness import families_table
 from tests.harness.tiny_families import (
     EXPERTS,
     HIDDEN,
@@ -34,6 +35,7 @@ ONE_EXPERT = {"llama4": TOP_K, "switch_transformers": 1, "zaya": 1}
 NOT_LINEAR = {"zaya"}
 WEIGHED_BY_THE_BLOCK = {"dbrx", "inkling"}
 """Weights are divided by their sum in dbrx's block, and in inkling's gate by that and the shared experts'."""
+PAGE = families_table.PAGE.read_text(encoding="utf-8").splitlines()
 OTHERS = sorted(set(list_routers()) - {"linear", "mlp"})
 
 
@@ -189,6 +191,16 @@ def recorded(model: Any) -> list[torch.Size]:
     decoder = {"decoder_input_ids": IDS} if model.config.is_encoder_decoder else {}
     found = model(IDS, output_router_logits=True, **decoder)
     return [logits.shape for logits in found.get("router_logits") or ()]
+
+
+def test_the_page_says_what_is_so(model: Any, family: str) -> None:
+    assert families_table.row(family, model) in PAGE
+
+
+def test_the_page_has_a_line_for_each_family() -> None:
+    lines = [line for line in PAGE if line.startswith("| ") and not line.startswith("| family")]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == sorted({*FAMILIES, *REFUSED})
+    assert all(families_table.row(family, None) in PAGE for family in REFUSED)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

@@ -244,7 +244,7 @@ def rewrite(directory: Path, change: Callable[[dict[str, Any], dict[str, torch.T
         (lambda content, tensors: tensors.update({QUERIES: tensors[QUERIES].half()}), "saved as float16 (8, 32)"),
         (
             lambda content, tensors: content["layers"][GATE]["options"].update(size=3),
-            "neither an option of this router",
+            "size",
         ),
         (lambda content, tensors: content["layers"][GATE]["options"].update(query_size=9), "(9, 32), saved as"),
         (lambda content, tensors: content["layers"][GATE].update(top_k=5), "top_k is 5, expected at most"),
