@@ -18,14 +18,15 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from harness.replacement.families import form_of
 from harness.replacement.gate_forms import Decision as Decision  # what is heard, to those who hear
-from routers import Router, TokenChoice
+from routers import Router, Routing, TokenChoice
 
 
 @contextmanager
-def hear_gates(
-    gates: Mapping[str, nn.Module], hear: Callable[[str, tuple[Any, ...], Decision], None]
-) -> Iterator[None]:
-    """Call `hear(name, inputs, decision)` after each forward pass of each gate, until the block ends."""
+def hear_gates(gates: Mapping[str, nn.Module], hear: Callable[[str, tuple[Any, ...], Any], None]) -> Iterator[None]:
+    """Call `hear(name, inputs, decision)` after each forward pass of each gate, until the block ends.
+
+    A gate is a model's own, one of ours, or a router by itself, whose decision is its `Routing`.
+    """
     decided: dict[str, Decision] = {}
 
     def remember(name: str, scaling: float, _router: nn.Module, _inputs: tuple[Any, ...], routing: Any) -> None:
@@ -33,7 +34,7 @@ def hear_gates(
             decided[name] = (routing.router_logits, routing.routing_weights * scaling, routing.selected_experts)
 
     def hook(name: str, gate: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        hear(name, inputs, decided.pop(name) if name in decided else form_of(gate).read(gate, output))
+        hear(name, inputs, decided.pop(name) if name in decided else _decision(gate, output))
 
     handles = [gate.register_forward_hook(partial(hook, name)) for name, gate in gates.items()]
     for name, gate in gates.items():
@@ -46,9 +47,13 @@ def hear_gates(
             handle.remove()
 
 
-def decide(gate: nn.Module, *inputs: Any) -> Decision:
+def decide(gate: nn.Module, *inputs: Any) -> Any:
     """What a gate of a model's own decides when it is called with the inputs that `hear_gates` heard."""
-    return form_of(gate).read(gate, gate(*inputs))
+    return _decision(gate, gate(*inputs))
+
+
+def _decision(gate: nn.Module, output: Any) -> Any:
+    return output if isinstance(output, Routing) else form_of(gate).read(gate, output)
 
 
 def refuse_lost_gradient(logits: Tensor) -> Tensor:
