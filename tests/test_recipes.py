@@ -192,12 +192,14 @@ def test_a_preset_is_known_and_said(copy: Copy) -> None:
 def test_a_family_of_language_models_takes_routers(copy: Copy) -> None:
     program = (
         "import torch\n"
-        "from transformers import AutoConfig, AutoModelForCausalLM\n"
+        "from transformers import FlexOlmoConfig, FlexOlmoForCausalLM\n"
         "from harness.replacement.injection import replace_routers\n"
         "sizes = dict(vocab_size=99, hidden_size=64, intermediate_size=32, num_hidden_layers=2, pad_token_id=0)\n"
         "sizes |= dict(num_attention_heads=4, num_key_value_heads=2, num_experts=8, num_experts_per_tok=2)\n"
         "sizes |= dict(bos_token_id=1, eos_token_id=2)\n"
-        "model = AutoModelForCausalLM.from_config(AutoConfig.for_model('flex_olmo', **sizes)).eval()\n"
+        "class NewConfig(FlexOlmoConfig):\n"
+        "    model_type = 'new_moe'\n"
+        "model = FlexOlmoForCausalLM(NewConfig(**sizes)).eval()\n"
         "ids = torch.tensor([[3, 1, 4, 1, 5]])\n"
         "before = model(ids).logits\n"
         "with replace_routers(model, 'linear', initialise='original'):\n"

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.finetuning.settings import DivergedError
-from harness.replacement.gate_hooks import Decision, hear_gates, without_padding
+from harness.replacement.gate_forms import Decision
+from harness.replacement.gate_hooks import decide, hear_gates, without_padding
 from harness.text.perplexity import perplexity
 
 
@@ -55,7 +56,7 @@ def evaluate(
 
     def hear(name: str, inputs: tuple[Tensor, ...], decision: Decision) -> None:
         with torch.no_grad():
-            wanted = without_padding(originals[name](*inputs)[2], mask[-1])
+            wanted = without_padding(decide(originals[name], *inputs)[2], mask[-1])
         chosen = without_padding(decision[2], mask[-1])
         shared[name] += int((wanted[:, :, None] == chosen[:, None, :]).any(dim=-1).sum())
         compared[name] += wanted.numel()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.progress import progress_bar
-from harness.replacement.gate_hooks import Decision, hear_gates, without_padding
+from harness.replacement.gate_forms import Decision
+from harness.replacement.gate_hooks import hear_gates, without_padding
 from harness.text.passages import pad_batch
 from harness.text.perplexity import input_device
 
@@ -43,10 +45,10 @@ class Calibration:
 
     def __init__(self, sequences: Sequence[Tensor]) -> None:
         self._sequences = sequences
-        self._lessons: dict[str, Lesson] = {}
+        self._lessons: dict[str, Lesson | None] = {}
 
-    def lessons(self, model: nn.Module, gates: Mapping[str, nn.Module]) -> list[Lesson]:
-        """The lesson of each gate, recorded when it is asked for first.
+    def lessons(self, model: nn.Module, gates: Mapping[str, nn.Module]) -> list[Lesson | None]:
+        """The lesson of each gate, recorded when it is asked for first; None of a gate that the text does not reach.
 
         Args:
             model: has its own gates in place.
@@ -59,7 +61,7 @@ class Calibration:
             raise ValueError("calibration= is empty, expected the token ids of some lines of text")
         new = {path: gate for path, gate in gates.items() if path not in self._lessons}
         if new:
-            self._lessons |= watch_gates(model, new, self._sequences)
+            self._lessons |= dict.fromkeys(new) | watch_gates(model, new, self._sequences)
         return [self._lessons[path] for path in gates]
 
 
@@ -76,6 +78,7 @@ def watch_gates(model: nn.Module, gates: Mapping[str, nn.Module], sequences: Seq
         logits, _, experts = decision
         heard[name].append(tuple(without_padding(part, mask) for part in (inputs[0], logits, experts)))
 
+    config: Any = getattr(model, "config", None)
     training, device = model.training, input_device(model)
     by_length = sorted(sequences, key=len)
     model.eval()
@@ -84,8 +87,13 @@ def watch_gates(model: nn.Module, gates: Mapping[str, nn.Module], sequences: Seq
             for start in range(0, len(by_length), LINES_IN_A_BATCH):
                 batch = pad_batch(by_length[start : start + LINES_IN_A_BATCH], pad_id=0)
                 ids, mask = (batch[name].to(device) for name in ("input_ids", "attention_mask"))
-                model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+                decoder = {"decoder_input_ids": ids} if getattr(config, "is_encoder_decoder", False) else {}
+                model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1, **decoder)
                 bar.update(len(ids))
     finally:
         model.train(training)
-    return {name: Lesson(*(torch.cat(parts) for parts in zip(*calls, strict=True))) for name, calls in heard.items()}
+    return {
+        name: Lesson(*(torch.cat(parts) for parts in zip(*calls, strict=True)))
+        for name, calls in heard.items()
+        if calls
+    }

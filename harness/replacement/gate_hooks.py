@@ -1,4 +1,4 @@
-"""Hooks that hear what gates decide while their model runs, and what they hear under checkpointing.
+"""Hooks that hear what gates decide while their model runs, whatever they answer; also under checkpointing.
 
 Axes: B batch, S sequence, T = B·S tokens, E experts, K experts per token.
 """
@@ -16,25 +16,44 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
-Decision = tuple[Tensor, Tensor, Tensor]
-"""A gate's output: logits (T, E), weights (T, K) and experts (T, K)."""
+from harness.replacement.families import form_of
+from harness.replacement.gate_forms import Decision as Decision  # what is heard, to those who hear
+from routers import Router, Routing, TokenChoice
 
 
 @contextmanager
-def hear_gates(
-    gates: Mapping[str, nn.Module], hear: Callable[[str, tuple[Any, ...], Decision], None]
-) -> Iterator[None]:
-    """Call `hear(name, inputs, decision)` after each forward pass of each gate, until the block ends."""
+def hear_gates(gates: Mapping[str, nn.Module], hear: Callable[[str, tuple[Any, ...], Any], None]) -> Iterator[None]:
+    """Call `hear(name, inputs, decision)` after each forward pass of each gate, until the block ends.
 
-    def hook(name: str, _gate: nn.Module, inputs: tuple[Any, ...], decision: Decision) -> None:
-        hear(name, inputs, decision)
+    A gate is a model's own, one of ours, or a router by itself, whose decision is its `Routing`.
+    """
+    decided: dict[str, Decision] = {}
+
+    def remember(name: str, scaling: float, _router: nn.Module, _inputs: tuple[Any, ...], routing: Any) -> None:
+        if isinstance(routing, TokenChoice):
+            decided[name] = (routing.router_logits, routing.routing_weights * scaling, routing.selected_experts)
+
+    def hook(name: str, gate: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        hear(name, inputs, decided.pop(name) if name in decided else _decision(gate, output))
 
     handles = [gate.register_forward_hook(partial(hook, name)) for name, gate in gates.items()]
+    for name, gate in gates.items():
+        if isinstance(router := getattr(gate, "router", None), Router):  # its answer may say less than it decided
+            handles.append(router.register_forward_hook(partial(remember, name, getattr(gate, "scaling", 1.0))))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def decide(gate: nn.Module, *inputs: Any) -> Any:
+    """What a gate of a model's own decides when it is called with the inputs that `hear_gates` heard."""
+    return _decision(gate, gate(*inputs))
+
+
+def _decision(gate: nn.Module, output: Any) -> Any:
+    return output if isinstance(output, Routing) else form_of(gate).read(gate, output)
 
 
 def refuse_lost_gradient(logits: Tensor) -> Tensor:

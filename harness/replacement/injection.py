@@ -6,7 +6,8 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,9 +20,14 @@ from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.recording import record_logits, record_original
 from harness.replacement.router_config import RouterConfig
 from harness.replacement.router_gate import GateSwap, RouterGate
-from harness.replacement.unwrap import bare_model, execution_device, is_adapted, unwrap_module
-from routers import Router
+from harness.replacement.rule_reading import describe_rule
+from harness.replacement.unwrap import bare_model, execution_device, is_adapted, unwrap_module, with_values
+from routers import Router, get_selection_rule
 from routers.parameters import count_parameters
+
+_NOT_FITTED = ", not fitted: no calibration text reached its gate"
+_RANKING = ("score_function", "soft_cap", "ranked_by")
+"""The fields of a rule that say what a bias is added to."""
 
 
 class Replacement(AbstractContextManager["Replacement"]):
@@ -55,6 +61,7 @@ class Replacement(AbstractContextManager["Replacement"]):
             lines.append(
                 f"{block.name}.{block.gate_name}: {type(each.original).__name__} ({before:,} parameters) -> "
                 f"{type(router).__name__} ({after:,}), D={block.hidden_size} E={block.num_experts} K={router.top_k}"
+                f"{_another_rule(block, router)}{_NOT_FITTED if self.fits and block.name not in self.fits else ''}"
             )
         return "\n".join(lines)
 
@@ -92,6 +99,15 @@ class Replacement(AbstractContextManager["Replacement"]):
 
     def __exit__(self, *_: object) -> None:
         self.restore()
+
+
+def _another_rule(block: MoEBlock, router: Router) -> str:
+    """The rule of a router, where it is not the model's own."""
+    if router.selection == block.rule:
+        return ""
+    return (
+        f", selects by {describe_rule(router.selection)}, the model by {describe_rule(block.rule, block.family.rule)}"
+    )
 
 
 def replace_routers(
@@ -136,11 +152,10 @@ def replace_routers(
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = Calibration(calibration)
     fits = INITIALISERS[initialise](model, list(swaps.values()), calibration)
-    by_gate = dict(zip(swaps, fits, strict=False))  # no initialiser but one fits anything
     return Replacement(
         model,
         [GateSwap(block, block.gate, swaps[id(block.gate)].gate) for block in blocks],
-        {block.name: by_gate[id(block.gate)] for block in blocks if id(block.gate) in by_gate},
+        {block.name: fits[owner] for block in blocks if (owner := swaps[id(block.gate)].block.name) in fits},
     )
 
 
@@ -169,16 +184,52 @@ def refuse_replaced(block: MoEBlock) -> None:
 
 
 def _make_gate(block: MoEBlock, name: str, top_k: int | None, options: dict[str, Any]) -> RouterGate:
+    asked = options.get("selection")
     router_config = RouterConfig(
         name,
         block.hidden_size,
         block.num_experts,
         block.top_k if top_k is None else top_k,
-        {"norm_topk_prob": block.norm_topk_prob} | options,
+        options | {"selection": block.rule if asked is None else get_selection_rule(asked)},
     )
     with torch.device(gate_device(block)):
-        router = router_config.make()
-    return RouterGate(router, router_config, block.scaling).train(block.module.training)
+        router, router_config, scaling = _made(block, router_config, own=asked is None)
+    _copy_bias_and_factors(block, router)
+    return make_gate(block, router, router_config, scaling)
+
+
+def _made(block: MoEBlock, router_config: RouterConfig, *, own: bool) -> tuple[Router, RouterConfig, float]:
+    """The router, what it was made of, and the factor of its weights that no rule of its has."""
+    try:
+        return router_config.make(), router_config, 1.0
+    except ValueError:
+        if not own:
+            raise
+    # It selects in a way of its own, as the hash router does, or has too large a K by definition. Where it refused
+    # something else, it does so again.
+    block.rule.check_sizes(router_config.num_experts, router_config.top_k)
+    options = {name: value for name, value in router_config.options.items() if name != "selection"}
+    without = replace(router_config, options={"norm_topk_prob": block.norm_topk_prob} | options)
+    return without.make(), without, block.scaling
+
+
+def _copy_bias_and_factors(block: MoEBlock, router: Router) -> None:
+    """A router that ranks as the original does begins with its bias, and one that has them with its factors."""
+    ranks_alike = all(getattr(router.selection, field) == getattr(block.rule, field) for field in _RANKING)
+    copies = ((router.selection_bias, block.selection_bias() if ranks_alike else None),)
+    with torch.no_grad():
+        for ours, original in (*copies, (router.expert_scale, block.expert_scale())):
+            if ours is not None and original is not None and not original.is_meta:
+                ours.copy_(original)
+
+
+def make_gate(block: MoEBlock, router: Router, router_config: RouterConfig, scaling: float) -> RouterGate:
+    """A gate for this block, with copies of what stays of the original beside scorer and rule."""
+    with ExitStack() as values:
+        for module in block.gate.modules():
+            values.enter_context(with_values(module))
+        form = block.family.form(block.gate)
+    return RouterGate(router, router_config, scaling, form, block.rule).train(block.module.training)
 
 
 def gate_device(block: MoEBlock) -> torch.device:

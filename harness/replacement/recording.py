@@ -7,18 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.replacement.families import form_of
 from harness.replacement.gate_hooks import refuse_lost_gradient
 
 KEY = "router_logits"
 
 
-def record_logits(gate: nn.Module) -> None:
-    """Have a gate's first output recorded whenever a model records router logits; a second call does nothing.
+def record_logits(gate: Any) -> None:
+    """Have a gate's router logits recorded whenever a model records router logits; a second call does nothing.
 
     transformers finds its own gates by their class when it records for the first time, and hangs a hook on each. Ours
     hangs there from the beginning, before it is known whether anything will be recorded.
     """
-    if _record not in gate._forward_hooks.values():
+    if gate.form.recorded is not None and _record not in gate._forward_hooks.values():
         gate.register_forward_hook(_record)
 
 
@@ -27,11 +28,12 @@ def record_original(gate: nn.Module) -> None:
     from transformers.utils.output_capturing import install_output_capuring_hook
 
     hooks = [getattr(hook, "__name__", "") for hook in gate._forward_hooks.values()]
-    if "output_capturing_hook" not in hooks:
-        install_output_capuring_hook(gate, KEY, 0)
+    recorded = form_of(gate).recorded
+    if recorded is not None and "output_capturing_hook" not in hooks:
+        install_output_capuring_hook(gate, KEY, recorded)
 
 
-def _record(gate: nn.Module, arguments: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _record(gate: Any, arguments: tuple[Any, ...], output: tuple[Tensor, ...] | Tensor) -> None:
     from transformers.utils.output_capturing import _active_collector
 
     # A recording that torch.compile has traced is a plain variable; one from outside is a context variable, which it
@@ -40,7 +42,8 @@ def _record(gate: nn.Module, arguments: tuple[Any, ...], output: tuple[Tensor, .
         return
     collected = _active_collector.get()  # type: ignore[no-untyped-call]  # transformers has no type for it
     if collected is not None and KEY in collected:
-        collected[KEY].append(refuse_lost_gradient(output[0]))
+        logits = output if isinstance(output, Tensor) else output[gate.form.recorded]
+        collected[KEY].append(refuse_lost_gradient(logits))
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch has no type for it

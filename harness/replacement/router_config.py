@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from routers import Router, create_router, get_router_class
+from routers import Router, SelectionRule, create_router, get_router_class
 from routers.registry import class_path
+
+_RULE = "selection"
+"""The option that is a rule: data, written as its fields."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class RouterConfig:
             ValueError: an option that JSON cannot carry.
         """
         options = {name: None if isinstance(value, Tensor) else value for name, value in self.options.items()}
+        if isinstance(rule := options.get(_RULE), SelectionRule):
+            options[_RULE] = {each.name: getattr(rule, each.name) for each in fields(rule) if each.init}
         for name, value in options.items():
             try:
                 same = _as_tuples(json.loads(json.dumps(value, allow_nan=False))) == _as_tuples(value)
@@ -95,6 +100,8 @@ class RouterConfig:
             KeyError: something is missing.
         """
         options = {name: _as_tuples(value) for name, value in content["options"].items()} | dict(tensors)
+        if isinstance(rule := options.get(_RULE), dict):
+            options[_RULE] = SelectionRule(**rule)
         return cls(content["router"], content["hidden_size"], content["num_experts"], content["top_k"], options)
 
 

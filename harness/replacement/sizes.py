@@ -47,23 +47,28 @@ CROSS_CHECKED = ("hidden_size", "num_experts")
 """K is the gate's own affair: it may differ from the config's, and the gate is what routes."""
 
 
-def read_sizes(name: str, places: Mapping[str, Any]) -> dict[str, int]:
+def read_sizes(
+    name: str, places: Mapping[str, Any], own: Mapping[str, tuple[str, ...] | int] | None = None
+) -> dict[str, int]:
     """Every size of `SIZES`.
 
     Args:
         name: the block's, for messages.
         places: "gate", "experts", "block" and "config".
+        own: size -> where a family says it instead, or the number that it always is.
 
     Raises:
         ValueError: nothing says a size, or two places say different ones.
     """
-    return {size: _read(name, size, places) for size in SIZES}
+    return {size: _read(name, size, places, (own or {}).get(size, paths)) for size, paths in SIZES.items()}
 
 
-def _read(name: str, size: str, places: Mapping[str, Any]) -> int:
-    said = {path: value for path in SIZES[size] if (value := _follow(path, places)) is not None}
+def _read(name: str, size: str, places: Mapping[str, Any], paths: tuple[str, ...] | int) -> int:
+    if isinstance(paths, int):
+        return paths
+    said = {path: value for path in paths if (value := _follow(path, places)) is not None}
     if not said:
-        raise ValueError(f"{name}: its {size} is said by none of {', '.join(SIZES[size])}")
+        raise ValueError(f"{name}: its {size} is said by none of {', '.join(paths)}")
     (path, value), *others = said.items()
     for other_path, other in others if size in CROSS_CHECKED else ():
         if other != value:

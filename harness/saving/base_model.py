@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.replacement.moe_blocks import EXPERTS, MoEBlock, find_moe_blocks
+from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.unwrap import bare_model, bare_state, bare_tensors, unwrap_module
 
 ATTENTION = "self_attn"
@@ -41,7 +41,7 @@ def base_model_digest(model: nn.Module) -> dict[str, Any]:
     config: Any = model.config
     sampled = {"input embeddings": _embeddings(model)}
     for block in (blocks[0], blocks[-1]):
-        sampled[f"{block.name}.{EXPERTS}"] = bare_state(getattr(block.module, EXPERTS), trained=False)
+        sampled[f"{block.name}.{block.experts_name}"] = bare_state(block.experts, trained=False)
         layer = block.name.rpartition(".")[0]
         attention = getattr(model.get_submodule(layer), ATTENTION, None)
         if isinstance(attention, nn.Module):

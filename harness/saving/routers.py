@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.assets.files import alone_in
-from harness.replacement.injection import Replacement, gate_device, refuse_replaced
+from harness.replacement.injection import Replacement, gate_device, make_gate, refuse_replaced
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.router_config import RouterConfig, is_same_class
 from harness.replacement.router_gate import GateSwap, RouterGate
@@ -167,7 +167,8 @@ def router_gates(model: nn.Module) -> dict[str, RouterGate]:
 
 def _describe(path: str, gate: RouterGate, tensors: dict[str, Tensor]) -> dict[str, Any]:
     state, expected = bare_state(gate), gate.router_config.make_aside()
-    if unknown := state.keys() ^ {f"router.{name}" for name in expected.state_dict()}:
+    known = {f"router.{name}" for name in expected.state_dict()} | {f"form.{name}" for name in gate.form.state_dict()}
+    if unknown := state.keys() ^ known:
         raise ValueError(f"{path}: cannot be saved, its state is not that of its class: {', '.join(sorted(unknown))}")
     if empty := [name for name, tensor in state.items() if tensor.is_meta]:
         raise ValueError(f"{path}: cannot be saved, {empty[0]} has no values (meta device)")
@@ -196,7 +197,7 @@ def _make(path: str, layer: Mapping[str, Any], block: MoEBlock, tensors: Mapping
         router = router_config.make_aside(device)
         if layer["dtype"] is not None:
             router.to(getattr(torch, layer["dtype"]))
-        return RouterGate(router, router_config, float(layer["scaling"]))
+        return make_gate(block, router, router_config, float(layer["scaling"]))
 
     with suppress(Exception):  # what is wrong is said below; a user's own class may need values while it is made
         found = tensor_differences(path, made("meta").state_dict(), saved)

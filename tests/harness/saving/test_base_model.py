@@ -10,10 +10,9 @@ import peft
 import pytest
 import torch
 
-from harness.replacement.families import FAMILIES
 from harness.replacement.moe_blocks import find_moe_blocks
 from harness.saving.base_model import ATTENTION, base_model_differences, base_model_digest
-from tests.harness.tiny_models import tiny_model
+from tests.harness.tiny_models import OWN_SIZES, tiny_model
 
 
 def make_model(family: str) -> Any:
@@ -21,7 +20,7 @@ def make_model(family: str) -> Any:
     return tiny_model(family, num_hidden_layers=3, first_k_dense_replace=1)
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+@pytest.fixture(scope="module", params=sorted(OWN_SIZES))
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
