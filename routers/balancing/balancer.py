@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +38,10 @@ class Balancer:
 
     weighs_itself = False
     """`loss` has its coefficient in it already; a training adds it as it is."""
-    needs_bias = False
-    """The routers need a `selection_bias`: a rule that ranks scores with a bias."""
+    rule_fields: Mapping[str, Any] = MappingProxyType({})
+    """The fields of the selection rule that its routers need; with them any rule becomes one that it can balance."""
+    slots_for_all = False
+    """Its routers need K = E, and choose by themselves how many of the K they take."""
 
     def __init__(self, routers: Mapping[str, nn.Module], *, processes: Processes | None = None) -> None:
         self.routers = dict(routers)
@@ -68,11 +72,22 @@ class Balancer:
         """The loss of one router, (); also notes what `update` needs. What a balancer writes."""
         raise NotImplementedError
 
-    def update(self) -> None:
-        """End a step of the optimiser: change what is not changed by a gradient. Without a gradient, in all processes.
+    @torch.no_grad()
+    def update(self, *, frozen: bool = False) -> None:
+        """End a step of the optimiser: change what no gradient changes, and begin to count anew. In all processes.
 
-        The base has nothing to change.
+        Args:
+            frozen: leave the routers as they are.
         """
+        if not frozen:
+            self.change()
+        self.begin()
+
+    def change(self) -> None:
+        """Change what no gradient changes, by what the step has counted; most have nothing to change."""
+
+    def begin(self) -> None:
+        """Forget what the step has counted; most keep nothing."""
 
     def state(self) -> dict[str, Tensor]:
         """name -> a tensor that a checkpoint has to hold between two steps, beside the routers' parameters."""

@@ -62,6 +62,6 @@ class GlobalBatchBalancer(Balancer):
         self._counts[counted.name] = counts
         return counted_loss(counts, counted.counting.router_probs, counted.share)
 
-    def update(self) -> None:
+    def begin(self) -> None:
         """Begin the counts anew."""
         self._counts = {}

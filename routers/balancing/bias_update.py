@@ -6,6 +6,7 @@ Axes: E experts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class BiasBalancer(Balancer):
         ValueError: a router has no `selection_bias` (E,).
     """
 
-    needs_bias = True
+    rule_fields = MappingProxyType({"ranked_by": "scores_plus_bias"})
 
     def __init__(self, routers: Mapping[str, nn.Module], **shared: Any) -> None:
         super().__init__(routers, **shared)
@@ -117,9 +118,11 @@ class SignBiasBalancer(BiasBalancer):
         counts = counted.tokens_per_expert
         self._counts[counted.name] = counts if earlier is None else earlier + counts
 
-    @torch.no_grad()
-    def update(self) -> None:
+    def change(self) -> None:
         """Move the biases; a step that noted nothing moves none."""
         for name, counts in self._counts.items():
             self.bias(name).copy_(updated_bias(self.bias(name), counts, self.rate))
+
+    def begin(self) -> None:
+        """Begin the counts anew."""
         self._counts = {}

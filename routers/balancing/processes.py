@@ -10,7 +10,7 @@ from torch import Tensor, distributed
 
 def process_count() -> int:
     """The number of processes that train together, once they have met; 1 before."""
-    return distributed.get_world_size() if _met() else 1
+    return distributed.get_world_size() if have_met() else 1
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
@@ -34,5 +34,6 @@ class Processes:
     total: Callable[[Tensor], Tensor] = all_reduce_sum
 
 
-def _met() -> bool:
+def have_met() -> bool:
+    """Whether the processes have met: torch.distributed knows of them."""
     return distributed.is_available() and distributed.is_initialized()

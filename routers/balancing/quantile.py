@@ -152,12 +152,14 @@ class QuantileBalancer(BiasBalancer):
         histogram.add(required_bias(routing.ranked, bias, top_k))
         self._shares[counted.name] = top_k / routing.num_experts
 
-    @torch.no_grad()
-    def update(self) -> None:
+    def change(self) -> None:
         """Set the biases; a step in which no token counted sets none."""
         for name, histogram in self._histograms.items():
             histogram.counts.copy_(self.processes.total(histogram.counts))
             if bool(histogram.counts.any()):
                 quantile = histogram.quantile(self._shares[name])
                 self.bias(name).copy_(quantile - quantile.mean())
+
+    def begin(self) -> None:
+        """Begin the histograms anew, around the bias as it is now."""
         self._histograms = {}

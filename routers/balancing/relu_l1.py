@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -62,10 +63,15 @@ class ReluL1Balancer(Balancer):
         **shared: see `Balancer`.
 
     Raises:
-        ValueError: a coefficient that is not above 0, a multiplier that is not above 1, or a top_k below 1.
+        ValueError: a coefficient that is not above 0, a multiplier that is not above 1, a top_k below 1, or a
+            router that selects by another rule.
     """
 
     weighs_itself = True
+    slots_for_all = True
+    rule_fields = MappingProxyType(
+        {"score_function": "relu", "how_many": "threshold", "limit": 0.0, "norm_topk_prob": False}
+    )
 
     def __init__(
         self,
@@ -83,13 +89,19 @@ class ReluL1Balancer(Balancer):
         if not 1 < multiplier < math.inf:
             raise ValueError(f"multiplier is {multiplier}, expected above 1 and finite")
         for name, router in self.routers.items():
+            scores = getattr(getattr(router, "selection", None), "score_function", None)
+            if scores != "relu":
+                raise ValueError(
+                    f"router {name!r} ({type(router).__name__}) has scores that are never 0 ({scores}), which the L1 "
+                    "cannot make sparse; select by the rule relu"
+                )
             aim = getattr(router, "top_k", None) if top_k is None else top_k
             if not isinstance(aim, int) or aim < 1:
                 raise ValueError(f"top_k of router {name!r} is {aim}, expected at least 1")
             self._top_k[name] = aim
         self.multiplier = multiplier
         self.coefficient = torch.tensor(coefficient, dtype=torch.float64)
-        self._active = self._pairs = self._wanted = 0.0
+        self._active = self._pairs = self._wanted = 0
 
     def router_loss(self, counted: Tally) -> Tensor:
         """The loss of one router, (), with λ."""
@@ -103,13 +115,15 @@ class ReluL1Balancer(Balancer):
         excess = int(counts.sum()) / max(top_k * tokens, 1)
         return float(self.coefficient) * excess * counted_loss(counts, scores, counted.share)
 
-    @torch.no_grad()
-    def update(self) -> None:
-        """Move λ by the step's sparsity."""
+    def change(self) -> None:
+        """Move λ by the step's sparsity; a step that noted nothing does not move it."""
         if self._pairs:
             sparsity, target = 1 - self._active / self._pairs, 1 - self._wanted / self._pairs
             self.coefficient.fill_(next_coefficient(float(self.coefficient), sparsity, target, self.multiplier))
-        self._active = self._pairs = self._wanted = 0.0
+
+    def begin(self) -> None:
+        """Begin the counts anew."""
+        self._active = self._pairs = self._wanted = 0
 
     def state(self) -> dict[str, Tensor]:
         """λ."""

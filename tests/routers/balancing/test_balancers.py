@@ -133,7 +133,7 @@ def test_the_quantile_is_that_of_all_batches_of_a_step(tokens: Tensor) -> None:
     expected = quantile_bias(whole.router_scores, torch.zeros(E), K, MASK.flatten())
     # Of a few tokens the histogram ends at one of them, and the exact quantile a share of the gap to the next further.
     required = (whole.ranked.topk(K + 1).values[:, -1:] - whole.router_scores)[MASK.flatten()].sort(dim=0).values
-    assert torch.allclose(router.selection_bias, expected, atol=2 * float(required.diff(dim=0).amax()))
+    assert torch.allclose(router.selection_bias, expected, atol=2 * float(required.detach().diff(dim=0).amax()))
     at_once = make_router("quantile")
     whole_step = create_balancer("quantile", {"a": at_once}, num_bins=10_000)
     whole_step.loss({"a": whole}, MASK)
@@ -204,6 +204,19 @@ def test_what_is_recomputed_or_evaluated_does_not_count(name: str, tokens: Tenso
         states.append(balancer.state())
     assert states[0]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("name", ["bias", "quantile", "relu_l1", "global_batch"])
+def test_frozen_routers_stay_as_they_are_and_the_step_ends(name: str, tokens: Tensor) -> None:
+    router = make_router(name)
+    balancer = create_balancer(name, {"a": router}, **OPTIONS.get(name, {}))
+    before = copy.deepcopy(balancer.state())
+    first = balancer.loss({"a": router(tokens[:1])}, MASK[:1])
+    balancer.update(frozen=True)
+    assert torch.equal(balancer.loss({"a": router(tokens[:1])}, MASK[:1]), first)
+    balancer.update(frozen=True)
+    balancer.update()
+    assert all(torch.equal(balancer.state()[key], before[key]) for key in before)
 
 
 @pytest.mark.parametrize("name", ["bias", "quantile", "relu_l1"])
@@ -288,6 +301,12 @@ class Nothing:
             {},
             "router 'a' selects within 4 groups, expected none",
         ),
+        (
+            "relu_l1",
+            {},
+            {},
+            r"router 'a' \(LinearRouter\) has scores that are never 0 \(softmax\), which the L1 cannot",
+        ),
         ("relu_l1", RULES["relu_l1"], {"coefficient": 0.0}, "coefficient is 0.0, expected above 0 and finite"),
         ("relu_l1", RULES["relu_l1"], {"multiplier": 1.0}, "multiplier is 1.0, expected above 1 and finite"),
         ("relu_l1", RULES["relu_l1"], {"top_k": 0}, "top_k of router 'a' is 0, expected at least 1"),
@@ -329,5 +348,10 @@ def test_slots_that_are_not_kept_do_not_count(tokens: Tensor) -> None:
 
 
 def test_what_a_class_says_of_itself() -> None:
-    assert [name for name in list_balancers() if get_balancer_class(name).needs_bias] == ["bias", "quantile"]
-    assert [name for name in list_balancers() if get_balancer_class(name).weighs_itself] == ["relu_l1"]
+    classes = {name: get_balancer_class(name) for name in list_balancers()}
+    assert [name for name, each in classes.items() if each.weighs_itself] == ["relu_l1"]
+    assert [name for name, each in classes.items() if each.rule_fields] == ["bias", "quantile", "relu_l1"]
+    # With those fields, and slots for all experts where it says so, any rule becomes one that it can balance.
+    for name, each in classes.items():
+        router = make_router(top_k=E if each.slots_for_all else K, **each.rule_fields)
+        create_balancer(name, {"a": router})
