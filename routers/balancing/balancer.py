@@ -54,7 +54,8 @@ class Balancer:
 
         Args:
             routings: name -> what that router decided; all of the same batch.
-            mask: (B, S) or (T,), True or 1 where a token counts; None where every one does.
+            mask: (B, S) or (T,), True or 1 where a token counts; the routings' own if None, and every token where they
+                have none.
 
         Raises:
             ValueError: no routing, or the mask is of other tokens.

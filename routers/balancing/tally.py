@@ -60,7 +60,7 @@ def tally(routings: Iterable[tuple[str, Routing]], mask: Tensor | None, processe
 
     Args:
         routings: the routers' names and what each decided; a router that was called twice stands there twice.
-        mask: (B, S) or (T,), True or 1 where a token counts; None where every one does.
+        mask: (B, S) or (T,), True or 1 where a token counts; the routings' own if None.
         processes: whose counts are added.
 
     Raises:
@@ -70,6 +70,7 @@ def tally(routings: Iterable[tuple[str, Routing]], mask: Tensor | None, processe
     heard = [(name, _token_choice(name, routing)) for name, routing in routings]
     if not heard:
         return []
+    mask = heard[0][1].mask if mask is None else mask
     flat = None if mask is None else mask.flatten().bool()
     shape = (mask.shape[0], mask.shape[1]) if mask is not None and mask.dim() == 2 else None
     counts = [count_kept(name, routing, flat) for name, routing in heard]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +68,11 @@ def test_the_registry_lists_what_there_is() -> None:
         register_balancer("bias")(Balancer)
 
 
+def test_the_documentation_has_all_of_them() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "balancing.md").read_text()
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == list_balancers()
+
+
 def test_switch_is_the_loss_of_the_batch(tokens: Tensor) -> None:
     router = make_router()
     routing = router(tokens)
@@ -75,6 +82,7 @@ def test_switch_is_the_loss_of_the_batch(tokens: Tensor) -> None:
     alone = router(tokens.flatten(0, 1)[MASK.flatten()])
     masked = switch_loss(alone.router_probs, alone.selected_experts, alpha=1.0)
     assert torch.allclose(balancer.loss({"a": routing}, MASK), masked)
+    assert torch.allclose(balancer.loss({"a": replace(routing, mask=MASK.flatten())}), masked)
     # The mean over the routers.
     other = make_router(seed=1)(tokens)
     both = create_balancer("switch", {"a": router, "b": router}).loss({"a": routing, "b": other})
