@@ -169,16 +169,16 @@ def test_another_loss_is_trained_with_and_the_first_is_shown(gates: dict[str, Ga
     assert torch.allclose(watch.loss(), torch.stack([simbal_loss(gate.weight) for gate in gates.values()]).mean())
 
 
-@pytest.mark.parametrize("family", ["qwen2_moe", "deepseek_v3"])
+@pytest.mark.parametrize(("family", "changes"), [("qwen2_moe", {}), ("deepseek_v3", {"n_group": 1, "topk_group": 1})])
 @pytest.mark.parametrize("name", ["bias", "quantile", "relu_l1"])
-def test_a_step_changes_replaced_routers_once(name: str, family: str) -> None:
+def test_a_step_changes_replaced_routers_once(name: str, family: str, changes: dict[str, int]) -> None:
     """Whatever is recomputed under activation checkpointing or evaluated beside; not at all where they are frozen."""
     ids = torch.tensor([[5, 9, 3, 7], [4, 4, 6, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     found = {}
     for kind in ("plain", "recomputed", "reentrant", "frozen"):
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(tiny_config(family)).train()
+        model = AutoModelForCausalLM.from_config(tiny_config(family, **changes)).train()
         slots, fields = get_balancer_class(name).slots_for_all, get_balancer_class(name).rule_fields
         replace_routers(model, "linear", top_k=EXPERTS if slots else None, **fields)
         gates = {block.name: block.gate for block in find_moe_blocks(model)}

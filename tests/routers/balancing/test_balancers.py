@@ -6,6 +6,7 @@ Axes: B batch, S sequence, T tokens, D hidden size, E experts, K experts per tok
 from __future__ import annotations
 
 import copy
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -281,6 +282,42 @@ def test_the_processes_together_are_one(name: str, tokens: Tensor) -> None:
         assert torch.allclose(torch.stack([grad for _, grad, _ in ranks]).mean(dim=0), router.weight.grad, atol=1e-6)
     for _, _, state in ranks:
         assert all(torch.equal(state[key], alone.state()[key]) for key in alone.state())
+
+
+def in_a_process(rank: int, folder: Path, tokens: Tensor) -> None:
+    """One of two that train together over gloo; leaves what it found in the folder."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=B)
+    found: dict[str, Any] = {}
+    for name in list_balancers():
+        router = make_router(name)
+        balancer = create_balancer(name, {"a": router}, **OPTIONS.get(name, {}))
+        loss = balancer.loss({"a": router(tokens[rank : rank + 1])}, MASK[rank : rank + 1])
+        balancer.update()
+        found[name] = loss.detach(), balancer.state()
+    torch.save(found, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_over_gloo_are_one(tokens: Tensor, tmp_path: Path) -> None:
+    forks = [
+        multiprocessing.get_context("fork").Process(target=in_a_process, args=(rank, tmp_path, tokens))
+        for rank in range(B)
+    ]
+    for fork in forks:
+        fork.start()
+    for fork in forks:
+        fork.join(60)
+    assert [fork.exitcode for fork in forks] == [0, 0]
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(B)]
+    for name in list_balancers():
+        router = make_router(name)
+        alone = create_balancer(name, {"a": router}, **OPTIONS.get(name, {}))
+        expected = alone.loss({"a": router(tokens)}, MASK).detach()
+        alone.update()
+        assert torch.allclose(torch.stack([each[name][0] for each in found]).mean(), expected)
+        for each in found:
+            assert all(torch.equal(each[name][1][key], value) for key, value in alone.state().items())
 
 
 def test_a_router_under_two_names_is_updated_once(tokens: Tensor) -> None:
