@@ -34,6 +34,7 @@ from harness.replacement.initialisers import INITIALISERS
 from harness.replacement.moe_blocks import STOCK
 from harness.text.passages import load_passages
 from routers import get_router_class, list_routers, register_from_path
+from routers.balancing import list_balancers
 
 DIVERGED = 1
 MISTAKE = 2
@@ -54,7 +55,9 @@ SETTINGS_HELP = {
     "lora_rank": "r, the rank of LoRA's two factors",
     "lora_alpha": "LoRA's contribution is scaled by alpha / r",
     "lora_dropout": "share of LoRA's inputs that are dropped, from 0 to below 1",
-    "load_balancing_coefficient": "weight of the load-balancing loss; 0 leaves it out",
+    "balance": f"what evens out the load of the experts: {', '.join(list_balancers())}",
+    "load_balancing_coefficient": "weight of the balancing loss; 0 leaves it out; bias and quantile have none, and "
+    "relu_l1 weighs itself",
     "max_grad_norm": "gradients are scaled down to this norm; 0 leaves them",
     "log_every": "steps between two entries of the log, and between two checkpoints",
     "train_lines": "lines that are trained on",

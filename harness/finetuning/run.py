@@ -26,6 +26,7 @@ from harness.replacement.moe_blocks import STOCK, MoEBlock, find_moe_blocks
 from harness.saving.adapters import save_adapter
 from harness.text.passages import pad_batch
 from routers import get_router_class
+from routers.balancing import get_balancer_class
 from routers.parameters import count_parameters
 
 LORA_TARGETS = (
@@ -53,11 +54,13 @@ def run(spec: RunSpec, data: FinetuneData, folder: Path) -> dict[str, Any]:
     model: Any = language_model.model
     model.config.output_router_logits = False  # or the model would add a balancing loss of its own to what it returns
     model.to(settings.device)
-    originals = {block.name: copy.deepcopy(block.gate) for block in moe_blocks(data.asset, model)}
+    blocks = moe_blocks(data.asset, model)
+    originals = {block.name: copy.deepcopy(block.gate) for block in blocks}
     held_out = data.held_out(language_model)
     _seed(spec.seed)
     _replace(spec, data, language_model)
     gates = {block.name: block.gate for block in find_moe_blocks(model)}
+    balance = _load_balance(spec, settings, gates, blocks[0].top_k)
     began = time.perf_counter()
     try:
         before = evaluate(model, held_out, gates, originals)
@@ -71,7 +74,7 @@ def run(spec: RunSpec, data: FinetuneData, folder: Path) -> dict[str, Any]:
         for gate in gates.values():
             gate.requires_grad_(spec.router_training == TRAINED)
         trained_parameters = count_parameters(peft_model, trainable=True)
-        log, earlier = train(peft_model, gates, language_model, spec, data, folder)
+        log, earlier = train(peft_model, gates, balance, language_model, spec, data, folder)
         after = evaluate(peft_model, held_out, gates, originals)
         if is_main_process() and spec.router != STOCK:
             save_adapter(peft_model, folder / "adapter")
@@ -134,6 +137,7 @@ def lora_targets(model: nn.Module) -> list[str]:
 def train(
     peft_model: Any,
     gates: Mapping[str, nn.Module],
+    balance: LoadBalance,
     language_model: LanguageModel,
     spec: RunSpec,
     data: FinetuneData,
@@ -150,8 +154,8 @@ def train(
     settings = data.settings
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     trainer = RouterTrainer(
-        balance=LoadBalance(gates),
-        coefficient=settings.load_balancing_coefficient,
+        balance=balance,
+        coefficient=1.0 if balance.balancer.weighs_itself else settings.load_balancing_coefficient,
         identity=data.identity(spec),
         model=peft_model,
         args=training_arguments(settings, spec.seed, folder),
@@ -171,13 +175,29 @@ def train(
 def _replace(spec: RunSpec, data: FinetuneData, language_model: LanguageModel) -> None:
     if spec.router == STOCK:
         return
-    options: dict[str, Any] = {}
+    balancer = get_balancer_class(data.settings.balance)
+    options: dict[str, Any] = dict(balancer.rule_fields)
+    if balancer.slots_for_all:
+        options["top_k"] = find_moe_blocks(language_model.model)[0].num_experts
     if spec.initialise == "distilled":
         options["calibration"] = data.calibration(language_model)
     try:
         replace_routers(language_model.model, spec.router, initialise=spec.initialise, **options)
     except (ValueError, TypeError) as error:
         raise FinetuneError(f"{spec.router}: {error}") from None
+
+
+def _load_balance(spec: RunSpec, settings: FinetuneSettings, gates: Mapping[str, nn.Module], top_k: int) -> LoadBalance:
+    """What balances the gates.
+
+    Raises:
+        FinetuneError: it cannot.
+    """
+    options = {"top_k": top_k} if get_balancer_class(settings.balance).slots_for_all else {}
+    try:
+        return LoadBalance(gates, settings.balance, frozen=spec.router_training != TRAINED, **options)
+    except ValueError as error:
+        raise FinetuneError(f"{spec.router}, balance {settings.balance}: {error}") from None
 
 
 def _weights(gates: Mapping[str, nn.Module]) -> list[nn.Parameter]:

@@ -11,6 +11,7 @@ from itertools import product
 import torch
 
 from harness.replacement.moe_blocks import STOCK
+from routers.balancing import get_balancer_class
 
 TRAINED, FROZEN, UNTRAINED = "trained", "frozen", "untrained"
 """Whether the routers learn. Frozen is the control: what LoRA does without them. Untrained: the start is evaluated, and
@@ -43,7 +44,9 @@ class FinetuneSettings:
         lora_rank: r.
         lora_alpha: LoRA's contribution is scaled by alpha / r.
         lora_dropout: share of LoRA's inputs that are dropped.
-        load_balancing_coefficient: of E Σ f P in the loss, see `LoadBalance`.
+        balance: what evens out the load of the experts, one of `routers.balancing.list_balancers()`.
+        load_balancing_coefficient: of the balancer's loss, see `LoadBalance`; those that are weighed by themselves, or
+            have no loss, have none.
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
         log_every: steps between two entries of the log, and between two checkpoints.
         train_lines: how many lines are trained on.
@@ -62,6 +65,7 @@ class FinetuneSettings:
     lora_rank: int = 8
     lora_alpha: int = 16
     lora_dropout: float = 0.05
+    balance: str = "switch"
     load_balancing_coefficient: float = 0.01
     max_grad_norm: float = 1.0
     log_every: int = 10
@@ -81,6 +85,10 @@ class FinetuneSettings:
         _expect("lora_dropout", self.lora_dropout, "from 0 up to, not including, 1", 0 <= self.lora_dropout < 1)
         for name in ("load_balancing_coefficient", "max_grad_norm"):
             _expect(name, getattr(self, name), "at least 0 and finite", 0 <= getattr(self, name) < math.inf)
+        try:
+            get_balancer_class(self.balance)
+        except ValueError as error:
+            raise FinetuneError(f"balance: {error}") from None
         _expect("device", self.device, "cpu or cuda", self.device in ("cpu", "cuda"))
 
 

@@ -34,7 +34,7 @@ class RouterTrainer(Trainer):
 
     Args:
         balance: hears the model's gates.
-        coefficient: of the load-balancing loss.
+        coefficient: of the balancing loss.
         identity: of the run; a checkpoint of another one is refused.
         **arguments: the Trainer's.
 
@@ -54,7 +54,7 @@ class RouterTrainer(Trainer):
         self.earlier_seconds = 0.0
         self.under_way = False
         self._began = time.perf_counter()
-        self._batches: list[tuple[Tensor, Tensor]] = []
+        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
         # The language-model loss is divided by the tokens of the whole step, and the other by its batches, both here.
         self.loss_is_scaled_for_ga = True
         self.add_callback(_EndOfStep(self))
@@ -100,22 +100,24 @@ class RouterTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The next token's loss and the load-balancing loss."""
+        """The next token's loss and the balancing loss."""
         with self.balance.listening(inputs.get("attention_mask")):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        balance = self.balance.loss() / self.current_gradient_accumulation_steps
-        self._batches.append((loss.detach(), balance.detach()))
+        batches = self.current_gradient_accumulation_steps
+        balance = self.balance.loss() / batches
+        self._batches.append((loss.detach(), self.balance.switch_loss / batches, balance.detach()))
         total = loss + self.coefficient * balance
         return (total, outputs) if return_outputs else total
 
     def end_step(self) -> None:
-        """Add up the batches of a step."""
+        """Add up the batches of a step, and change what balances and is not trained."""
         sums = torch.stack([torch.stack(batch) for batch in self._batches]).double().sum(dim=0)
-        loss, balance = (all_reduce_sum(sums) / process_count()).tolist()
-        if not math.isfinite(loss + balance):
+        loss, switch, balance = (all_reduce_sum(sums) / process_count()).tolist()
+        if not math.isfinite(loss + switch + balance):
             raise DivergedError(f"the loss is {loss} at step {len(self.steps) + 1}")
-        self.steps.append(Step(loss, balance, **self.balance.take_statistics()))
+        self.steps.append(Step(loss, switch, **self.balance.take_statistics()))
         self._batches = []
+        self.balance.update()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log the means since the last entry.
@@ -146,7 +148,7 @@ class RouterTrainer(Trainer):
         self.restore(Path(resume_from_checkpoint))
 
     def restore(self, folder: Path) -> None:
-        """Take the weights that are trained, and what the steps lost, from a checkpoint.
+        """Take the weights that are trained, what balances them, and what the steps lost, from a checkpoint.
 
         Raises:
             FinetuneError: it is of another model or of other routers, or not what a fine-tuning writes.
@@ -157,9 +159,11 @@ class RouterTrainer(Trainer):
             for name, weight in trained.items():
                 weight.copy_(saved[name])
 
-    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+    def _trained(self) -> list[tuple[str, Tensor]]:
+        """What training changes, by name: weights, and what the balancer changes without a gradient."""
         model: Any = self.model
-        return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        weights = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        return [*weights, *((f"balance.{name}", value) for name, value in self.balance.balancer.state().items())]
 
 
 def training_arguments(settings: FinetuneSettings, seed: int, folder: Path) -> TrainingArguments:

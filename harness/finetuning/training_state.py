@@ -1,4 +1,4 @@
-"""What a checkpoint has beside the Trainer's own files: the weights that are trained, and what each step lost."""
+"""What a checkpoint has beside the Trainer's own files: what training changes, and what each step lost."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Step:
     """The losses and the load of one optimiser step, over all processes.
 
     Attributes:
-        loss: of the next token, the mean over all tokens of the step; in nats, without the load-balancing loss.
-        load_balancing_loss: E Σ f P, the mean over the step's batches; 1 at balance.
+        loss: of the next token, the mean over all tokens of the step; in nats, without the balancing loss.
+        load_balancing_loss: E Σ f P, the mean over the step's batches, whatever balances; 1 at balance.
         max_violation: of the step's tokens, the mean over layers.
         load_cv: coefficient of variation of the load, the mean over layers.
     """
@@ -40,7 +40,7 @@ class Step:
 
 
 def write_state(folder: Path, trained: Mapping[str, Tensor], steps: Sequence[Step], seconds: float) -> None:
-    """Write the trained weights, by name, what every step so far lost, and the seconds that it took."""
+    """Write what training changes, by name, what every step so far lost, and the seconds that it took."""
     save_file({name: weight.detach().contiguous() for name, weight in trained.items()}, folder / WEIGHTS)
     write_json(folder / STEPS, {"seconds": seconds, "steps": [asdict(step) for step in steps]})
 

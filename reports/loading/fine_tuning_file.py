@@ -18,6 +18,8 @@ from reports.records.record import Amount, Count, Flag, Name, Number, Record, Si
 from reports.records.rules import above
 
 SCHEMA = 1
+SWITCH = "switch"
+"""What balanced the load of experts before there was a choice."""
 
 
 class _Shown(Record):
@@ -63,6 +65,7 @@ class TunedSettings(_Shown):
     router_learning_rate: Amount | None
     lora_alpha: Number | None
     lora_dropout: Amount | None
+    balance: Name = SWITCH
     load_balancing_coefficient: Number | None
     calibration_windows: Count | None = None
     quick: Flag
@@ -115,7 +118,8 @@ def read_fine_tuning(document: Any) -> FineTuning:
             raise ReportError(f"holds {_named(run)} twice")
         seen.add(run.key)
     runs = tuple(run.model_copy(update={"original": found.original.perplexity}) for run in found.runs)
-    return FineTuning(document["model"], document["text"], document["settings"], runs)
+    settings = {"balance": SWITCH} | document["settings"]
+    return FineTuning(document["model"], document["text"], settings, runs)
 
 
 def merge(files: Sequence[FineTuningFile]) -> tuple[FineTuning | None, list[str]]:

@@ -64,8 +64,9 @@ def _of_tuning(tuning: FineTuning) -> str:
         f"at most {settings['max_length']} tokens each; LoRA rank {settings['lora_rank']}, dropout "
         f"{settings['lora_dropout']}. "
         f"Learning rates {settings['learning_rate']} (LoRA) and {settings['router_learning_rate']} (router) and LoRA "
-        f"alpha {settings['lora_alpha']} are our choice, because the paper's are lost. Balancing coefficient "
-        f"{settings['load_balancing_coefficient']}; device {settings.get('device', 'unknown')}, "
+        f"alpha {settings['lora_alpha']} are our choice, because the paper's are lost. Load balanced by "
+        f"{settings['balance']}, coefficient {settings['load_balancing_coefficient']}; "
+        f"device {settings.get('device', 'unknown')}, "
         f"{settings.get('dtype', 'unknown dtype')}, processes {settings['processes']}, threads "
         f"{settings.get('threads', 'unknown')}."
     )

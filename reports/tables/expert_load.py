@@ -39,8 +39,7 @@ def expert_load(tuning: FineTuning) -> Table:
         title="Expert load during fine-tuning",
         caption="Means over the steps since the log's entry before, over layers and, ± sd, over seeds. MaxVio: the "
         "largest count over the mean count, minus one; its change is paired by seed, with its 95 % interval. The "
-        "balancing loss is E Σ f P, 1 at balance, and enters training with the coefficient "
-        f"{tuning.settings['load_balancing_coefficient']}.",
+        f"balancing loss is E Σ f P, 1 at balance; {_trained_with(tuning)}.",
         rows=rows,
         columns=(
             *ROUTER_AND_START,
@@ -59,6 +58,14 @@ def expert_load(tuning: FineTuning) -> Table:
             partial(grouped, order=_WAYS.values()),
         ),
     )
+
+
+def _trained_with(tuning: FineTuning) -> str:
+    """What evened the load out."""
+    name, coefficient = tuning.settings["balance"], tuning.settings["load_balancing_coefficient"]
+    if name == "switch":
+        return f"it enters training with the coefficient {coefficient}"
+    return f"it is shown alone: the load is balanced by {name}, the coefficient of whose loss, if any, is {coefficient}"
 
 
 def _ends(variant: Variant, read: Callable[[Log], float | None]) -> tuple[dict[int, float], dict[int, float]] | None:

@@ -9,7 +9,9 @@ from transformers import AutoModelForCausalLM
 
 from harness.finetuning import balance
 from harness.finetuning.balance import LoadBalance
+from harness.replacement.injection import replace_routers
 from harness.replacement.moe_blocks import find_moe_blocks
+from routers.balancing import get_balancer_class, simbal_loss
 from routers.losses import switch_loss
 from routers.metrics import coefficient_of_variation, max_violation, tokens_per_expert
 from tests.harness.tiny_models import tiny_config
@@ -153,3 +155,47 @@ def test_gradients_are_the_same_with_activation_checkpointing() -> None:
     model.enable_input_require_grads()
     with pytest.raises(ValueError, match="use use_reentrant=False"):
         gradients()
+
+
+def test_another_loss_is_trained_with_and_the_first_is_shown(gates: dict[str, Gate]) -> None:
+    tokens, mask = torch.randn(2, 5, HIDDEN), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    listen(default := LoadBalance(gates), gates, tokens.flatten(0, 1), mask)
+    expected = default.loss()
+    assert torch.equal(default.switch_loss, expected)
+    for name in ("global_batch", "sequence", "simbal"):
+        listen(watch := LoadBalance(gates, name), gates, tokens.flatten(0, 1), mask)
+        assert watch.loss().requires_grad
+        assert torch.equal(watch.switch_loss, expected)
+    assert torch.allclose(watch.loss(), torch.stack([simbal_loss(gate.weight) for gate in gates.values()]).mean())
+
+
+@pytest.mark.parametrize(("family", "changes"), [("qwen2_moe", {}), ("deepseek_v3", {"n_group": 1, "topk_group": 1})])
+@pytest.mark.parametrize("name", ["bias", "quantile", "relu_l1"])
+def test_a_step_changes_replaced_routers_once(name: str, family: str, changes: dict[str, int]) -> None:
+    """Whatever is recomputed under activation checkpointing or evaluated beside; not at all where they are frozen."""
+    ids = torch.tensor([[5, 9, 3, 7], [4, 4, 6, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    found = {}
+    for kind in ("plain", "recomputed", "reentrant", "frozen"):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(tiny_config(family, **changes)).train()
+        slots, fields = get_balancer_class(name).slots_for_all, get_balancer_class(name).rule_fields
+        replace_routers(model, "linear", top_k=EXPERTS if slots else None, **fields)
+        gates = {block.name: block.gate for block in find_moe_blocks(model)}
+        watch = LoadBalance(gates, name, frozen=kind == "frozen", **({"top_k": 1} if slots else {}))
+        if kind in ("recomputed", "reentrant"):
+            model.activation_checkpointing_enable({"use_reentrant": kind == "reentrant"})
+            model.enable_input_require_grads()
+        before = {key: value.clone() for key, value in watch.balancer.state().items()}
+        with watch.listening(mask):
+            loss = model(input_ids=ids, attention_mask=mask, labels=ids, use_cache=False).loss
+        (loss + watch.loss().detach()).backward()
+        with torch.no_grad():
+            model.eval()(input_ids=ids, use_cache=False)
+        watch.update()
+        found[kind] = watch.balancer.state()
+        moved = any(not torch.equal(before[key], value) for key, value in found[kind].items())
+        assert moved == (kind != "frozen")
+    for key, value in found["plain"].items():
+        assert torch.equal(found["recomputed"][key], value)
+        assert torch.equal(found["reentrant"][key], value)

@@ -92,6 +92,7 @@ def test_the_document_says_what_was_done(whole: Path) -> None:
     assert document["model"]["num_experts"] == 4
     assert document["settings"]["steps"] == 6
     assert document["settings"]["processes"] == 1
+    assert document["settings"]["balance"] == "switch"
     assert document["original"]["perplexity"] > 1
     (entry,) = document["runs"]
     assert entry["class"] == "routers.scorers.linear.LinearRouter"
@@ -172,6 +173,8 @@ def test_finished_runs_are_not_repeated(
         (["--device", "cuda"], "device is cuda"),
         (["--device", "gpu"], "device is gpu, expected cpu or cuda"),
         (["--threads", "0"], "threads is 0, expected 1 to "),
+        (["--balance", "list"], "balance: unknown balancer 'list'; there are: bias, global_batch, quantile, "),
+        (["--resume", "--balance", "bias"], "made otherwise (different: settings.balance)"),
         (["--control", "--untrained"], "--control with --untrained has nothing to compare"),
         (["--resume", "--held-out-windows", "10000000"], "held_out_windows: count is 10000000, the text has"),
     ],

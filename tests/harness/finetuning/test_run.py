@@ -298,3 +298,48 @@ def test_the_models_own_gates_learn_too(data: FinetuneData, tmp_path: Path) -> N
     assert entry["agreement"]["after"] < 1
     blocks = find_moe_blocks(load_language_model(data.asset).model)
     assert entry["router_parameters"] == sum(block.hidden_size * block.num_experts for block in blocks)
+
+
+def balanced(data: FinetuneData, name: str, **changes: Any) -> FinetuneData:
+    return dataclasses.replace(data, settings=dataclasses.replace(data.settings, balance=name, **changes))
+
+
+def test_what_no_gradient_changes_is_resumed_and_saved(
+    data: FinetuneData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The biases of a run that was interrupted are those of one that was not, to the last digit."""
+    spec, short = RunSpec("linear", "random", 3, TRAINED), balanced(data, "quantile", steps=5)
+    states: list[dict[str, Any]] = []
+    end = RouterTrainer.end_step
+
+    def note(self: RouterTrainer) -> None:
+        end(self)
+        states.append({key: value.clone() for key, value in self.balance.balancer.state().items()})
+
+    monkeypatch.setattr(RouterTrainer, "end_step", note)
+    expected = without_time(run(spec, short, tmp_path / "whole"))
+    unbroken = states[-1]
+    assert any(not torch.equal(unbroken[key], value) for key, value in states[0].items())
+    with monkeypatch.context() as patch:
+        begin = RouterTrainer.__init__
+
+        def interrupted(self: RouterTrainer, **arguments: Any) -> None:
+            begin(self, **arguments)
+            self.add_callback(Interrupt(3, "on_step_end"))
+
+        patch.setattr(RouterTrainer, "__init__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(spec, short, tmp_path / "broken")
+    assert without_time(run(spec, short, tmp_path / "broken")) == expected
+    assert all(torch.equal(states[-1][key], value) for key, value in unbroken.items())
+    language_model = load_language_model(data.asset)
+    load_routers(language_model.model, tmp_path / "broken" / "adapter")
+    adapted = load_adapter(language_model.model, tmp_path / "broken" / "adapter")
+    assert perplexity(adapted, data.held_out(language_model)) == expected["perplexity"]["after"]
+
+
+def test_gates_that_cannot_be_balanced_so_are_refused_in_one_line(data: FinetuneData, tmp_path: Path) -> None:
+    line = r"^stock, balance bias: router 'model\.layers\.0\.mlp' \(Qwen2MoeTopKRouter\) has no selection_bias [^\n]*$"
+    with pytest.raises(FinetuneError, match=line):
+        run(RunSpec(STOCK, "original", 0, TRAINED), balanced(data, "bias"), tmp_path)
+    assert not list(tmp_path.iterdir())

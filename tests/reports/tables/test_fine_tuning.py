@@ -227,6 +227,22 @@ def test_expert_load_from_the_first_step_to_the_last(build, tuning):
     assert "more even for mlp." in table.findings[0]
 
 
+@pytest.mark.parametrize(
+    ("balance", "words"),
+    [
+        ("switch", "E Σ f P, 1 at balance; it enters training with the coefficient 0.01."),
+        (None, "E Σ f P, 1 at balance; it enters training with the coefficient 0.01."),
+        ("bias", "1 at balance; it is shown alone: the load is balanced by bias, the coefficient of whose loss"),
+    ],
+)
+def test_it_says_what_evened_the_load_out(build, tuning, balance, words):
+    if balance is None:  # a file from before there was a choice
+        del tuning["settings"]["balance"]
+    else:
+        tuning["settings"]["balance"] = balance
+    assert words in build(expert_load.expert_load).caption
+
+
 def test_balance_that_was_not_logged_is_a_dash(build, tuning):
     for run in runs(tuning, router="mlp", initialise="random"):
         for log in run["losses"]:
