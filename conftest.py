@@ -12,7 +12,7 @@ from bench.presets import PRESETS, get_preset
 from bench.record.output import WholeFile
 from bench.timing.clocks import available_devices
 from harness.command_line import dashes_for_a_value, most_threads
-from routers import list_routers, register_from_path
+from routers import ask_for, list_routers, register_from_path
 
 NEEDED_PYTEST_BENCHMARK = (5, 2)
 """Before this version `--benchmark-json` is an open file and no path."""
@@ -28,8 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--router",
         action="append",
         default=[],
-        metavar="MODULE:CLASS",
-        help="one more router, as package.module:Class or path/to/file.py:Class; may be repeated",
+        metavar="ROUTER",
+        help="one more router: package.module:Class, path/to/file.py:Class, the name of one beyond the paper's, or "
+        "'all'; may be repeated",
     )
     group.addoption(
         "--model",
@@ -57,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         get_preset(config.getoption("--preset"))
         for target in config.getoption("--router"):
-            register_from_path(target)
+            ask_for(register_from_path(target) if ":" in target else target)
         list_routers()  # an installed package may give one a name that it must not have
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None

@@ -5,9 +5,10 @@ Importing the package registers its scorers, one a file, and its metrics.
 
 from routers import losses, metrics, scorers  # noqa: F401  # imported for what they register
 from routers.base import LogitRouter, Router
-from routers.experts import FeedForwardExperts
+from routers.experts import FeedForwardExperts, GatedExperts, create_experts
 from routers.moe_layer import MoELayer
 from routers.registry import (
+    ask_for,
     create_router,
     get_router_class,
     list_routers,
@@ -15,18 +16,27 @@ from routers.registry import (
     register_router,
     temporary_router,
 )
-from routers.routing import Routing, StraightThrough, TokenChoice
+from routers.routing import ExpertChoice, Routing, SoftSlots, StraightThrough, TokenChoice
 from routers.selection import SelectionRule, get_selection_rule, list_selection_rules, register_selection_rule
+from routers.shared_experts import SharedExperts
+from routers.zero_computation import ZeroComputationExperts
 
 __all__ = [
+    "ExpertChoice",
     "FeedForwardExperts",
+    "GatedExperts",
     "LogitRouter",
     "MoELayer",
     "Router",
     "Routing",
     "SelectionRule",
+    "SharedExperts",
+    "SoftSlots",
     "StraightThrough",
     "TokenChoice",
+    "ZeroComputationExperts",
+    "ask_for",
+    "create_experts",
     "create_router",
     "get_router_class",
     "get_selection_rule",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from routers.mask import flat_mask
 from routers.precision import in_own_dtype, refuse_non_finite, softmax_of_sorted
 from routers.reference_routing import ReferenceRouting, TokenReference
 from routers.routing import Routing, StraightThrough, TokenChoice, expert_softmax
@@ -65,6 +66,10 @@ class Router(nn.Module, ABC):
     """A token's probabilities depend on that token alone. A variant whose definition forbids it says False."""
     selects_by_itself = False
     """No selection rule has a say in which experts are selected. A variant whose definition says so says True."""
+    is_token_choice = True
+    """Its routing is a `TokenChoice`, as a language model's block needs. A variant whose routing is not says False."""
+    measured_by_default = True
+    """`pytest bench` measures it unasked. A router beyond the paper says False and is measured where it is named."""
     random_in_training = False
     """In training mode the answer depends on torch's generator. A variant whose definition says so says True."""
     reference: Callable[[Any], list[TokenReference] | ReferenceRouting] | None = None
@@ -137,23 +142,25 @@ class Router(nn.Module, ABC):
         """
 
     @in_own_dtype
-    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch.
 
         Args:
             hidden_states: (T, D) or (B, S, D).
             token_ids: (T,) or (B, S), offered to every router; one whose definition needs them overrides this method,
                 the others ignore them. A variant may take more keywords; one that it does not take is a TypeError.
+            mask: (T,) or (B, S) bool, True where the token counts; padding sends no row to an expert and counts in
+                nothing.
 
         Returns:
             the routing of the T tokens, in order.
 
         Raises:
-            ValueError: the last axis is not D, or as `check_finite` says.
+            ValueError: the last axis is not D, the mask is of other tokens, or as `check_finite` says.
         """
         probs = self.in_rules_dtype(self.compute_router_probabilities, self.flatten(hidden_states))
         self.refuse_overflow("a probability is", probs)
-        return self.select(probs=probs)
+        return self.select(probs=probs).masked(flat_mask(mask, hidden_states.shape))
 
     @in_own_dtype
     def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
@@ -317,13 +324,13 @@ class LogitRouter(Router):
         """See `Router.unmasked_logits`."""
         return at_least_float32(self.in_rules_dtype(self.compute_router_logits, self.flatten(hidden_states)))
 
-    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
         logits = self.in_rules_dtype(self.compute_router_logits, self.flatten(hidden_states))
         logits = self.selection.in_precision(logits)
         if self.check_finite:  # −∞ masks an expert, so that the largest is looked at
             self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
-        return self.select(logits=logits)
+        return self.select(logits=logits).masked(flat_mask(mask, hidden_states.shape))
 
 
 def as_parameter_dtype(hidden_states: Tensor, parameter: Tensor) -> Tensor:

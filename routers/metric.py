@@ -24,23 +24,41 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Tensor])
 class Observed:
     """What a metric is measured of: a batch's routing, and the output of the layer behind it.
 
+    Tokens that do not count (`Routing.mask`) are in none of the properties.
+
     Attributes:
         routing: of T tokens.
-        output: (T', D), of the layer with the first T' tokens.
+        layer_output: (T', D), of the layer with the first T' tokens.
     """
 
     routing: Routing
-    output: Tensor
+    layer_output: Tensor
+
+    @property
+    def output(self) -> Tensor:
+        """(T', D)."""
+        return self._counted(self.layer_output)
 
     @property
     def router_probs(self) -> Tensor:
         """(T, E)."""
-        return self.routing.router_probs
+        return self._counted(self.routing.router_probs)
+
+    @property
+    def logits(self) -> Tensor | None:
+        """(T, E), or None of a router that has probabilities alone."""
+        return None if self.routing.logits is None else self._counted(self.routing.logits)
 
     @property
     def selected_experts(self) -> Tensor | None:
         """(T, K), or None of a routing that is no token choice."""
-        return self.routing.selected_experts if isinstance(self.routing, TokenChoice) else None
+        return self._counted(self.routing.selected_experts) if isinstance(self.routing, TokenChoice) else None
+
+    @property
+    def kept(self) -> Tensor | None:
+        """(T, K), which of those are kept, or None if all are."""
+        kept = self.routing.kept if isinstance(self.routing, TokenChoice) else None
+        return None if kept is None else self._counted(kept)
 
     @property
     def tokens_per_expert(self) -> Tensor:
@@ -57,6 +75,10 @@ class Observed:
     def load(self) -> Tensor:
         """(E,) shares of assignments."""
         return self.tokens_per_expert / self.tokens_per_expert.sum()
+
+    def _counted(self, values: Tensor) -> Tensor:
+        mask = self.routing.mask
+        return values if mask is None else values[mask[: len(values)]]
 
     @property
     def probs_and_k(self) -> tuple[Tensor, int] | None:

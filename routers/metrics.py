@@ -17,6 +17,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from routers.capacity import Capacity
 from routers.metric import metric
 from routers.routing import count_assignments
 
@@ -120,14 +121,15 @@ def output_std(output: Tensor) -> Tensor:
     return output.std(correction=0)
 
 
-def tokens_per_expert(selected_experts: Tensor, num_experts: int) -> Tensor:
-    """Counts n_e of assignments, (T, K) -> (E,) int64."""
-    return count_assignments(selected_experts, num_experts)
+def tokens_per_expert(selected_experts: Tensor, num_experts: int, kept: Tensor | None = None) -> Tensor:
+    """Counts n_e of assignments, (T, K) -> (E,) int64; `kept` (T, K) bool says which of them there are."""
+    return count_assignments(selected_experts, num_experts, kept)
 
 
-def expert_load(selected_experts: Tensor, num_experts: int) -> Tensor:
-    """Shares of assignments f_e = n_e/(K·T), equation (15): (T, K) -> (E,), sum 1."""
-    return tokens_per_expert(selected_experts, num_experts) / selected_experts.numel()
+def expert_load(selected_experts: Tensor, num_experts: int, kept: Tensor | None = None) -> Tensor:
+    """Shares of assignments f_e = n_e/(K·T), equation (15): (T, K) -> (E,), sum 1; of those alone that are kept."""
+    counts = tokens_per_expert(selected_experts, num_experts, kept)
+    return counts / (selected_experts.numel() if kept is None else kept.sum().clamp_min(1))
 
 
 @metric(
@@ -199,11 +201,16 @@ def specialisation(router_probs: Tensor) -> Tensor:
     return entropy(router_probs.mean(dim=0)) - token_entropy(router_probs)
 
 
-def co_activation(selected_experts: Tensor, num_experts: int) -> Tensor:
-    """P(j | i) = N_ij / N_i over all pairs of a token's experts: (T, K) -> (E, E), the diagonal 0; an idle i has 0."""
+def co_activation(selected_experts: Tensor, num_experts: int, kept: Tensor | None = None) -> Tensor:
+    """P(j | i) = N_ij / N_i over all pairs of a token's experts: (T, K) -> (E, E), the diagonal 0; an idle i has 0.
+
+    `kept` (T, K) bool says which slots there are.
+    """
     count_assignments(selected_experts, num_experts)  # refuses an expert that there is not
     chosen = torch.zeros(len(selected_experts), num_experts, dtype=torch.float64, device=selected_experts.device)
-    chosen.scatter_(1, selected_experts, 1.0)
+    # Added, because a slot that is not kept may name the expert of one that is.
+    slots = torch.ones_like(selected_experts, dtype=chosen.dtype) if kept is None else kept.to(chosen.dtype)
+    chosen.scatter_add_(1, selected_experts, slots)
     together = chosen.T @ chosen
     counts = together.diagonal().clone()
     together.fill_diagonal_(0)
@@ -289,15 +296,38 @@ def agreement(original: Tensor, selected: Tensor) -> Tensor:
 def drop_rate(tokens_per_expert: Tensor, capacity_factor: float | Fraction) -> Tensor:
     """1 − kept/(K·T) if each expert keeps at most ⌈capacity_factor · (K·T)/E⌉ assignments (GShard): (E,) -> ().
 
-    Exact until the last division: the factor is the decimal number that is written, 1.1 and not the float beside it,
-    which would round a capacity of 11 up to 12.
+    Exact until the last division, see `Capacity`.
     """
     if tokens_per_expert.is_floating_point():
         raise ValueError(f"tokens_per_expert are {tokens_per_expert.dtype}, expected counts in whole numbers")
-    if not 0 < capacity_factor < math.inf:
-        raise ValueError(f"capacity_factor is {capacity_factor}, expected a finite number above 0")
+    capacity = Capacity.of(capacity_factor)
     counts = [int(count) for count in _checked_load(tokens_per_expert).tolist()]
     assignments = sum(counts)
-    capacity = math.ceil(Fraction(str(capacity_factor)) * assignments / len(counts))
-    dropped = sum(max(0, count - capacity) for count in counts)
+    rows = capacity.rows(assignments, len(counts))
+    dropped = sum(max(0, count - rows) for count in counts)
     return torch.tensor(dropped / assignments if assignments else math.nan, dtype=torch.float64)
+
+
+RANKS = 4
+"""Of the imbalance over ranks that is measured."""
+
+
+@metric(
+    "Busiest of 4 ranks",
+    "load of the busiest of 4 expert-parallel ranks over the mean, the experts placed in order",
+    lambda seen: None if len(seen.tokens_per_expert) % RANKS else (seen.tokens_per_expert, RANKS),
+    bounds=(1, RANKS),
+    better="lower",
+)
+def rank_imbalance(load: Tensor, ranks: int) -> Tensor:
+    """max/mean of the loads of R expert-parallel ranks, rank r with the experts r·E/R to (r + 1)·E/R − 1: (E,) -> ().
+
+    1 at balance, R if one rank has all: what a step waits for, as all ranks wait for the busiest. Counts or shares.
+
+    Raises:
+        ValueError: R does not divide E.
+    """
+    if ranks < 1 or len(load) % ranks:
+        raise ValueError(f"ranks is {ranks}, expected a divisor of the number of experts, {len(load)}")
+    by_rank = _checked_load(load).view(ranks, -1).sum(dim=1)
+    return by_rank.max() / by_rank.mean()

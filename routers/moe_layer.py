@@ -7,9 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from routers.base import Router
-from routers.experts import FeedForwardExperts
+from routers.capacity import Capacity
+from routers.experts import create_experts
+from routers.mask import flat_mask
 from routers.registry import create_router
 from routers.routing import Routing
+from routers.shared_experts import SharedExperts
 
 DEFAULT_TOP_K = 2
 
@@ -18,7 +21,7 @@ class MoELayer(nn.Module):
     """A router and its experts, in place of a feed-forward network: same shape in and out (section III-B8).
 
     The forward does not ask what kind of router it holds: the routing says which rows go to which expert and how their
-    outputs return.
+    outputs return. `torch.compile(fullgraph=True)` and `torch.export` take it whole.
 
     Args:
         hidden_size: D.
@@ -27,13 +30,20 @@ class MoELayer(nn.Module):
         router: a `Router`, or a registered name; a name is created with `top_k` and `router_options`
             (norm_topk_prob, straight_through, check_finite and the variant's own).
         top_k: K, 2 unless given; a router that is made already has its own, which must be this where it is given.
-        experts: a module (expert_inputs (N, D), expert_index (N,)) -> (N, D); `FeedForwardExperts` by default. Where it
-            says its `num_experts` and `hidden_size`, they must be the layer's.
+        experts: "gelu" (`FeedForwardExperts`) or "swiglu" (`GatedExperts`), which are made here; or a module
+            (expert_inputs (N, D), expert_index (N,)) -> (N, D). Where it says its `num_experts` and `hidden_size`, they
+            must be the layer's.
+        capacity_factor: each expert takes at most ⌈capacity_factor · assignments / E⌉ rows of a batch, its first by
+            position; a token's other rows keep their weights, and one of which all rows are dropped has an output of 0,
+            so that it keeps what the residual around the layer gives it. None drops nothing.
+        shared_intermediate_size: of `SharedExperts`, which every token goes through; None for none.
+        shared_gate: give each token its share σ(w·x) of them.
         **router_options: for a router given by name.
 
     Raises:
-        ValueError: the router's or the experts' sizes are not the layer's, or options come with a router that is
-            already made.
+        ValueError: the router's or the experts' sizes are not the layer's, options come with a router that is already
+            made, an unknown form of experts, a capacity factor that is not finite and above 0, or a shared gate without
+            shared experts.
     """
 
     def __init__(
@@ -44,7 +54,10 @@ class MoELayer(nn.Module):
         router: Router | str,
         *,
         top_k: int | None = None,
-        experts: nn.Module | None = None,
+        experts: nn.Module | str = "gelu",
+        capacity_factor: float | None = None,
+        shared_intermediate_size: int | None = None,
+        shared_gate: bool = False,
         **router_options: Any,
     ) -> None:
         super().__init__()
@@ -68,17 +81,47 @@ class MoELayer(nn.Module):
         for name, expected in (("num_experts", num_experts), ("hidden_size", hidden_size)):
             if isinstance(found := getattr(experts, name, expected), int) and found != expected:
                 raise ValueError(f"the experts have {name} {found}, expected {expected}")
+        if shared_gate and shared_intermediate_size is None:
+            raise ValueError("shared_gate is True without shared experts, expected shared_intermediate_size as well")
         self.hidden_size = hidden_size
         self.router = router
-        self.experts = FeedForwardExperts(num_experts, hidden_size, intermediate_size) if experts is None else experts
+        self.capacity = None if capacity_factor is None else Capacity.of(capacity_factor)
+        kind, bank = (experts, None) if isinstance(experts, str) else ("gelu", experts)
+        self.experts = create_experts(kind, num_experts, hidden_size, intermediate_size) if bank is None else bank
+        self.shared_experts = (
+            SharedExperts(hidden_size, shared_intermediate_size, kind=kind, gate=shared_gate)
+            if shared_intermediate_size is not None
+            else None
+        )
 
-    def forward(self, hidden_states: Tensor, **side_inputs: Any) -> Tensor:
-        """(T, D) or (B, S, D) -> the same shape; side inputs go to the router, which refuses those it does not know."""
-        return self.forward_with_routing(hidden_states, **side_inputs)[0]
+    def forward(self, hidden_states: Tensor, *, mask: Tensor | None = None, **side_inputs: Any) -> Tensor:
+        """(T, D) or (B, S, D) -> the same shape.
 
-    def forward_with_routing(self, hidden_states: Tensor, **side_inputs: Any) -> tuple[Tensor, Routing]:
+        Args:
+            hidden_states: (T, D) or (B, S, D).
+            mask: (T,) or (B, S) bool, True where the token counts; padding goes to no expert and has an output of 0.
+            **side_inputs: for the router, which refuses those it does not know.
+
+        Raises:
+            ValueError: the mask is of other tokens, or the router does not heed it.
+        """
+        return self.forward_with_routing(hidden_states, mask=mask, **side_inputs)[0]
+
+    def forward_with_routing(
+        self, hidden_states: Tensor, *, mask: Tensor | None = None, **side_inputs: Any
+    ) -> tuple[Tensor, Routing]:
         """The output, and the routing behind it for losses and metrics."""
+        if mask is not None:
+            side_inputs["mask"] = flat_mask(mask, hidden_states.shape)
         routing: Routing = self.router(hidden_states, **side_inputs)
-        expert_inputs, expert_index = routing.dispatch(hidden_states.reshape(-1, self.hidden_size))
+        if mask is not None and routing.mask is None:
+            raise ValueError(f"a mask is given, which {type(self.router).__name__} does not heed")
+        if self.capacity is not None:
+            routing = routing.with_capacity(self.capacity)
+        tokens = hidden_states.reshape(-1, self.hidden_size)
+        expert_inputs, expert_index = routing.dispatch(tokens)
         output = routing.combine(self.experts(expert_inputs, expert_index))
+        if self.shared_experts is not None:
+            shared = self.shared_experts(tokens)
+            output = output + (shared if routing.mask is None else shared.where(routing.mask.unsqueeze(1), 0.0))
         return output.view_as(hidden_states), routing

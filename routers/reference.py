@@ -11,13 +11,14 @@ another kind brings its own (`Router.reference`).
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from routers.base import LogitRouter, Router
-from routers.experts import FeedForwardExperts
+from routers.experts import FeedForwardExperts, GatedExperts
 from routers.moe_layer import MoELayer
 from routers.reference_routing import ReferenceRouting, TokenReference
 from routers.reference_rule import reference_selection
@@ -62,11 +63,10 @@ def reference_forward(layer: MoELayer, hidden_states: Tensor) -> Tensor:
     """y_t = Σ w_e · expert_e(x_t) over the selected experts, (T, D) -> (T, D), in float64.
 
     Args:
-        layer: in float64, with `FeedForwardExperts`.
+        layer: in float64, with experts of one of this package's forms.
         hidden_states: (T, D) float64.
     """
     experts = layer.experts
-    assert isinstance(experts, FeedForwardExperts)
     reference = reference_routing(layer.router, hidden_states)
     if isinstance(reference, ReferenceRouting):
         if not len(hidden_states):
@@ -88,10 +88,25 @@ def reference_forward(layer: MoELayer, hidden_states: Tensor) -> Tensor:
     return torch.stack(rows) if rows else hidden_states.clone()
 
 
-def reference_expert(experts: FeedForwardExperts, expert: int, token: Tensor) -> Tensor:
-    """One expert on one token, (D,) -> (D,)."""
+def _feed_forward(experts: FeedForwardExperts, expert: int, token: Tensor) -> Tensor:
     hidden = experts.activation(experts.up_weight[expert] @ token + experts.up_bias[expert])
     return experts.down_weight[expert] @ hidden + experts.down_bias[expert]
+
+
+def _gated(experts: GatedExperts, expert: int, token: Tensor) -> Tensor:
+    hidden = experts.activation(experts.gate_weight[expert] @ token) * (experts.up_weight[expert] @ token)
+    return experts.down_weight[expert] @ hidden
+
+
+_NETWORKS: dict[type[nn.Module], Callable[[Any, int, Tensor], Tensor]] = {
+    FeedForwardExperts: _feed_forward,
+    GatedExperts: _gated,
+}
+
+
+def reference_expert(experts: nn.Module, expert: int, token: Tensor) -> Tensor:
+    """One expert of a bank of one of this package's forms on one token, (D,) -> (D,)."""
+    return _NETWORKS[type(experts)](experts, expert, token)
 
 
 def as_float64(module: Module) -> Module:

@@ -20,12 +20,14 @@ ENTRY_POINT_GROUP = "moe_routers"
 LONGEST_NAME = 200
 """Of a router, in characters: no table shows a longer one."""
 
-RESERVED = ("all", "stock")
+ALL = "all"
+RESERVED = (ALL, "stock")
 """Names that stand for something else wherever a router is named: every router, and a model's own gates."""
 
 RouterClass = TypeVar("RouterClass", bound=type[Router])
 
 _classes: dict[str, type[Router]] = {}
+_asked_for: set[str] = set()
 
 
 def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
@@ -56,12 +58,14 @@ def register_router(name: str) -> Callable[[RouterClass], RouterClass]:
 @contextmanager
 def restored_registry() -> Iterator[None]:
     """A context manager at whose end the registered routers are those of its beginning, whatever was registered."""
-    before = dict(_classes)
+    before, asked_for = dict(_classes), set(_asked_for)
     try:
         yield
     finally:
         _classes.clear()
         _classes.update(before)
+        _asked_for.clear()
+        _asked_for.update(asked_for)
 
 
 @contextmanager
@@ -78,13 +82,32 @@ def temporary_router(name: str, router_class: type[Router]) -> Iterator[None]:
         yield
 
 
-def list_routers() -> list[str]:
-    """All names, sorted: registered ones and entry points of installed packages.
+def list_routers(*, every: bool = False, token_choice: bool = False) -> list[str]:
+    """The names of the routers that are measured, sorted: registered ones and entry points of installed packages.
+
+    Args:
+        every: those too that are measured only where they are named (`Router.measured_by_default`).
+        token_choice: not those whose routing is of another kind, but for what an entry point brings and nobody has
+            loaded yet.
 
     Raises:
         ValueError: an installed package's entry point has a reserved name.
     """
-    return sorted(_classes.keys() | _entry_points().keys())
+    found = {name for name, known in _classes.items() if every or known.measured_by_default or name in _asked_for}
+    found |= _entry_points().keys()
+    return sorted(name for name in found if not token_choice or name not in _classes or _classes[name].is_token_choice)
+
+
+def ask_for(name: str) -> None:
+    """Have `list_routers` name a router that is not measured unasked; "all" for all of them.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    names = list_routers(every=True) if name == ALL else [name]
+    for each in names:
+        get_router_class(each)
+    _asked_for.update(names)
 
 
 def get_router_class(name: str) -> type[Router]:
@@ -96,7 +119,7 @@ def get_router_class(name: str) -> type[Router]:
     if name not in _classes:
         entry_point = _entry_points().get(name)
         if entry_point is None:
-            raise ValueError(f"unknown router {name!r}; there are: {', '.join(list_routers())}")
+            raise ValueError(f"unknown router {name!r}; there are: {', '.join(list_routers(every=True))}")
         try:
             loaded = entry_point.load()
         except Exception as error:

@@ -47,8 +47,8 @@ class LanguageModelScenario(Scenario):
         return bench
 
     def parameters(self) -> dict[str, Sequence[str]]:
-        """The model's own routers, and every registered one."""
-        return {"router_name": [STOCK, *list_routers()]}
+        """The model's own routers, and every registered one that chooses experts for tokens."""
+        return {"router_name": [STOCK, *list_routers(token_choice=True)]}
 
 
 def get_language_model_scenario(name: str) -> LanguageModelScenario:

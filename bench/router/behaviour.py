@@ -71,7 +71,7 @@ def _figures(routing: Routing, batch: Batch, outputs: dict[str, Tensor]) -> dict
 
 def _co_activation(routing: Routing) -> Tensor:
     if isinstance(routing, TokenChoice):
-        return metrics.co_activation(routing.selected_experts, routing.num_experts)
+        return metrics.co_activation(routing.selected_experts, routing.num_experts, routing.kept)
     return torch.zeros(routing.num_experts, routing.num_experts)
 
 

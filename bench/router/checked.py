@@ -36,7 +36,10 @@ def backend(router: nn.Module) -> dict[str, str]:
 
 
 def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Router:
-    """A router with the preset's sizes and the seed's weights, in evaluation mode; the twin is the baseline again."""
+    """A router with the preset's sizes and the seed's weights; the twin is the baseline again.
+
+    In evaluation mode, but one that is random in training is measured as it trains: its noise costs time.
+    """
     preset = inputs.preset
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("router", seed))
@@ -46,7 +49,7 @@ def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Route
             num_experts=preset.num_experts,
             top_k=preset.top_k,
         )
-    return router.to(inputs.device).eval()
+    return router.to(inputs.device).train(router.random_in_training)
 
 
 def check(name: str, inputs: Inputs, input_name: str) -> CheckedRouter:

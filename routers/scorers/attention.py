@@ -73,11 +73,12 @@ class AttentionRouter(LogitRouter):
             return super().compute_router_probabilities(hidden_states)
         return attention_probabilities(*self._queries_and_keys(hidden_states), self.backend)
 
-    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; a kernel gives no logits, so that selection is on its probabilities."""
         if self._backend == "plain":
-            return super().forward(hidden_states, token_ids=token_ids)
-        return Router.forward(self, hidden_states, token_ids=token_ids)  # type: ignore[no-any-return]  # its decorator's
+            return super().forward(hidden_states, token_ids=token_ids, mask=mask)
+        # The ignored type is its decorator's.
+        return Router.forward(self, hidden_states, token_ids=token_ids, mask=mask)  # type: ignore[no-any-return]
 
     def _queries_and_keys(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """(…, D) -> (…, Q) of unit length and (E, Q) with the scale."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import Router
+from routers.mask import flat_mask
 from routers.registry import register_router
 from routers.routing import Routing, TokenChoice
 
@@ -75,11 +75,12 @@ class HashRouter(Router):
         """As of every router; and counts are of token ids, which a language model's gate is not given."""
         return (*super().layer_options, *(() if self.expert_of_id is None else ("token_counts",)))
 
-    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None) -> Routing:
+    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`. token_ids: (T,) or (B, S) integers; the values are not read then."""
         expert = self.assign(self.flatten(hidden_states), token_ids).unsqueeze(1)
         weights = torch.ones(expert.shape, dtype=_probs_dtype(hidden_states), device=expert.device)
-        return OneExpert(self.num_experts, selected_experts=expert, routing_weights=weights)
+        routing = OneExpert(self.num_experts, selected_experts=expert, routing_weights=weights)
+        return routing.masked(flat_mask(mask, hidden_states.shape))
 
     def assign(self, tokens: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """The expert of each token, (T, D) and (T,) ids or None -> (T,) int64."""
@@ -112,8 +113,7 @@ class HashRouter(Router):
 class OneExpert(TokenChoice):
     """Token choice of one expert with weight 1, whose one-hot probabilities are made when they are read."""
 
-    @cached_property
-    def router_probs(self) -> Tensor:
+    def _make_probs(self) -> Tensor:
         """(T, E) one-hot, equation (11)."""
         return one_hot(self.selected_experts, self.num_experts, self.routing_weights.dtype)
 

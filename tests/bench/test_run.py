@@ -241,7 +241,7 @@ def test_pytest_benchmarks_own_tools_read_the_file(run_bench: Runner, tmp_path: 
     [
         (("--preset", "fast"), "unknown preset 'fast'; there are: quick, paper, ci, smoke"),
         (("--device", "tpu"), "unknown device 'tpu'; on this machine there are: cpu"),
-        (("--router", "nowhere"), "router 'nowhere' must have the form package.module:Class"),
+        (("--router", "nowhere"), "unknown router 'nowhere'; there are: attention, cosine"),
         (("--router", "no.such:Router"), "no.such cannot be imported"),
         (("--threads", "0"), f"--threads is 0, expected 1 to {most_threads()}"),
         (("--threads", "1000000000"), "--threads is 1000000000, expected 1 to"),

@@ -21,7 +21,7 @@ settings.load_profile("routers")
 
 def pytest_generate_tests(metafunc):
     if "router_name" in metafunc.fixturenames:
-        metafunc.parametrize("router_name", routers.list_routers())
+        metafunc.parametrize("router_name", routers.list_routers(every=True))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,7 +35,10 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def make_router():
-    """A router by name. `spread` > 0 moves every parameter, so that biases, norms and mixtures are not at 0 and 1."""
+    """A router by name, in evaluation mode.
+
+    `spread` > 0 moves every parameter, so that biases, norms and mixtures are not at 0 and 1.
+    """
 
     def make(name, *, hidden_size=32, num_experts=8, top_k=2, seed=0, spread=0.0, **options):
         torch.manual_seed(seed)
@@ -50,12 +53,10 @@ def make_router():
                 if "groups stay" in str(error) or "num_groups" in str(error):
                     pytest.skip(str(error))
                 raise
-        if router.random_in_training:
-            router.eval()
         with torch.no_grad():
             for parameter in router.parameters():
                 parameter += spread * torch.randn_like(parameter)
-        return router
+        return router.eval()  # what differs while it trains has tests of its own
 
     return make
 

@@ -106,6 +106,22 @@ def test_keeps_shape_and_dtype(router_name, dtype, make_layer, random_tokens):
         assert bool(torch.isfinite(output).all())
 
 
+def test_padding_goes_to_no_expert_and_comes_out_as_zero(router_name, make_layer, random_tokens):
+    layer, tokens, mask = make_layer(router_name), random_tokens(24, 16), torch.arange(24) % 3 == 1
+    expected, without = layer.forward_with_routing(tokens[mask])
+    try:
+        output, routing = layer.forward_with_routing(tokens.masked_fill(~mask.unsqueeze(1), 9.0), mask=mask)
+    except TypeError as error:
+        if "mask" in str(error):
+            pytest.skip(f"{router_name} takes no mask, and says so")
+        raise
+    torch.testing.assert_close(output[mask], expected, atol=1e-5, rtol=1e-4)
+    assert not output[~mask].any()
+    assert torch.equal(routing.tokens_per_expert, without.tokens_per_expert)
+    assert torch.equal(routing.unserved_tokens, without.unserved_tokens)
+    assert len(routing.dispatch(tokens)[0]) == int(routing.tokens_per_expert.sum())
+
+
 def test_a_batch_of_sequences_equals_its_tokens(router_name, make_layer, random_tokens, decided):
     layer, tokens = make_layer(router_name), random_tokens(2, 5, 16)
     rows = tokens.flatten(0, 1)

@@ -75,6 +75,39 @@ def test_knows_the_packages_own_routers():
     }
 
 
+BEYOND = {
+    "cosine",
+    "expert_choice",
+    "gating_residual",
+    "noisy_top_k",
+    "normed_linear",
+    "recurrent_mlp",
+    "sinkhorn",
+    "soft",
+    "switch",
+    "token_hash",
+}
+
+
+def test_routers_beyond_the_paper_are_listed_where_they_are_asked_for():
+    measured = set(routers.list_routers())
+    assert set(routers.list_routers(every=True)) == measured | BEYOND
+    assert not measured & BEYOND
+    with registry.restored_registry():
+        routers.ask_for("switch")
+        assert set(routers.list_routers()) == measured | {"switch"}
+        routers.ask_for("all")
+        assert routers.list_routers() == routers.list_routers(every=True)
+        assert set(routers.list_routers(every=True)) - set(routers.list_routers(token_choice=True)) == {
+            "expert_choice",
+            "soft",
+        }
+    assert set(routers.list_routers()) == measured
+    with pytest.raises(ValueError, match="unknown router 'swich'; there are: attention, cosine"):
+        routers.ask_for("swich")
+    assert set(routers.list_routers()) == measured
+
+
 def test_a_registered_router_is_listed_and_made():
     assert routers.register_router("uniform")(UniformRouter) is UniformRouter
     assert "uniform" in routers.list_routers()
@@ -112,7 +145,7 @@ def test_only_routers_can_be_registered(thing):
 def test_an_unknown_name_is_refused_with_those_that_exist():
     with pytest.raises(ValueError, match="unknown router 'lineer'") as error:
         routers.create_router("lineer", hidden_size=4, num_experts=3, top_k=2)
-    assert ", ".join(routers.list_routers()) in one_line(error)
+    assert ", ".join(routers.list_routers(every=True)) in one_line(error)
 
 
 def test_an_unknown_option_is_refused():

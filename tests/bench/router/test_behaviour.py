@@ -71,7 +71,7 @@ def flat(value: Any) -> list[float]:
     return [math.nan if value is None else value]
 
 
-@pytest.mark.parametrize("name", list_routers())
+@pytest.mark.parametrize("name", [*list_routers(), "expert_choice", "soft", "switch"])
 def test_every_router_can_be_observed_and_the_result_is_json(name: str) -> None:
     torch.manual_seed(1)
     router = create_router(name, hidden_size=16, num_experts=4, top_k=2)
