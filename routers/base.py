@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from routers.mask import flat_mask
-from routers.precision import in_own_dtype, refuse_non_finite, softmax_of_sorted
+from routers.precision import in_float32, in_own_dtype, refuse_non_finite, softmax_of_sorted
 from routers.reference_routing import ReferenceRouting, TokenReference
 from routers.routing import Routing, StraightThrough, TokenChoice, expert_softmax
 from routers.selection import SelectionRule, get_selection_rule
@@ -178,13 +177,7 @@ class Router(nn.Module, ABC):
         """
         if self.selection.precision != "float32":
             return scorer(tokens)
-        tensors = dict((*self.named_parameters(), *self.named_buffers()))
-        half = {name: each for name, each in tensors.items() if each.is_floating_point() and each.dtype.itemsize < 4}
-        if not half:
-            return scorer(tokens)
-        widened = {f"router.{name}": tensor.float() for name, tensor in half.items()}
-        found: Tensor = functional_call(_Scorer(self, scorer.__name__), widened, (tokens.float(),))
-        return found
+        return in_float32(self, scorer, tokens)
 
     def flatten(self, hidden_states: Tensor) -> Tensor:
         """Checked tokens, (T, D) or (B, S, D) -> (T, D)."""
@@ -290,20 +283,6 @@ class Router(nn.Module, ABC):
         """Sizes for `print(router)`."""
         sizes = f"hidden_size={self.hidden_size}, num_experts={self.num_experts}, top_k={self.top_k}"
         return sizes if self.selection == SelectionRule() else f"{sizes}, selection={self.selection}"
-
-
-class _Scorer(nn.Module):
-    """One method of a router as a module, whose parameters can be replaced for a call without the router's hooks."""
-
-    def __init__(self, router: Router, method: str) -> None:
-        super().__init__()
-        self.router = router
-        self.method = method
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(T, D) -> (T, E)."""
-        found: Tensor = getattr(self.router, self.method)(tokens)
-        return found
 
 
 class LogitRouter(Router):

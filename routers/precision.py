@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 
 def in_own_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,6 +26,31 @@ def in_own_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, hidden_states, *args, **kwargs)
 
     return without_autocast
+
+
+class _Method(nn.Module):
+    """One method of a module as a module, whose parameters can be replaced for a call without the module's hooks."""
+
+    def __init__(self, owner: nn.Module, name: str) -> None:
+        super().__init__()
+        self.owner = owner
+        self.name = name
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """What the method makes of tokens."""
+        found: Tensor = getattr(self.owner, self.name)(tokens)
+        return found
+
+
+def in_float32(owner: nn.Module, method: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    """What a module's own method makes of tokens (T, D), with parameters and buffers of half precision in float32."""
+    tensors = dict((*owner.named_parameters(), *owner.named_buffers()))
+    half = {name: each for name, each in tensors.items() if each.is_floating_point() and each.dtype.itemsize < 4}
+    if not half:
+        return method(tokens)
+    widened = {f"owner.{name}": tensor.float() for name, tensor in half.items()}
+    found: Tensor = functional_call(_Method(owner, method.__name__), widened, (tokens.float(),))
+    return found
 
 
 def softmax_of_sorted(logits: Tensor) -> Tensor:

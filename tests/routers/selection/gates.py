@@ -130,7 +130,7 @@ class Gate:
         top_k: K.
     """
 
-    def __init__(self, folder: str, gate_class: type[nn.Module], setting: str) -> None:
+    def __init__(self, folder: str, gate_class: type[nn.Module], setting: str, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
         name = gate_class.__name__
         self.gate = gate = _make(folder, gate_class, setting).eval()
@@ -138,10 +138,12 @@ class Gate:
             for tensor in (*gate.parameters(), *gate.buffers()):
                 if tensor.is_floating_point():
                     tensor.normal_(std=0.5)
+        for parameter in gate.parameters():  # and not buffers: models keep the bias of a ranking in float32
+            parameter.data = parameter.data.to(dtype)
         self.rule = get_selection_rule(folder, **_read(gate))
         self.top_k = {"SwitchTransformersTop1Router": 1, "NllbMoeTop2Router": 2}.get(name, K)
         self.expert_scale = getattr(gate, "per_expert_scale", None)
-        tokens = torch.randn(1, T, D)
+        tokens = torch.randn(1, T, D).to(dtype)
         if name in _FLAT:
             tokens = tokens[0]
         with torch.no_grad():
@@ -154,7 +156,7 @@ class Gate:
         """Weights by the selection rule on the same logits, (T, E)."""
         with torch.no_grad():
             found = self.rule.select(self.logits, self.top_k, self.bias, self.expert_scale)
-        dense = torch.zeros_like(self.logits).scatter(1, found.selected_experts, found.routing_weights)
+        dense = torch.zeros(self.logits.shape).scatter(1, found.selected_experts, found.routing_weights.float())
         if type(self.gate).__name__ == "ZayaRouter":
             dense[:, E] = 0
         return dense
@@ -176,9 +178,9 @@ def compared() -> list[str]:
     return [name for name in gate_classes() if name not in EXCEPTIONS]
 
 
-def make_gate(name: str, setting: str) -> Gate:
+def make_gate(name: str, setting: str, dtype: torch.dtype = torch.float32) -> Gate:
     """A gate by the name of its class."""
-    return Gate(*gate_classes()[name], setting)
+    return Gate(*gate_classes()[name], setting, dtype)
 
 
 def _make(folder: str, gate_class: type[nn.Module], setting: str) -> nn.Module:
@@ -208,14 +210,14 @@ def _bias_of(gate: nn.Module) -> tuple[Tensor | None, dict[str, Tensor]]:
 
 
 def _scattered(made: Gate, output: Any) -> Tensor:
-    dense = torch.zeros_like(made.logits)
-    return dense.scatter_add(1, output[2].reshape(T, -1), output[1].reshape(T, -1).to(dense.dtype))
+    dense = torch.zeros(made.logits.shape)
+    return dense.scatter_add(1, output[2].reshape(T, -1), output[1].reshape(T, -1).float())
 
 
 def _of_jetmoe(made: Gate, output: Any) -> Tensor:
     _, token, weights, counts, _ = output
     expert = torch.arange(E).repeat_interleave(torch.tensor(counts))
-    return torch.zeros_like(made.logits).index_put((token, expert), weights)
+    return torch.zeros(made.logits.shape).index_put((token, expert), weights.float())
 
 
 def _of_dbrx(made: Gate, output: Any) -> Tensor:
@@ -225,10 +227,13 @@ def _of_dbrx(made: Gate, output: Any) -> Tensor:
     return _scattered(made, (None, *block.route_tokens_to_experts(own, output)))
 
 
-_FLAT = {"JetMoeTopKGating", "Llama4Router", "AriaTextTopKRouter", "GptOssTopKRouter", "Cohere2MoeTopKRouter"}
-_FLAT |= {"GraniteMoeTopKRouter", "GraniteMoeSWATopKRouter", "GraniteMoeSharedTopKRouter", "JambaTopKRouter"}
-_FLAT |= {"GraniteMoeHybridTopKRouter", "OpenAIPrivacyFilterTopKRouter", "Gemma4TextRouter", "DiffusionGemmaTextRouter"}
-"""Those whose block gives them rows."""
+_FLAT = {
+    *("AriaTextTopKRouter", "Cohere2MoeTopKRouter", "DiffusionGemmaTextRouter", "Ernie4_5_MoeTopKRouter"),
+    *("Ernie4_5_VLMoeMoeTopKRouter", "Gemma4TextRouter", "GptOssTopKRouter", "GraniteMoeHybridTopKRouter"),
+    *("GraniteMoeSWATopKRouter", "GraniteMoeSharedTopKRouter", "GraniteMoeTopKRouter", "JambaTopKRouter"),
+    *("JetMoeTopKGating", "Lfm2MoeTopKRouter", "Llama4Router", "NllbMoeTop2Router", "OpenAIPrivacyFilterTopKRouter"),
+}
+"""Those whose block gives them rows (T, D)."""
 _LOGITS: dict[str, Callable[[nn.Module, Tensor, Any], Tensor]] = {
     "DbrxRouter": lambda gate, tokens, output: output,
     "DiffusionGemmaTextRouter": lambda gate, tokens, output: output[0].log(),
@@ -236,7 +241,7 @@ _LOGITS: dict[str, Callable[[nn.Module, Tensor, Any], Tensor]] = {
     "JetMoeTopKGating": lambda gate, tokens, output: output[4],
     "LagunaTopKRouter": lambda gate, tokens, output: F.linear(tokens[0], gate.weight),
     "Llama4Router": lambda gate, tokens, output: output[1],
-    "NllbMoeTop2Router": lambda gate, tokens, output: output[2][0] if output[2].dim() == 3 else output[2],
+    "NllbMoeTop2Router": lambda gate, tokens, output: output[2],
     "SwitchTransformersTop1Router": lambda gate, tokens, output: output[2][0],
 }
 """Where the logits are not the first that the gate gives, or not before its soft cap."""
@@ -247,7 +252,6 @@ _WEIGHTS: dict[str, Callable[[Gate, Any], Tensor]] = {
     "NllbMoeTop2Router": lambda made, output: output[1].reshape(T, E),
     "SwitchTransformersTop1Router": lambda made, output: (output[0] * output[1])[0],
 }
-_FLAT |= {"NllbMoeTop2Router", "Ernie4_5_MoeTopKRouter", "Ernie4_5_VLMoeMoeTopKRouter", "Lfm2MoeTopKRouter"}
 
 
 def table() -> str:
