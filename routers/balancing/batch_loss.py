@@ -5,9 +5,10 @@ Axes: T tokens, E experts, K experts per token.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from routers.balancing.balancer import Balancer
 from routers.balancing.registry import register_balancer
@@ -48,11 +49,12 @@ class GlobalBatchBalancer(Balancer):
     backward pass comes before the others are seen (the buffer of Qiu et al. 2025, section 3).
 
     Args:
-        **shared: see `Balancer`.
+        routers: see `Balancer`.
+        **shared: likewise.
     """
 
-    def __init__(self, *routers: Any, **shared: Any) -> None:
-        super().__init__(*routers, **shared)
+    def __init__(self, routers: Mapping[str, nn.Module], **shared: Any) -> None:
+        super().__init__(routers, **shared)
         self._counts: dict[str, Tensor] = {}
 
     def router_loss(self, counted: Tally) -> Tensor:

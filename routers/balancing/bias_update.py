@@ -45,7 +45,7 @@ def updated_bias(bias: Tensor, tokens_per_expert: Tensor, rate: float = RATE) ->
 class BiasBalancer(Balancer):
     """A balancer without a loss that writes `selection_bias` of its routers.
 
-    The bias is a part of `state`; routers that are one and the same are written once.
+    The bias is a part of `state`. A router that stands under several names counts for all of them, and is written once.
 
     Raises:
         ValueError: a router has no `selection_bias` (E,).
@@ -55,27 +55,25 @@ class BiasBalancer(Balancer):
 
     def __init__(self, routers: Mapping[str, nn.Module], **shared: Any) -> None:
         super().__init__(routers, **shared)
+        first: dict[int, str] = {}
         for name, router in self.routers.items():
             _bias(name, router)
-        different: dict[int, str] = {}
-        for name, router in self.routers.items():
-            different.setdefault(id(router), name)
-        self._names = list(different.values())
+            first.setdefault(id(router), name)
+        self._first_name = {name: first[id(router)] for name, router in self.routers.items()}
 
     def router_loss(self, counted: Tally) -> Tensor:
         """Zero, (); the batch is noted for `update`."""
-        if counted.name in self._names:
-            with torch.no_grad():
-                self.note(counted)
+        with torch.no_grad():
+            self.note(self._first_name[counted.name], counted)
         return torch.zeros((), device=counted.tokens_per_expert.device)
 
-    def note(self, counted: Tally) -> None:
-        """Keep of a batch what `update` needs."""
+    def note(self, name: str, counted: Tally) -> None:
+        """Keep of a batch what `update` needs, under the router's first name."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Tensor]:
         """The biases, by router."""
-        return {f"{name}.selection_bias": self.bias(name) for name in self._names}
+        return {f"{name}.selection_bias": self.bias(name) for name in dict.fromkeys(self._first_name.values())}
 
     def bias(self, name: str) -> Tensor:
         """A router's bias as it is now: a router that is moved to another device gets another tensor."""
@@ -112,11 +110,10 @@ class SignBiasBalancer(BiasBalancer):
         self.rate = rate
         self._counts: dict[str, Tensor] = {}
 
-    def note(self, counted: Tally) -> None:
+    def note(self, name: str, counted: Tally) -> None:
         """Add the batch's counts to the step's."""
-        earlier = self._counts.get(counted.name)
-        counts = counted.tokens_per_expert
-        self._counts[counted.name] = counts if earlier is None else earlier + counts
+        earlier, counts = self._counts.get(name), counted.tokens_per_expert
+        self._counts[name] = counts if earlier is None else earlier + counts
 
     def change(self) -> None:
         """Move the biases; a step that noted nothing moves none."""

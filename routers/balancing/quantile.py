@@ -131,13 +131,13 @@ class QuantileBalancer(BiasBalancer):
         self._histograms: dict[str, Histogram] = {}
         self._shares: dict[str, float] = {}
 
-    def note(self, counted: Tally) -> None:
+    def note(self, name: str, counted: Tally) -> None:
         """Count what the batch's tokens require.
 
         Raises:
             ValueError: scores outside 0 to 1, whose required biases no histogram of this range holds.
         """
-        bias, routing = self.bias(counted.name), counted.counting
+        bias, routing = self.bias(name), counted.counting
         top_k = routing.selected_experts.shape[-1]
         scores = routing.ranked - bias
         if scores.numel():
@@ -148,9 +148,9 @@ class QuantileBalancer(BiasBalancer):
                     f"router {counted.name!r} ranks scores of {worst:.4g}, expected 0 to 1, in which the quantile is "
                     "counted: use a sigmoid or softmax rule"
                 )
-        histogram = self._histograms.setdefault(counted.name, Histogram.empty(bias, self.num_bins))
+        histogram = self._histograms.setdefault(name, Histogram.empty(bias, self.num_bins))
         histogram.add(required_bias(routing.ranked, bias, top_k))
-        self._shares[counted.name] = top_k / routing.num_experts
+        self._shares[name] = top_k / routing.num_experts
 
     def change(self) -> None:
         """Set the biases; a step in which no token counted sets none."""

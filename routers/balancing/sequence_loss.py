@@ -11,6 +11,7 @@ from torch import Tensor
 from routers.balancing.balancer import Balancer
 from routers.balancing.registry import register_balancer
 from routers.balancing.tally import Tally
+from routers.routing import divided_by_sum
 
 
 def sequence_losses(router_scores: Tensor, selected_experts: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -20,7 +21,7 @@ def sequence_losses(router_scores: Tensor, selected_experts: Tensor, mask: Tenso
     s_te / Σ_j s_tj; T is the number of its tokens that count. A sequence without any has 0.
 
     Args:
-        router_scores: (B, S, E), not negative; need not sum to one.
+        router_scores: (B, S, E), not negative; need not sum to one, and count as uniform where all are 0.
         selected_experts: (B, S, K), those of equation 18: the K of the largest scores, without a bias.
         mask: (B, S), True or 1 where a token counts; None where every one does.
 
@@ -40,8 +41,7 @@ def sequence_losses(router_scores: Tensor, selected_experts: Tensor, mask: Tenso
     top_k = selected_experts.shape[-1]
     slots = counting[:, :, None].expand(-1, -1, top_k).flatten(1)
     counts = router_scores.new_zeros(batch, num_experts).scatter_add_(1, selected_experts.flatten(1), slots)
-    probs = router_scores / router_scores.sum(dim=-1, keepdim=True)
-    mean_probs = (probs * counting[:, :, None]).sum(dim=1) / tokens
+    mean_probs = (divided_by_sum(router_scores) * counting[:, :, None]).sum(dim=1) / tokens
     return (num_experts / (top_k * tokens) * counts * mean_probs).sum(dim=1)
 
 

@@ -199,3 +199,25 @@ def test_a_step_changes_replaced_routers_once(name: str, family: str, changes: d
     for key, value in found["plain"].items():
         assert torch.equal(found["recomputed"][key], value)
         assert torch.equal(found["reentrant"][key], value)
+
+
+def test_the_models_own_bias_is_what_a_replaced_router_goes_on_from() -> None:
+    model = AutoModelForCausalLM.from_config(
+        tiny_config("deepseek_v3")
+    ).train()  # with groups, which the sign leaves be
+    own = {
+        block.name: block.gate.e_score_correction_bias.uniform_(-0.3, 0.3).clone() for block in find_moe_blocks(model)
+    }
+    replace_routers(model, "linear", **get_balancer_class("bias").rule_fields)
+    gates = {block.name: block.gate for block in find_moe_blocks(model)}
+    watch = LoadBalance(gates, "bias")
+    with watch.listening(None):
+        model(input_ids=torch.tensor([[5, 9, 3, 7], [4, 4, 6, 0]]), use_cache=False)
+    watch.loss()
+    watch.update()
+    for name, gate in gates.items():
+        assert gate.router.selection.num_groups == 2
+        steps = (gate.router.selection_bias - own[name]) / 1e-3
+        assert torch.allclose(steps, steps.round(), atol=1e-3)
+        assert set(steps.round().tolist()) <= {-1.0, 0.0, 1.0}
+        assert steps.round().any()

@@ -61,6 +61,11 @@ def test_the_loss_of_a_balanced_sequence_is_one():
     assert gradcheck(lambda s: sequence_losses(s, uneven), scores.requires_grad_())
 
 
+def test_a_token_that_no_expert_scores_is_no_nan():
+    # A ReLU's: P of the first token is uniform, 1/3 each; n = (1, 0, 0), f = (3, 0, 0): 1
+    assert sequence_losses(torch.zeros(1, 1, 3), torch.tensor([[[0]]])).item() == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("selected", "mask", "line"),
     [
