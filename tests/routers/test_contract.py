@@ -259,7 +259,7 @@ def test_equals_the_float64_reference(router_name, norm_topk_prob, make_router, 
 
 
 @given(rule=st.sampled_from(list_selection_rules()), seed=st.integers(0, 99))
-@settings(max_examples=15)
+@settings(max_examples=25)
 def test_with_any_selection_rule_it_equals_the_float64_reference(router_name, rule, seed, make_router, random_tokens):
     router = with_rule(make_router, router_name, rule, seed)
     tokens = random_tokens(12, D, seed=seed)
