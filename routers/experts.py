@@ -55,9 +55,9 @@ class Experts(nn.Module, ABC):
         if torch.compiler.is_compiling():
             return self.network(expert_inputs, lambda x, name: self._grouped(x, name, expert_index))
         # unbind, and not indexing: its backward stacks the experts' gradients once instead of summing E full banks.
-        names = [f"{name}_{part}" for name in self.maps for part in ("weight", "bias")]
-        banks = {name: bank.unbind() for name in names if (bank := getattr(self, name, None)) is not None}
-        experts = [dict(zip(banks, expert, strict=True)) for expert in zip(*banks.values(), strict=True)]
+        banks = (getattr(self, f"{name}_{part}", None) for name in self.maps for part in ("weight", "bias"))
+        without = (None,) * self.num_experts
+        experts = list(zip(*(without if bank is None else bank.unbind() for bank in banks), strict=True))
         if len(expert_inputs) == 1:
             return self._one(expert_inputs, experts[int(expert_index)])
         counts = torch.bincount(expert_index, minlength=self.num_experts).tolist()
@@ -65,8 +65,14 @@ class Experts(nn.Module, ABC):
         outputs = [self._one(x, expert) for x, expert in zip(rows, experts, strict=True) if len(x)]
         return torch.cat(outputs) if outputs else self._one(expert_inputs, experts[0])
 
-    def _one(self, rows: Tensor, expert: dict[str, Tensor]) -> Tensor:
-        return self.network(rows, lambda x, name: F.linear(x, expert[f"{name}_weight"], expert.get(f"{name}_bias")))
+    def _one(self, rows: Tensor, expert: tuple[Tensor, ...]) -> Tensor:
+        """Rows of one expert, whose weights and biases are in the order of `maps`."""
+
+        def linear(x: Tensor, name: str) -> Tensor:
+            place = 2 * self.maps.index(name)
+            return F.linear(x, expert[place], expert[place + 1])
+
+        return self.network(rows, linear)
 
     def _grouped(self, x: Tensor, name: str, expert_index: Tensor) -> Tensor:
         product = grouped_linear(x, getattr(self, f"{name}_weight"), expert_index)

@@ -33,6 +33,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def compiler():
+    """Clean before and after: torch compiles a function a few times in a process, and then no more."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
 @pytest.fixture(scope="session")
 def make_router():
     """A router by name, in evaluation mode.

@@ -9,12 +9,7 @@ T, D, E = 16, 16, 8
 MASK = torch.arange(T) % 4 > 0
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiler():
-    """Clean before and after: what was compiled in one test is nothing to another."""
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("compiler")
 
 
 @pytest.fixture
@@ -50,6 +45,17 @@ def test_a_compiled_layer_is_one_graph_of_the_same_values_and_gradients(case, ma
         output = call(tokens, **inputs)
         results.append([output, *torch.autograd.grad((output * upstream).sum(), parameters)])
     torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("name", ["noisy_top_k", "switch", "sinkhorn"])
+def test_what_a_router_does_while_it_trains_is_in_the_graph(name, make_layer, random_tokens):
+    layer, tokens = make_layer(name).train(), random_tokens(T, D)
+    results = []
+    for call in (layer, torch.compile(layer, fullgraph=True, backend="eager", dynamic=False)):
+        torch.manual_seed(0)
+        results.append(call(tokens, mask=MASK))
+    torch.testing.assert_close(*results)
+    assert not torch.equal(results[0], layer.eval()(tokens, mask=MASK)) or name == "switch"
 
 
 def test_a_graph_of_dynamic_shapes_takes_batches_of_any(make_layer, random_tokens):

@@ -35,7 +35,7 @@ def test_each_kind_by_its_definition(bank, random_tokens):
 
 
 @pytest.mark.parametrize("kinds", [{"zeros": 2}, {"copies": 2}, {"constants": 1, "zeros": 1}])
-def test_a_layer_with_them_is_the_same_in_a_graph(kinds, make_router, random_tokens):
+def test_a_layer_with_them_is_the_same_in_a_graph(kinds, compiler, make_router, random_tokens):
     router = make_router("linear", hidden_size=D, num_experts=4, spread=0.3)
     layer = MoELayer(D, 5, 4, router, experts=ZeroComputationExperts(create_experts("swiglu", 2, D, 5), **kinds))
     tokens = random_tokens(9, D)

@@ -40,7 +40,7 @@ def test_every_expert_has_its_share(top_k, capacity, make_router, random_tokens)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_padding_is_not_chosen(compiled, make_router, random_tokens):
+def test_padding_is_not_chosen(compiled, compiler, make_router, random_tokens):
     layer = MoELayer(6, 5, 4, make_router("expert_choice", hidden_size=6, num_experts=4, top_k=1, spread=0.3))
     tokens, mask = random_tokens(16, 6), torch.arange(16) % 4 == 1
     expected, without = layer.forward_with_routing(tokens[mask])

@@ -45,7 +45,7 @@ def test_a_layer_with_several_slots_equals_the_reference(make_router, random_tok
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_padding_is_in_no_mixture(compiled, make_router, random_tokens):
+def test_padding_is_in_no_mixture(compiled, compiler, make_router, random_tokens):
     layer = MoELayer(6, 5, 4, make_router("soft", hidden_size=6, num_experts=4, spread=0.3))
     tokens, mask = random_tokens(16, 6), torch.arange(16) % 4 == 1
     expected = layer(tokens[mask])
