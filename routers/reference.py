@@ -208,7 +208,10 @@ def _compare_rows(routing: Routing, hidden_states: Tensor, reference: ReferenceR
     output = routing.combine(rows * factors[expert_index].to(rows.dtype))
     expected = reference.combine @ (reference.dispatch @ hidden_states.double() * factors[reference.expert_index])
     size = 1 + expected.abs().amax(dim=-1, keepdim=True)
-    _compare("outputs", output / size, expected / size, torch.arange(len(size)), tolerance)
+    decided = torch.arange(len(size))
+    if reference.margin is not None:  # rounding may give a row to the one or the other of two tokens that are alike
+        decided = decided[reference.margin > 2 * tolerance]
+    _compare("outputs", (output / size)[decided], (expected / size)[decided], decided, tolerance)
 
 
 def _compare(what: str, actual: Tensor, expected: Tensor, index: Tensor, tolerance: float) -> None:

@@ -43,9 +43,12 @@ class ReferenceRouting:
         dispatch: (N, T), what each row is made of; for a row that is a copy of a token, one-hot.
         expert_index: the expert of each of the N rows.
         combine: (T, N), the weight of each row's output at each token.
+        margin: (T,), how far a token's nearest other decision was, as `TokenReference.margin`; None where nothing is
+            decided.
     """
 
     probs: Tensor
     dispatch: Tensor
     expert_index: list[int]
     combine: Tensor
+    margin: Tensor | None = None

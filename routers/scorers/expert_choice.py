@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -78,14 +79,19 @@ class ExpertChoiceRouter(LogitRouter):
             exponentials = torch.exp(self.weight @ token - (self.weight @ token).max().detach())
             probs.append(exponentials / exponentials.sum())
         most = -(-self.top_k * num_tokens // num_experts)
-        rows = [
-            (token, expert)
-            for expert in range(num_experts)
-            for token in sorted(range(num_tokens), key=lambda t, e=expert: (-float(probs[t][e].detach()), t))[:most]  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        ]
+        rows, margin = [], [math.inf] * num_tokens
+        for expert in range(num_experts):
+            values = [float(token[expert].detach()) for token in probs]
+            order = sorted(range(num_tokens), key=lambda t, values=values: (-values[t], t))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            taken, left = order[:most], order[most:]
+            rows += [(token, expert) for token in taken]
+            for place, token in enumerate(order if left else ()):
+                limit = values[left[0] if place < most else taken[-1]]
+                margin[token] = min(margin[token], abs(values[token] - limit))
         one_hot = torch.eye(num_tokens, dtype=hidden_states.dtype)
         dispatch = one_hot[[token for token, _ in rows]]
         columns = [probs[token][expert] * one_hot[token] for token, expert in rows]
         combine = torch.stack(columns, dim=1) if columns else hidden_states.new_zeros(num_tokens, 0)
         simplex = torch.stack(probs) if probs else hidden_states.new_zeros(0, num_experts)
-        return ReferenceRouting(simplex, dispatch, [expert for _, expert in rows], combine)
+        experts = [expert for _, expert in rows]
+        return ReferenceRouting(simplex, dispatch, experts, combine, torch.tensor(margin, dtype=torch.float64))

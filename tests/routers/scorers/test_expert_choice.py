@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from routers import ExpertChoice, MoELayer
+from routers.reference import check_router
 
 
 def test_experts_choose_by_hand(make_router):
@@ -67,3 +68,20 @@ def test_has_one_matrix_and_selects_by_itself(parameter_count, make_router):
     assert parameter_count("expert_choice") == 6144
     with pytest.raises(ValueError, match="expected none: ExpertChoiceRouter selects by itself"):
         make_router("expert_choice", selection="deepseek_v3")
+
+
+def test_of_two_tokens_that_are_alike_but_for_rounding_an_expert_may_take_either(make_router, random_tokens):
+    # The features in reverse order, and weights that are the same either way; of 22 tokens each expert takes 11.
+    router = make_router("expert_choice", hidden_size=64, num_experts=2, top_k=1, spread=0.3)
+    router.weight.data[:, 32:] = router.weight.data[:, :32].flip(1)
+    tokens = random_tokens(11, 64)
+    tokens = torch.stack([tokens, tokens.flip(1)], dim=1).reshape(22, 64)
+    reference = router.double().reference(tokens.double())
+    assert reference.margin.sort().values[:2].max() < 1e-12
+    order = torch.randperm(22, generator=torch.Generator().manual_seed(0))
+    for batch in (tokens, tokens.flip(0), tokens[order]):
+        check_router(router.float(), batch)
+    reference.combine.mul_(1.001)
+    router.reference = lambda hidden_states: reference
+    with pytest.raises(AssertionError, match="outputs differ"):
+        check_router(router, tokens)
