@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from routers import FeedForwardExperts, MoELayer, TokenChoice
+from routers import FeedForwardExperts, MoELayer, TokenChoice, list_selection_rules
 from routers.reference import as_float64, reference_forward
 
 CASES = [
@@ -80,6 +80,23 @@ def test_values_and_gradients_equal_the_reference(
     ):
         scale = float(wanted.abs().max()) if wanted.numel() else 0.0
         torch.testing.assert_close(found.double(), wanted, atol=1e-5 + 1e-4 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("straight_through", [False, True], ids=["hard", "straight_through"])
+@pytest.mark.parametrize("rule", list_selection_rules())
+def test_with_any_selection_rule_values_and_gradients_equal_the_reference(
+    rule, straight_through, make_layer, random_tokens
+):
+    layer = make_layer("linear", num_experts=16, top_k=4, selection=rule, straight_through=straight_through)
+    if layer.router.selection_bias is not None:
+        layer.router.selection_bias.normal_(std=0.3)
+    exact = as_float64(layer)
+    tokens = random_tokens(4, 16, dtype=torch.float64).requires_grad_()
+    upstream, inputs = random_tokens(4, 16, dtype=torch.float64, seed=1), [tokens, *exact.parameters()]
+    output, expected = exact(tokens), reference_forward(exact, tokens)
+    torch.testing.assert_close(output, expected, atol=1e-10, rtol=1e-10)
+    found, wanted = gradients(output, upstream, inputs), gradients(expected, upstream, inputs)
+    torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
