@@ -5,8 +5,10 @@ Importing the package registers its scorers, one a file, and its metrics.
 
 from routers import losses, metrics, scorers  # noqa: F401  # imported for what they register
 from routers.base import LogitRouter, Router
-from routers.experts import FeedForwardExperts, GatedExperts, create_experts
-from routers.moe_layer import MoELayer
+from routers.layer.experts import FeedForwardExperts, GatedExperts, create_experts
+from routers.layer.moe_layer import MoELayer
+from routers.layer.shared_experts import SharedExperts
+from routers.layer.zero_computation import ZeroComputationExperts
 from routers.registry import (
     ask_for,
     create_router,
@@ -18,8 +20,6 @@ from routers.registry import (
 )
 from routers.routing import ExpertChoice, Routing, SoftSlots, StraightThrough, TokenChoice
 from routers.selection import SelectionRule, get_selection_rule, list_selection_rules, register_selection_rule
-from routers.shared_experts import SharedExperts
-from routers.zero_computation import ZeroComputationExperts
 
 __all__ = [
     "ExpertChoice",

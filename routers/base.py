@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers.mask import flat_mask
 from routers.precision import in_float32, in_own_dtype, refuse_non_finite, softmax_of_sorted
-from routers.reference_routing import ReferenceRouting, TokenReference
+from routers.reference.routing import ReferenceRouting, TokenReference
 from routers.routing import Routing, StraightThrough, TokenChoice, expert_softmax
+from routers.routing.mask import flat_mask
 from routers.selection import SelectionRule, get_selection_rule
 
 INITIAL_STD = 0.02
@@ -73,7 +73,7 @@ class Router(nn.Module, ABC):
     """In training mode the answer depends on torch's generator. A variant whose definition says so says True."""
     reference: Callable[[Any], list[TokenReference] | ReferenceRouting] | None = None
     """The float64 reference of a definition that no selection rule describes: a method, hidden states (T, D) -> what is
-    right, written without the fast code. None for the selection rule's own (`routers/reference.py`)."""
+    right, written without the fast code. None for the selection rule's own (`routers/reference/check.py`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Here and not in `__call__`, because a variant's methods are called one by one too.

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from routers.mask import masked_mean
 from routers.metric import Observed, metric
 from routers.metrics import expert_load
+from routers.routing.mask import masked_mean
 
 
 def importance(router_probs: Tensor, mask: Tensor | None = None) -> Tensor:

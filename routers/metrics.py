@@ -17,9 +17,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from routers.capacity import Capacity
 from routers.metric import metric
 from routers.routing import count_assignments
+from routers.routing.capacity import Capacity
 
 CAPACITY_FACTOR = 1.25
 """Of the drop rate that is measured."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from routers import registry
-from routers.reference import check_router
+from routers.reference.check import check_router
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))

@@ -89,7 +89,7 @@ class Copy:
         named = [f"{file}:{name}" for file, names in classes.items() for name in names]
         output = self.python(
             *("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "nearest or outside_"),
-            *("tests/routers/test_contract.py", "tests/routers/test_moe_layer.py"),
+            *("tests/routers/test_contract.py", "tests/routers/layer/test_moe_layer.py"),
             *(word for router in named for word in ("--router", router)),
         )
         return re.findall(r"::(\S+) PASSED", output)
@@ -155,7 +155,7 @@ def test_a_selection_rule_goes_with_any_router_and_its_reference(copy: Copy) -> 
     program = (
         "import torch\n"
         "from routers import create_router\n"
-        "from routers.reference import check_router\n"
+        "from routers.reference.check import check_router\n"
         "for name in ('nearest', 'hybrid'):\n"
         "    router = create_router(name, hidden_size=32, num_experts=8, top_k=2, selection='capped_sigmoid')\n"
         "    router.selection_bias.normal_()\n"

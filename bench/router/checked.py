@@ -15,7 +15,7 @@ from bench.timing.group import Checked
 from bench.timing.memory import peak_memory
 from harness.assets.errors import AssetError
 from routers import Router, create_router
-from routers.reference import check_router
+from routers.reference.check import check_router
 
 BASELINE = "linear"
 TWIN = "linear@again"

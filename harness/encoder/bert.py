@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.encoder.embeddings import encoder_layer
 from routers import MoELayer
-from routers.experts import FeedForwardExperts
+from routers.layer.experts import FeedForwardExperts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

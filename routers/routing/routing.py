@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from routers.capacity import Capacity
+from routers.routing.capacity import Capacity
 from routers.routing.probabilities import divided_by_sum, expert_softmax
 
 

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from routers.capacity import Capacity
+from routers.routing.capacity import Capacity
 from routers.routing.routing import Routing
 
 

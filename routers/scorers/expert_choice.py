@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_parameter
-from routers.capacity import Capacity
-from routers.mask import flat_mask
-from routers.reference_routing import ReferenceRouting
+from routers.reference.routing import ReferenceRouting
 from routers.registry import register_router
 from routers.routing import ExpertChoice, Routing, expert_softmax
+from routers.routing.capacity import Capacity
+from routers.routing.mask import flat_mask
 
 
 @register_router("expert_choice")

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import Router
-from routers.mask import flat_mask
 from routers.registry import register_router
 from routers.routing import Routing, TokenChoice
+from routers.routing.mask import flat_mask
 
 LANES = 32
 FLOATS_PER_WORD = 2

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_parameter
-from routers.reference_routing import TokenReference
-from routers.reference_rule import reference_selection
+from routers.reference.routing import TokenReference
+from routers.reference.rule import reference_selection
 from routers.registry import register_router
 
 

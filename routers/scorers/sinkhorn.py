@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import LogitRouter, as_parameter_dtype, at_least_float32, normal_parameter
-from routers.mask import flat_mask
-from routers.reference_routing import TokenReference
+from routers.reference.routing import TokenReference
 from routers.registry import register_router
 from routers.routing import Routing, StraightThrough, TokenChoice
+from routers.routing.mask import flat_mask
 
 TINY = 1e-8
 """Added to sums that are divided by, as Megatron-LM does."""

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import LogitRouter, as_parameter_dtype, normal_parameter
-from routers.capacity import Capacity
-from routers.reference_routing import TokenReference
+from routers.reference.routing import TokenReference
 from routers.registry import register_router
 from routers.routing import Routing
+from routers.routing.capacity import Capacity
 
 
 @register_router("switch")

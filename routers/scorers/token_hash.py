@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import LogitRouter, as_parameter_dtype, normal_parameter
-from routers.mask import flat_mask
 from routers.registry import register_router
 from routers.routing import Routing
+from routers.routing.mask import flat_mask
 
 
 @register_router("token_hash")

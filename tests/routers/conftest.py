@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 
 import routers
-from routers.reference_rule import reference_selection
+from routers.reference.rule import reference_selection
 
 # The same examples in every run and on every machine, and no complaint about a slow one on a shared core.
 settings.register_profile("routers", derandomize=True, database=None, deadline=None, max_examples=25)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import routers.base
 from routers import TokenChoice, list_selection_rules
-from routers.reference import check_router
+from routers.reference.check import check_router
 
 D, E, K = 32, 8, 2
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from routers import LogitRouter, Routing
-from routers.reference_routing import ReferenceRouting
+from routers.reference.routing import ReferenceRouting
 
 
 @dataclass(frozen=True, eq=False)

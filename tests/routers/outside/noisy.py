@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from routers import LogitRouter
-from routers.reference_rule import reference_selection
+from routers.reference.rule import reference_selection
 
 
 class OutsideNoisyRouter(LogitRouter):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from routers import create_router, list_routers, register_from_path
-from routers.reference import check_router
+from routers.reference.check import check_router
 from routers.registry import restored_registry
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from routers import ExpertChoice, MoELayer
-from routers.reference import check_router
+from routers.reference.check import check_router
 
 
 def test_experts_choose_by_hand(make_router):

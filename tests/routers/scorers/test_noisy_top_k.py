@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from routers.reference import check_router
+from routers.reference.check import check_router
 
 
 def test_equals_the_plain_formula_in_evaluation(make_router, plain, parameters_of, assert_equals_formula):

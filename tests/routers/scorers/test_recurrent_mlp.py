@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from routers import MoELayer, create_experts
-from routers.zero_computation import ZeroComputationExperts
+from routers.layer.zero_computation import ZeroComputationExperts
 
 
 def logits_of(state, parameters, plain):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from routers.metrics import max_violation
-from routers.reference import check_router
+from routers.reference.check import check_router
 
 
 def test_equals_the_plain_formula(make_router, plain, parameters_of, assert_equals_formula):

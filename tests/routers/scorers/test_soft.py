@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from routers import MoELayer, SoftSlots
-from routers.reference import as_float64, reference_forward
+from routers.reference.check import as_float64, reference_forward
 
 
 @pytest.mark.parametrize("slots", [1, 3])

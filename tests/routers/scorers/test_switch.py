@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from routers.reference import check_router
+from routers.reference.check import check_router
 
 
 def test_equals_the_plain_formula(make_router, plain, parameters_of, assert_equals_formula):

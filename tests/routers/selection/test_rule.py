@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routers import SelectionRule, get_selection_rule
-from routers.reference_rule import reference_selection
+from routers.reference.rule import reference_selection
 
 
 def logits_of(*probabilities):

@@ -5,9 +5,9 @@ import torch
 from torch.autograd import gradcheck
 
 from routers import FeedForwardExperts, GatedExperts, MoELayer, SharedExperts, create_experts
-from routers.experts import EXPERTS
-from routers.grouped_linear import grouped_linear
-from routers.reference import as_float64, reference_expert, reference_forward
+from routers.layer.experts import EXPERTS
+from routers.layer.grouped_linear import grouped_linear
+from routers.reference.check import as_float64, reference_expert, reference_forward
 
 D, I, E = 6, 5, 4  # noqa: E741  # the intermediate size
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from routers import FeedForwardExperts, LogitRouter, MoELayer, Router
-from routers.reference import as_float64, check_router, reference_forward, reference_routing
-from routers.reference_routing import ReferenceRouting
+from routers.reference.check import as_float64, check_router, reference_forward, reference_routing
+from routers.reference.routing import ReferenceRouting
 
 D, E, K = 16, 4, 2
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from routers.base import LogitRouter, Router
-from routers.experts import FeedForwardExperts, GatedExperts
-from routers.moe_layer import MoELayer
-from routers.reference_routing import ReferenceRouting, TokenReference
-from routers.reference_rule import reference_selection
+from routers.layer.experts import FeedForwardExperts, GatedExperts
+from routers.layer.moe_layer import MoELayer
+from routers.reference.routing import ReferenceRouting, TokenReference
+from routers.reference.rule import reference_selection
 from routers.routing import Routing, TokenChoice
 
 Module = TypeVar("Module", bound=torch.nn.Module)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from routers import FeedForwardExperts, MoELayer, TokenChoice, create_router, losses
-from routers.mask import flat_mask, masked_mean
 from routers.metric import METRICS, Observed
+from routers.routing.mask import flat_mask, masked_mean
 
 T, D, E = 16, 16, 8
 KINDS = ["linear", "hybrid", "hash"]  # by logits, by probabilities, and one that selects by itself

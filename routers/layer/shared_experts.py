@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from routers.base import normal_linear
-from routers.experts import create_experts
+from routers.layer.experts import create_experts
 
 
 class SharedExperts(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from routers.base import normal_parameter
-from routers.experts import Experts
+from routers.layer.experts import Experts
 
 
 class ZeroComputationExperts(nn.Module):

@@ -7,12 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from routers.base import Router
-from routers.capacity import Capacity
-from routers.experts import create_experts
-from routers.mask import flat_mask
+from routers.layer.experts import create_experts
+from routers.layer.shared_experts import SharedExperts
 from routers.registry import create_router
 from routers.routing import Routing
-from routers.shared_experts import SharedExperts
+from routers.routing.capacity import Capacity
+from routers.routing.mask import flat_mask
 
 DEFAULT_TOP_K = 2
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from routers import LogitRouter, MoELayer, Routing, StraightThrough, TokenChoice
-from routers.reference import as_float64, reference_expert
+from routers.reference.check import as_float64, reference_expert
 from routers.routing import expert_softmax
 
 D, E, C, S = 6, 4, 3, 2

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from routers.reference_routing import TokenReference
+from routers.reference.routing import TokenReference
 from routers.selection import SelectionRule
 
 Values = list[Tensor]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routers import MoELayer, Routing, StraightThrough, TokenChoice
-from routers.capacity import Capacity
 from routers.losses import observed_load_balancing_loss
 from routers.metric import Observed
 from routers.metrics import co_activation, drop_rate, expert_load, rank_imbalance
+from routers.routing.capacity import Capacity
 
 D, E = 6, 4
 

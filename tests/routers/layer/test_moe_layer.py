@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from routers import FeedForwardExperts, MoELayer, TokenChoice, list_selection_rules
-from routers.reference import as_float64, reference_forward
+from routers.reference.check import as_float64, reference_forward
 
 CASES = [
     # T, D, M, E, K, identical tokens
