@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from harness.replacement.gate_forms import (
+from harness.replacement.gate_forms import GateForm
+from harness.replacement.special_forms import (
     DenseWeights,
-    GateForm,
     JointlyWeighed,
     LogitsAlone,
     MultipliedLogits,

@@ -140,6 +140,7 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
             "mrope_section": [1, 1, 0],
         }
     },
+    "gemma4": {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 61},
     "granitemoehybrid": {
         "layer_types": ["mamba", "attention"],
         "mamba_n_heads": 8,

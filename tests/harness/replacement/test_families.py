@@ -38,7 +38,7 @@ PAGE = families_table.PAGE.read_text(encoding="utf-8").splitlines()
 OTHERS = ("attention", "hadamard", "hadamard_unconstrained", "hash", "hybrid", "mlp_hadamard", "self_supervised")
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+@pytest.fixture(scope="module", params=sorted(set(FAMILIES) & set(families_of_transformers())))
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
