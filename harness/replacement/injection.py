@@ -105,9 +105,8 @@ def _another_rule(block: MoEBlock, router: Router) -> str:
     """The rule of a router, where it is not the model's own."""
     if router.selection == block.rule:
         return ""
-    return (
-        f", selects by {describe_rule(router.selection)}, the model by {describe_rule(block.rule, block.family.rule)}"
-    )
+    ours = "in a way of its own" if router.selects_by_itself else f"by {describe_rule(router.selection)}"
+    return f", selects {ours}, the model by {describe_rule(block.rule, block.family.rule)}"
 
 
 def replace_routers(

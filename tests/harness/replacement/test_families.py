@@ -18,6 +18,7 @@ from harness.replacement.gate_forms import Decision
 from harness.replacement.gate_hooks import hear_gates
 from harness.replacement.injection import replace_routers
 from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
+from routers import list_routers
 from routers.metrics import max_violation
 from tests.harness import families_table
 from tests.harness.tiny_families import (
@@ -35,7 +36,7 @@ NOT_LINEAR = {"zaya"}
 WEIGHED_BY_THE_BLOCK = {"dbrx", "inkling"}
 """Weights are divided by their sum in dbrx's block, and in inkling's gate by that and the shared experts'."""
 PAGE = families_table.PAGE.read_text(encoding="utf-8").splitlines()
-OTHERS = ("attention", "hadamard", "hadamard_unconstrained", "hash", "hybrid", "mlp_hadamard", "self_supervised")
+OTHERS = sorted(set(list_routers(every=True, token_choice=True)) - {"linear", "mlp"})
 
 
 @pytest.fixture(scope="module", params=sorted(set(FAMILIES) & set(families_of_transformers())))

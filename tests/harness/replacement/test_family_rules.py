@@ -85,7 +85,7 @@ def test_another_rule_is_named_in_the_report(deepseek: Any) -> None:
         assert all(line.endswith(f", selects by softmax, {own}") for line in replacement.report().splitlines())
         assert replacement.replaced[0].router.selection_bias is None
     with replace_routers(deepseek, "hash") as replacement:  # it selects in a way of its own
-        assert all(line.endswith(own) for line in replacement.report().splitlines())
+        assert all(line.endswith(f", selects in a way of its own, {own}") for line in replacement.report().splitlines())
         _, weights, _ = replacement.replaced[0].gate(torch.randn(3, 32))
         torch.testing.assert_close(weights, torch.full((3, 1), 1.5))
     with replace_routers(deepseek, "linear") as replacement:
