@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Decision = tuple[Tensor, Tensor, Tensor]
@@ -23,6 +24,9 @@ class GateForm(nn.Module):
 
     Args:
         original: the model's own gate.
+
+    Attributes:
+        weights_dtype: of the weights that the block is given; None for the hidden states' own.
     """
 
     answer = "logits, weights, experts"
@@ -34,6 +38,7 @@ class GateForm(nn.Module):
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
+        self.weights_dtype: torch.dtype | None = None
 
     @staticmethod
     def linear_map(gate: nn.Module) -> tuple[Any, Any]:

@@ -81,7 +81,7 @@ class LogitsAlone(GateForm):
         rest = torch.minimum(rest, 0.999 * weights.amin(dim=-1, keepdim=True))
         tiny = torch.finfo(weights.dtype).tiny
         others = rest.clamp_min(tiny).expand(logits.shape)
-        return others.scatter(1, experts, weights.clamp_min(2 * tiny)).log()
+        return others.scatter(1, experts, weights.clamp_min(2 * tiny)).log().to(hidden_states.dtype)
 
     @classmethod
     def read(cls, gate: nn.Module, output: Any) -> Decision:
@@ -180,7 +180,7 @@ class MultipliedLogits(GateForm):
     @staticmethod
     def linear_map(gate: Any) -> tuple[Any, Any]:
         """The weight with the constant in it."""
-        return gate.weight * gate.output_multiplier, None
+        return gate.weight.float() * gate.output_multiplier, None
 
 
 class RecordedByBlock(GateForm):

@@ -52,6 +52,21 @@ def test_what_a_configuration_says_is_heeded(family: str) -> None:
             torch.testing.assert_close(output_of(model), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "family", ["deepseek_v3", "gemma4", "gpt_oss", "mixtral", "muse_spark", "openai_privacy_filter", "qwen3_moe"]
+)
+def test_in_half_precision_the_original_is_exact_too(family: str) -> None:
+    model = tiny_family(family).to(torch.bfloat16)
+    options = {"bias": True} if family in ("gpt_oss", "openai_privacy_filter") else {}
+    with torch.no_grad():
+        expected = output_of(model)
+        with replace_routers(model, "linear", initialise="original", **options) as replacement:
+            for router in replacement.routers.values():
+                if router.selection.precision != "float32":  # the product is in the model's dtype there
+                    router.to(torch.bfloat16)
+            torch.testing.assert_close(output_of(model), expected, atol=1e-5, rtol=0)
+
+
 def test_deepseeks_rule_is_read_whole() -> None:
     (block, _) = find_moe_blocks(tiny_family("deepseek_v3", topk_group=2, n_group=4, routed_scaling_factor=2.5))
     assert block.rule == SelectionRule(
