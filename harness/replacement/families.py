@@ -19,6 +19,7 @@ from harness.replacement.special_forms import (
     JointlyWeighed,
     LogitsAlone,
     MultipliedLogits,
+    NearRivals,
     OneHot,
     ProbabilitiesFirst,
     RecordedByBlock,
@@ -149,6 +150,7 @@ FAMILIES["muse_spark"] = Family(
 FAMILIES["nemotron_h"] = Family(
     rule="nemotron_h", float32_weights=True, sizes={"hidden_size": ("gate.hidden_dim", "gate.weight.shape.1")}
 )
+FAMILIES["phimoe"] = Family(rule="qwen2_moe", form=NearRivals)
 FAMILIES["qwen3_omni_moe"] = Family(
     rule="qwen3_omni_moe", model_types=("qwen3_omni_moe_text", "qwen3_omni_moe_talker_text")
 )
@@ -159,7 +161,6 @@ FAMILIES["switch_transformers"] = Family(
 FAMILIES["zaya"] = Family(rule="zaya", form=WithNoExpert, sizes={"num_experts": ("gate.num_router_classes",)})
 REFUSED["doge"] = "its block scores 2·√E keys, whose sums are its E experts' scores, and selects among them itself"
 REFUSED["nllb_moe"] = "transformers' block takes a token's mask for numbers of experts, and calls the first two alone"
-REFUSED["phimoe"] = "SparseMixer draws its experts while it trains, and has a gradient of its own: no rule over logits"
 
 
 def family_of(model_type: str | None) -> str | None:

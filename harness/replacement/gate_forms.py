@@ -27,6 +27,7 @@ class GateForm(nn.Module):
 
     Attributes:
         weights_dtype: of the weights that the block is given; None for the hidden states' own.
+        own_rule: the new gate selects by the model's own rule.
     """
 
     answer = "logits, weights, experts"
@@ -39,6 +40,7 @@ class GateForm(nn.Module):
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
         self.weights_dtype: torch.dtype | None = None
+        self.own_rule = True
 
     @staticmethod
     def linear_map(gate: nn.Module) -> tuple[Any, Any]:

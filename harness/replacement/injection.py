@@ -228,6 +228,7 @@ def make_gate(block: MoEBlock, router: Router, router_config: RouterConfig, scal
         for module in block.gate.modules():
             values.enter_context(with_values(module))
         form = block.family.form(block.gate)
+        form.own_rule = router.selection == block.rule
         form.weights_dtype = torch.float32 if block.family.float32_weights else None
     return RouterGate(router, router_config, scaling, form, block.rule).train(block.module.training)
 

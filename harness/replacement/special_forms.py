@@ -189,6 +189,33 @@ class RecordedByBlock(GateForm):
     recorded = None
 
 
+class NearRivals(GateForm):
+    """Each weight from a softmax over the experts that are nearly as good, without those selected before (phimoe).
+
+    SparseMixer (arXiv 2409.12136) as it evaluates. While it trains it draws its experts and has a gradient of its own;
+    a gate of ours selects as ever then. Under another rule the weights are that rule's.
+    """
+
+    answer = "logits, weights among near rivals, experts"
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__(original)
+        self.margin = 2 * float(getattr(original, "router_jitter_noise"))  # noqa: B009  # a module's attribute to mypy
+
+    def give(self, decision: Decision, hidden_states: Tensor) -> Any:
+        """Logits, weights, experts."""
+        logits, weights, experts = decision
+        if not self.own_rule:
+            return decision
+        left, found = logits, []
+        for expert in experts.split(1, dim=-1):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            best = left.gather(1, expert)
+            far = (best - logits) / torch.maximum(logits.abs(), best) > self.margin
+            found.append(torch.softmax(left.masked_fill(far, -torch.inf), dim=-1).gather(1, expert))
+            left = left.scatter(1, expert, -torch.inf)
+        return logits, torch.cat(found, dim=-1).to(weights.dtype), experts
+
+
 class UnusedBias(GateForm):
     """A linear map that may have a bias, of which the gate takes the weight alone (longcat_flash)."""
 
