@@ -13,12 +13,13 @@ from typing import Any
 
 from torch import nn
 
-from harness.replacement.gate_forms import (
+from harness.replacement.gate_forms import GateForm
+from harness.replacement.special_forms import (
     DenseWeights,
-    GateForm,
     JointlyWeighed,
     LogitsAlone,
     MultipliedLogits,
+    NearRivals,
     OneHot,
     ProbabilitiesFirst,
     RecordedByBlock,
@@ -42,6 +43,7 @@ class Family:
         form: how its gates answer.
         model_types: of its configurations that hold the sizes, where they are not the family's name or that with _text.
         sizes: size -> where it is said, or its number, in the place of `harness.replacement.sizes.SIZES`.
+        float32_weights: its gates give weights in float32 whatever the model's dtype.
         left_alone: an attribute of gates that stay as they are: they do not score.
         layer: a pattern, whose last match in a block's path is the layer's number.
     """
@@ -52,6 +54,7 @@ class Family:
     form: type[GateForm] = GateForm
     model_types: tuple[str, ...] = ()
     sizes: Mapping[str, tuple[str, ...] | int] = field(default_factory=dict)
+    float32_weights: bool = False
     left_alone: str | None = None
     layer: str = r"(?:^|\.)(\d+)(?=\.|$)"
 
@@ -76,13 +79,16 @@ _GREEDY: Choices = {
 
 # Their rule has their name, and their gates say the rest.
 _PLAIN = """
-    afmoe aria axk1 axk2 bailing_hybrid beam deepseek_v3 deepseek_v32 dots1 ernie4_5_moe exaone_moe
-    flex_olmo flint glm4_moe glm4_moe_lite glm4v_moe glm5_next glm_moe_dsa gpt_oss granitemoe granitemoe_swa
-    granitemoehybrid granitemoeshared hunyuan_v1_moe hy_v3 hy_v4 jamba kimi_linear kolibri1 laguna mellum mimo_v2_flash
-    minimax minimax_m2 minimax_m3_vl mistral4 mistral_large4 mixtral olmoe openai_privacy_filter qwen2_moe qwen3_5_moe
-    qwen3_moe qwen3_next qwen3_vl_moe qwen4_exp solar_open
+    aria ernie4_5_moe flex_olmo gpt_oss granitemoe granitemoe_swa granitemoehybrid granitemoeshared
+    hunyuan_v1_moe jamba laguna mellum mistral4 olmoe qwen2_moe qwen3_5_moe qwen3_moe qwen3_next qwen3_vl_moe qwen4_exp
+"""
+_PLAIN_IN_FLOAT32 = """
+    afmoe axk1 axk2 bailing_hybrid beam deepseek_v3 deepseek_v32 dots1 exaone_moe flint glm4_moe glm4_moe_lite glm4v_moe
+    glm5_next glm_moe_dsa hy_v3 hy_v4 kimi_linear kolibri1 mimo_v2_flash minimax minimax_m2 minimax_m3_vl mistral_large4
+    mixtral openai_privacy_filter solar_open
 """
 FAMILIES |= {name: Family(rule=name) for name in _PLAIN.split()}
+FAMILIES |= {name: Family(rule=name, float32_weights=True) for name in _PLAIN_IN_FLOAT32.split()}
 FAMILIES["cohere2_moe"] = Family(
     rule="cohere2_moe",
     choices={
@@ -100,15 +106,18 @@ FAMILIES["dbrx"] = Family(
     form=LogitsAlone,
     sizes={"hidden_size": ("gate.hidden_size",), "num_experts": ("gate.layer.out_features",)},
 )
-FAMILIES["deepseek_v2"] = Family(rule="deepseek_v2", choices=_GREEDY)
-FAMILIES["deepseek_ocr2"] = Family(rule="deepseek_ocr2", choices=_GREEDY)
-FAMILIES["unlimited_ocr"] = Family(rule="unlimited_ocr", choices=_GREEDY)
+FAMILIES["deepseek_v2"] = Family(rule="deepseek_v2", float32_weights=True, choices=_GREEDY)
+FAMILIES["deepseek_ocr2"] = Family(rule="deepseek_ocr2", float32_weights=True, choices=_GREEDY)
+FAMILIES["unlimited_ocr"] = Family(rule="unlimited_ocr", float32_weights=True, choices=_GREEDY)
 FAMILIES["deepseek_v4"] = Family(rule="deepseek_v4", choices=_SCORE_FUNCTIONS, left_alone="tid2eid")
-FAMILIES["inkling2"] = Family(rule="inkling2", choices=_SCORE_FUNCTIONS)
-FAMILIES["dots3_note"] = Family(rule="dots3_note", model_types=("dots3_note_text", "dots3_note_vision_encoder"))
+FAMILIES["inkling2"] = Family(rule="inkling2", float32_weights=True, choices=_SCORE_FUNCTIONS)
+FAMILIES["dots3_note"] = Family(
+    rule="dots3_note", float32_weights=True, model_types=("dots3_note_text", "dots3_note_vision_encoder")
+)
 FAMILIES["ernie4_5_vl_moe"] = Family(rule="ernie4_5_vl_moe", form=RecordedByBlock)
 _GEMMA = Family(
     rule="gemma4",
+    float32_weights=True,
     form=ProbabilitiesFirst,
     sizes={
         "hidden_size": ("gate.hidden_size",),
@@ -130,23 +139,28 @@ FAMILIES["lfm2_moe"] = Family(
 )
 FAMILIES["llama4"] = Family(rule="llama4", form=DenseWeights)
 FAMILIES["longcat_flash"] = Family(
-    rule="longcat_flash", form=UnusedBias, sizes={"num_experts": ("gate.n_routed_experts",)}
+    rule="longcat_flash", float32_weights=True, form=UnusedBias, sizes={"num_experts": ("gate.n_routed_experts",)}
 )
 FAMILIES["muse_spark"] = Family(
-    rule="muse_spark", form=MultipliedLogits, sizes={"hidden_size": ("gate.hidden_dim", "gate.weight.shape.1")}
+    rule="muse_spark",
+    float32_weights=True,
+    form=MultipliedLogits,
+    sizes={"hidden_size": ("gate.hidden_dim", "gate.weight.shape.1")},
 )
-FAMILIES["nemotron_h"] = Family(rule="nemotron_h", sizes={"hidden_size": ("gate.hidden_dim", "gate.weight.shape.1")})
+FAMILIES["nemotron_h"] = Family(
+    rule="nemotron_h", float32_weights=True, sizes={"hidden_size": ("gate.hidden_dim", "gate.weight.shape.1")}
+)
+FAMILIES["phimoe"] = Family(rule="qwen2_moe", form=NearRivals)
 FAMILIES["qwen3_omni_moe"] = Family(
     rule="qwen3_omni_moe", model_types=("qwen3_omni_moe_text", "qwen3_omni_moe_talker_text")
 )
-FAMILIES["step3p7"] = Family(rule="step3p7", model_types=("step3p5",))
+FAMILIES["step3p7"] = Family(rule="step3p7", float32_weights=True, model_types=("step3p5",))
 FAMILIES["switch_transformers"] = Family(
     rule="switch_transformers", form=OneHot, sizes={"top_k": 1}, layer=r"block\.(\d+)"
 )
 FAMILIES["zaya"] = Family(rule="zaya", form=WithNoExpert, sizes={"num_experts": ("gate.num_router_classes",)})
 REFUSED["doge"] = "its block scores 2·√E keys, whose sums are its E experts' scores, and selects among them itself"
 REFUSED["nllb_moe"] = "transformers' block takes a token's mask for numbers of experts, and calls the first two alone"
-REFUSED["phimoe"] = "SparseMixer draws its experts while it trains, and has a gradient of its own: no rule over logits"
 
 
 def family_of(model_type: str | None) -> str | None:

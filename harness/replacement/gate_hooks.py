@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
 from harness.replacement.families import form_of
-from harness.replacement.gate_forms import Decision as Decision  # what is heard, to those who hear
+from harness.replacement.gate_forms import Decision
 from routers import Router, Routing, TokenChoice
 
 

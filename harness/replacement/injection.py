@@ -105,9 +105,8 @@ def _another_rule(block: MoEBlock, router: Router) -> str:
     """The rule of a router, where it is not the model's own."""
     if router.selection == block.rule:
         return ""
-    return (
-        f", selects by {describe_rule(router.selection)}, the model by {describe_rule(block.rule, block.family.rule)}"
-    )
+    ours = "in a way of its own" if router.selects_by_itself else f"by {describe_rule(router.selection)}"
+    return f", selects {ours}, the model by {describe_rule(block.rule, block.family.rule)}"
 
 
 def replace_routers(
@@ -229,6 +228,8 @@ def make_gate(block: MoEBlock, router: Router, router_config: RouterConfig, scal
         for module in block.gate.modules():
             values.enter_context(with_values(module))
         form = block.family.form(block.gate)
+        form.own_rule = router.selection == block.rule
+        form.weights_dtype = torch.float32 if block.family.float32_weights else None
     return RouterGate(router, router_config, scaling, form, block.rule).train(block.module.training)
 
 

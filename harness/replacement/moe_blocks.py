@@ -109,9 +109,8 @@ def find_moe_blocks(model: nn.Module) -> list[MoEBlock]:
     model = bare_model(model)
     found = list(_with_experts(model))
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    for name in (family_of(model_type), folder_of(model)):
-        if name in REFUSED:
-            raise ValueError(f"{type(model).__name__} ({model_type}): its gates cannot be replaced: {REFUSED[name]}")
+    for family in (family_of(model_type), folder_of(model)):
+        _refuse(family, f"{type(model).__name__} ({model_type})")
     if not found:
         raise ValueError(
             f"{type(model).__name__} ({model_type}) has no Mixture-of-Experts block: no module has "
@@ -121,14 +120,23 @@ def find_moe_blocks(model: nn.Module) -> list[MoEBlock]:
     for name, module, gate in found:
         config = _config_of(model, name)
         family = family_of(getattr(config, "model_type", None))
-        if family is None or family in REFUSED:
+        _refuse(family, f"{name} ({family})")
+        if family is None:
             raise ValueError(
                 f"model_type {model_type!r} is unknown: {len(found)} modules have {EXPERTS[0]!r} and a gate, but by "
                 f"which rule it selects is a line of FAMILIES; there are: {', '.join(sorted(FAMILIES))}"
             )
-        if FAMILIES[family].left_alone is None or not hasattr(getattr(module, gate), str(FAMILIES[family].left_alone)):
+        left_alone = FAMILIES[family].left_alone
+        if left_alone is None or not hasattr(getattr(module, gate), left_alone):
             blocks.append(_describe(name, module, gate, config, FAMILIES[family]))
+    if not blocks:
+        raise ValueError(f"{type(model).__name__} ({model_type}): none of its gates scores experts, all have tables")
     return blocks
+
+
+def _refuse(family: str | None, what: str) -> None:
+    if family in REFUSED:
+        raise ValueError(f"{what}: its gates cannot be replaced: {REFUSED[family]}")
 
 
 def _with_experts(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:

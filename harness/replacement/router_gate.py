@@ -24,8 +24,8 @@ class RouterGate(nn.Module):
 
     That is what nearly all blocks expect; the form says where a block expects more or something else. The logits
     are the router's, or log p where it has probabilities alone: transformers' load-balancing loss takes their softmax,
-    which is p either way. The router computes in its own dtype; the weights come back in that of the
-    hidden states, which is what the experts multiply.
+    which is p either way. The router computes in its own dtype; the weights come
+    back in that of the hidden states, which is what the experts multiply, or in float32 where the model's own do.
 
     Args:
         router: chooses experts for tokens.
@@ -80,9 +80,10 @@ class RouterGate(nn.Module):
         weights = routing.routing_weights
         if self.scaling != 1.0:
             weights = weights * self.scaling
+        weights = weights.to(self.form.weights_dtype or hidden_states.dtype)
         # The field itself where there is one: torch.compile breaks its graph at the lock of a cached property.
         logits = routing.router_logits if routing.logits is None else routing.logits
-        return self.form.give((logits, weights.to(hidden_states.dtype), routing.selected_experts), hidden_states)
+        return self.form.give((logits, weights, routing.selected_experts), hidden_states)
 
     def extra_repr(self) -> str:
         """The scaling, where there is one."""

@@ -140,6 +140,7 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
             "mrope_section": [1, 1, 0],
         }
     },
+    "gemma4": {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 61},
     "granitemoehybrid": {
         "layer_types": ["mamba", "attention"],
         "mamba_n_heads": 8,
@@ -160,6 +161,7 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
     "mimo_v2_flash": {"num_key_value_heads": 2},
     "mistral4": {"head_dim": None},
     "nemotron_h": {"layers_block_type": ["attention", "moe"], "moe_shared_expert_intermediate_size": 24},
+    "phimoe": {"router_jitter_noise": 0.3},
     "step3p7": {"sliding_window": 8},
     "nllb_moe": NOT_OF_T5
     | {

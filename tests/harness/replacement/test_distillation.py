@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.replacement.distillation import Amount, distil_router
-from routers import create_router, list_routers
+from routers import create_router, get_selection_rule, list_routers
 
 TOKENS, HIDDEN, EXPERTS, TOP_K = 2000, 32, 8, 2
 LEARNS = ["linear", "attention", "mlp", "hybrid", "self_supervised"]
@@ -72,3 +72,25 @@ def test_the_same_seed_gives_the_same_student(teacher: tuple[torch.Tensor, ...])
         distil_router(students[-1], *teacher, amount=Amount(steps=10))
     first, second = (student.state_dict() for student in students)
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("students", ["deepseek_v3", "softmax"])
+def test_a_teacher_that_ranks_scores_and_a_bias_is_followed_in_its_scores_and_its_order(students: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden_states = torch.randn(512, 16, generator=generator)
+    logits = hidden_states @ torch.randn(16, 16, generator=generator) / 2
+    bias = torch.rand(16, generator=generator) * 0.6 - 0.3
+    rule = get_selection_rule("deepseek_v3", num_groups=4, groups_kept=2)
+    chosen = rule.select(logits, 4, bias)
+    torch.manual_seed(0)
+    own = {"selection": rule} if students == "deepseek_v3" else {}
+    student = create_router("linear", hidden_size=16, num_experts=16, top_k=4, **own)
+    if student.selection_bias is not None:
+        student.selection_bias.copy_(bias)
+    amount = Amount(steps=250, batch_size=128, learning_rate=3e-2)
+    fit = distil_router(student, hidden_states, logits, chosen.selected_experts, rule=rule, bias=bias, amount=amount)
+    if students == "deepseek_v3":
+        assert fit.agreement[1] > 0.95
+        assert (student(hidden_states).router_scores - torch.sigmoid(logits)).abs().mean() < 0.03
+    else:  # it has no bias to rank with, and its probabilities cannot be both the scores' shares and that order
+        assert fit.agreement[1] > fit.agreement[0] + 0.2

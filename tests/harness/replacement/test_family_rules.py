@@ -15,7 +15,7 @@ from harness.replacement.moe_blocks import find_moe_blocks
 from harness.replacement.router_config import RouterConfig
 from harness.replacement.router_gate import RouterGate
 from harness.saving.routers import load_routers, save_routers
-from routers import SelectionRule
+from routers import SelectionRule, TokenChoice
 from routers.metrics import agreement
 from tests.harness.tiny_families import EXPERTS, IDS, OWN_SIZES, output_of, tiny_config, tiny_family
 
@@ -52,6 +52,21 @@ def test_what_a_configuration_says_is_heeded(family: str) -> None:
             torch.testing.assert_close(output_of(model), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "family", ["deepseek_v3", "gemma4", "gpt_oss", "mixtral", "muse_spark", "openai_privacy_filter", "qwen3_moe"]
+)
+def test_in_half_precision_the_original_is_exact_too(family: str) -> None:
+    model = tiny_family(family).to(torch.bfloat16)
+    options = {"bias": True} if family in ("gpt_oss", "openai_privacy_filter") else {}
+    with torch.no_grad():
+        expected = output_of(model)
+        with replace_routers(model, "linear", initialise="original", **options) as replacement:
+            for router in replacement.routers.values():
+                if router.selection.precision != "float32":  # the product is in the model's dtype there
+                    router.to(torch.bfloat16)
+            torch.testing.assert_close(output_of(model), expected, atol=1e-5, rtol=0)
+
+
 def test_deepseeks_rule_is_read_whole() -> None:
     (block, _) = find_moe_blocks(tiny_family("deepseek_v3", topk_group=2, n_group=4, routed_scaling_factor=2.5))
     assert block.rule == SelectionRule(
@@ -85,11 +100,23 @@ def test_another_rule_is_named_in_the_report(deepseek: Any) -> None:
         assert all(line.endswith(f", selects by softmax, {own}") for line in replacement.report().splitlines())
         assert replacement.replaced[0].router.selection_bias is None
     with replace_routers(deepseek, "hash") as replacement:  # it selects in a way of its own
-        assert all(line.endswith(own) for line in replacement.report().splitlines())
+        assert all(line.endswith(f", selects in a way of its own, {own}") for line in replacement.report().splitlines())
         _, weights, _ = replacement.replaced[0].gate(torch.randn(3, 32))
         torch.testing.assert_close(weights, torch.full((3, 1), 1.5))
     with replace_routers(deepseek, "linear") as replacement:
         assert "selects by" not in replacement.report()
+
+
+def test_a_rule_may_take_fewer_experts_than_k(deepseek: Any) -> None:
+    heard = []
+    with replace_routers(deepseek, "linear", selection="top_p", limit=0.14) as replacement:
+        router, gate = replacement.replaced[0].router, replacement.replaced[0].gate
+        with hear_gates({"router": router}, lambda *call: heard.append(call[2])):  # by itself: its whole routing
+            _, weights, _ = gate(torch.randn(40, 32))
+    (routing,) = heard
+    assert isinstance(routing, TokenChoice)
+    assert 0 < int(routing.kept.sum()) < routing.kept.numel()
+    assert torch.equal(weights > 0, routing.kept)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,12 @@ def test_a_block_that_contradicts_itself_is_one_line(deepseek: Any) -> None:
 def test_a_block_for_one_expert_takes_no_more() -> None:
     with pytest.raises(ValueError, match=r"^linear: top_k is 2, expected 1: its block hands a token to one expert$"):
         replace_routers(tiny_family("switch_transformers"), "linear", top_k=2)
+
+
+def test_layers_that_select_by_token_ids_are_left_as_they_are() -> None:
+    assert [block.layer for block in find_moe_blocks(tiny_family("deepseek_v4"))] == [1]
+    with pytest.raises(ValueError, match=r"^DeepseekV4ForCausalLM \(deepseek_v4\): none of its gates scores experts"):
+        find_moe_blocks(tiny_family("deepseek_v4", mlp_layer_types=["hash_moe", "hash_moe"]))
 
 
 def test_in_a_wrapper_the_family_is_that_of_the_part() -> None:
