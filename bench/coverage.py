@@ -19,7 +19,7 @@ from statistics import geometric_mean
 from typing import Any
 
 import torch
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from bench.case import Case
 from bench.presets import PRESETS, Preset, get_preset
@@ -103,8 +103,8 @@ def _held(ratios: Sequence[dict[str, float]]) -> dict[str, Any]:
 def expected_share(runs: int, processes: int) -> float:
     """How many of intervals that are right hold the mean of the other runs: it is an estimate too, and varies."""
     freedom = processes - 1
-    reach = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) / math.sqrt(1 + 1 / (runs - 1))
-    return 1 - 2 * float(student_t.sf(reach, freedom))
+    reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) / math.sqrt(1 + 1 / (runs - 1))
+    return 1 - 2 * float(stdtr(freedom, -reach))
 
 
 def _lines(found: dict[str, dict[str, Any]], expected: float) -> list[str]:

@@ -11,8 +11,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from scipy.stats import binomtest
-
 from bench.gate.document import header
 from bench.gate.result_store import PrefixedStore, ResultStore
 from bench.gate.revisions.git import Revision
@@ -139,5 +137,7 @@ def _wilson(successes: int, trials: int) -> dict[str, float | None]:
     """The 95 % interval of a share that stays honest near 0 and 1 (Wilson 1927)."""
     if not trials:
         return {"low": None, "high": None}
+    from scipy.stats import binomtest  # half a second, which a gate without a self-test does not need
+
     interval = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
     return {"low": float(interval.low), "high": float(interval.high)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median, stdev, variance
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 POWER = 0.80
@@ -32,7 +32,7 @@ class Interval:
         logs = [math.log(ratio) for ratio in ratios]
         centre, reach = fmean(logs), 0.0
         if any(log != logs[0] for log in logs):
-            quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1))
+            quantile = float(stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2))
             reach = quantile * stdev(logs) / math.sqrt(len(logs))
         return cls(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach))
 
@@ -67,7 +67,7 @@ def resolution(ratios: Sequence[Sequence[float]]) -> float:
     logs = [[math.log(ratio) for ratio in of_router] for of_router in ratios]
     processes = len(logs[0])
     error = math.sqrt(fmean(variance(of_router) for of_router in logs) / processes)
-    quantile = sum(float(student_t.ppf(share, processes - 1)) for share in ((1 + CONFIDENCE) / 2, POWER))
+    quantile = sum(float(stdtrit(processes - 1, share)) for share in ((1 + CONFIDENCE) / 2, POWER))
     return math.expm1(quantile * error)
 
 

@@ -46,8 +46,11 @@ def _record(gate: Any, arguments: tuple[Any, ...], output: tuple[Tensor, ...] | 
         collected[KEY].append(refuse_lost_gradient(logits))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch has no type for it
 def _recording_outside() -> bool:
     from transformers.utils.output_capturing import _active_collector
 
     return _active_collector.context_var.get() is not None
+
+
+# What `torch.compiler.assume_constant_result` does, which imports all of the compiler: a second of every process.
+_recording_outside._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a function of ours

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from bench.gate.settings import Rules
 from bench.timing.intervals import CONFIDENCE, Interval
@@ -78,7 +78,7 @@ def _weigh(pairs: Sequence[PairedSample], typical: float) -> Evidence:
     squares = sum((pair.ratio - centre) ** 2 for pair in pairs) + VARIANCE_RATIO * noise_squares
     freedom = (n - 1) + n + PRIOR_PAIRS
     error = math.sqrt((squares + PRIOR_PAIRS * VARIANCE_RATIO * typical) / freedom / n)
-    reach = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
     noise, noise_reach = fmean(pair.noise for pair in pairs), reach / math.sqrt(VARIANCE_RATIO)
     return Evidence(
         ratio=Interval(centre, centre - reach, centre + reach),

@@ -40,7 +40,7 @@ class Nothing(Routing):
     def combine(self, expert_outputs):
         raise NotImplementedError
 
-class ExpertChoice(Router):
+class NobodyChosen(Router):
     def compute_router_probabilities(self, hidden_states):
         return torch.full((*hidden_states.shape[:-1], self.num_experts), 1 / self.num_experts)
 
@@ -336,11 +336,11 @@ def test_a_router_that_does_not_choose_for_tokens_is_one_line(
 ) -> None:
     path = tmp_path / "chooses_tokens.py"
     path.write_text(EXPERT_CHOICE)
-    options = ["--router", f"{path}:ExpertChoice", "--model", str(tiny_folder), "-o", str(tmp_path / "out"), *SMALL]
+    options = ["--router", f"{path}:NobodyChosen", "--model", str(tiny_folder), "-o", str(tmp_path / "out"), *SMALL]
     with restored_registry():
         assert main(options) == MISTAKE
     error = capsys.readouterr().err
-    assert error.startswith("finetune: expert_choice: ExpertChoice gives a ")
+    assert error.startswith("finetune: nobody_chosen: NobodyChosen gives a ")
     assert error.count("\n") == 1
 
 
