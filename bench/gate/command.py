@@ -25,12 +25,15 @@ from bench.gate.settings import GateSettings, Rules
 from bench.presets import PRESETS, get_preset
 from bench.record.journal import Journal, JournalError
 from bench.record.output import WholeFile
+from bench.router.inputs import INPUTS, PROSE
 from harness.command_line import most_threads, parse
 from harness.progress import progress_bar
 
 MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 MOST_NAMED = 10
+DOCUMENTATION = (":(glob)*.md", ":(glob)docs/*.md")
+"""What the text `prose` is made of."""
 GATE_BUDGET_S, TRIAL_BUDGET_S = 240.0, 60.0
 
 
@@ -57,11 +60,12 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
     base, head = resolve(root, options.base), resolve(root, options.head)
     settings = _settings(options, options.select, GATE_BUDGET_S)
     target = _target(options.json)
-    notices = _notices(root, base, head)
+    other_inputs = _other_inputs(root, base, head)
+    notices = _notices(root, base, head, other_inputs)
     for notice in notices:
         print(f"gate: {one_line(notice)}", file=sys.stderr)
     with _journal(root, options, settings, {"kind": "gate", "base": base.commit, "head": head.commit}) as journal:
-        document = judge(root, base, head, settings, options.expect, notices, journal, progress_bar)
+        document = judge(root, base, head, settings, options.expect, notices, journal, progress_bar, other_inputs)
         _write(document, target)
         journal.finish()
     _show("gate", options.json, "--markdown", str(options.markdown))
@@ -69,7 +73,14 @@ def _gate(root: Path, options: argparse.Namespace) -> int:
     return exit_code
 
 
-def _notices(root: Path, base: Revision, head: Revision) -> list[str]:
+def _other_inputs(root: Path, base: Revision, head: Revision) -> list[str]:
+    """The inputs that are made of this project's documentation, where the two revisions have another."""
+    if not changed_files(root, base, head, *DOCUMENTATION):
+        return []
+    return [name for name, kind in INPUTS.items() if kind.text == PROSE]
+
+
+def _notices(root: Path, base: Revision, head: Revision, other_inputs: Sequence[str]) -> list[str]:
     """Sentences that a reader of the result has to know about the two revisions."""
     notices = []
     if is_dirty(root):
@@ -83,6 +94,10 @@ def _notices(root: Path, base: Revision, head: Revision) -> list[str]:
     requirements = changed_files(root, base, head, "pyproject.toml", "constraints.txt")
     if requirements:
         notices.append(f"{' and '.join(requirements)} changed: both revisions run on what is installed now.")
+    if other_inputs:
+        notices.append(
+            f"The documentation differs, of which {', '.join(other_inputs)} is made: what routers do there is not compared."
+        )
     return notices
 
 

@@ -140,6 +140,30 @@ def test_other_benchmarks_and_requirements_are_said(
     ]
 
 
+def test_what_routers_do_on_another_documentation_is_not_compared(
+    quick: Gate, repository: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prose, random = "router | prose | linear", "router | random | linear"
+
+    def figures(cv: float, parameters: int) -> list[list[Any]]:
+        return [["prose | linear", "cv", cv], ["random | linear", "cv", 0.5], [prose, "parameters", parameters]]
+
+    repository.commit("base", benchmarks=[prose, random], figures=figures(0.1, 512))
+    (repository.path / "docs").mkdir()
+    (repository.path / "docs" / "usage.md").touch()
+    repository.commit("other documentation", benchmarks=[prose, random], figures=figures(0.2, 512))
+    assert quick("main~1") == 0
+    assert capfd.readouterr().err.splitlines() == [
+        "gate: The documentation differs, of which prose is made: what routers do there is not compared."
+    ]
+    assert json.loads((repository.path / "build" / "gate.json").read_text())["figures_compared"] == 2
+    (repository.path / "README.md").touch()
+    repository.commit("and more parameters", benchmarks=[prose, random], figures=figures(0.3, 513))
+    assert quick("main~1") == 1
+    repository.commit("the same documentation", benchmarks=[prose, random], figures=figures(0.4, 513))
+    assert quick("main~1") == 1
+
+
 def test_of_many_changed_benchmarks_some_are_named(
     quick: Gate, repository: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
