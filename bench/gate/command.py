@@ -89,15 +89,14 @@ def _notices(root: Path, base: Revision, head: Revision, other_inputs: Sequence[
         notices.append("Base and head are the same commit.")
     benchmarks = [path for path in changed_files(root, base, head, "bench") if not path.endswith(".md")]
     if benchmarks:
-        named = benchmarks if len(benchmarks) <= MOST_NAMED else [*benchmarks[:MOST_NAMED], "and others"]
-        notices.append(f"The benchmarks differ, too ({', '.join(named)}): a ratio may be theirs.")
+        listed = benchmarks if len(benchmarks) <= MOST_NAMED else [*benchmarks[:MOST_NAMED], "and others"]
+        notices.append(f"The benchmarks differ, too ({', '.join(listed)}): a ratio may be theirs.")
     requirements = changed_files(root, base, head, "pyproject.toml", "constraints.txt")
     if requirements:
         notices.append(f"{' and '.join(requirements)} changed: both revisions run on what is installed now.")
     if other_inputs:
-        notices.append(
-            f"The documentation differs, of which {', '.join(other_inputs)} is made: what routers do there is not compared."
-        )
+        named = ", ".join(other_inputs)
+        notices.append(f"The documentation differs, of which {named} is made: what routers do there is not compared.")
     return notices
 
 
