@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from reports.errors import MissingDataError
@@ -52,6 +52,7 @@ def balance(input_name: str, data: ReportData) -> Table:
 @registry.table("balance", "Decisions on “{}”", place=2, keys=registry.inputs_shown)
 def decisions(input_name: str, data: ReportData) -> Table:
     """The metrics of which neither direction is better by itself."""
+    entries = data.select("router", input_name)
     columns = _metric_columns(data, directed=False)
     if not columns:
         raise MissingDataError("every metric of the files has a better direction, and stands in the table of balance")
@@ -59,10 +60,20 @@ def decisions(input_name: str, data: ReportData) -> Table:
         name=f"decisions-{input_name}",
         title=f"Decisions on input “{input_name}”",
         caption=f"{sentence(data.inputs[input_name].description)} Mean ± sd over seeds of the metrics of which neither "
-        "direction is better by itself; the page's end defines them. A dash: not defined of that router.",
-        rows=[_row(entry, data) for entry in data.select("router", input_name)],
-        columns=(text_column("Router", "router"), EXPERTS, *columns),
+        "direction is better by itself; the page's end defines them. A dash: not defined of that router. Left out: what "
+        "is 0 of every router.",
+        rows=[_row(entry, data) for entry in entries],
+        columns=(
+            text_column("Router", "router"),
+            EXPERTS,
+            *(each for each in columns if _tells(each.fields[0], entries)),
+        ),
     )
+
+
+def _tells(metric: str, entries: Sequence[Entry]) -> bool:
+    """Whether a metric is another than 0 of some router in some seed, as the spread of a fixed K never is."""
+    return any(any(entry.behaviour.metric(metric).known.values()) for entry in entries)
 
 
 def _metric_columns(data: ReportData, *, directed: bool) -> list[Column]:

@@ -305,6 +305,16 @@ def test_a_figure_that_a_seed_lacks_is_a_dash(build, document):
     assert math.isnan(row(build(partial(balance.balance, "skewed")), router="mlp")["max_load"])
 
 
+def test_a_decision_that_is_zero_of_every_router_has_no_column(build, document):
+    document["study"]["metrics"]["spread"] = {"label": "Spread of it", "definition": "0 where K is fixed"}
+    for benchmark in document["benchmarks"]:
+        metrics = benchmark["extra_info"]["behaviour"]["metrics"]
+        metrics["spread"] = metrics["cv"] | {"mean": 0.0, "sd": 0.0, "values": [0.0] * len(metrics["cv"]["values"])}
+    assert "Spread of it" not in build(partial(balance.decisions, "random")).headings
+    set_metric(document, "random", "mlp", "spread", [0.0, 0.0, 0.1])
+    assert "Spread of it" in build(partial(balance.decisions, "random")).headings
+
+
 def test_a_metric_that_is_not_defined_is_a_dash(build):
     table = build(partial(balance.decisions, "random"))
     shown = {cells[0]: dict(zip(table.headings, cells, strict=True)) for cells in table.shown()}
