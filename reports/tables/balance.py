@@ -60,8 +60,8 @@ def decisions(input_name: str, data: ReportData) -> Table:
         name=f"decisions-{input_name}",
         title=f"Decisions on input “{input_name}”",
         caption=f"{sentence(data.inputs[input_name].description)} Mean ± sd over seeds of the metrics of which neither "
-        "direction is better by itself; the page's end defines them. A dash: not defined of that router. Left out: what "
-        "is 0 of every router.",
+        "direction is better by itself; the page's end defines them. A dash: not defined of that router. Left out: "
+        "what is 0 of every router.",
         rows=[_row(entry, data) for entry in entries],
         columns=(
             text_column("Router", "router"),
