@@ -73,8 +73,8 @@ class Observed:
 
     @property
     def load(self) -> Tensor:
-        """(E,) shares of assignments."""
-        return self.tokens_per_expert / self.tokens_per_expert.sum()
+        """(E,) shares of assignments; zeros where no token has an expert, as under a threshold that none reaches."""
+        return self.tokens_per_expert / self.tokens_per_expert.sum().clamp_min(1)
 
     def _counted(self, values: Tensor) -> Tensor:
         mask = self.routing.mask

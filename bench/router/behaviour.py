@@ -113,7 +113,9 @@ def combine(observations: list[Observation]) -> dict[str, Any]:
         return summarise(values) if values else None
 
     # An expert's number means nothing from seed to seed: what belongs to experts is put in order within a seed first.
-    ranked = zip(*(sorted(observation.load, reverse=True) for observation in observations), strict=True)
+    # A seed in which no token has an expert has no shares, and is in their mean only where all seeds are such.
+    shared = [observation for observation in observations if any(observation.load)] or observations
+    ranked = zip(*(sorted(observation.load, reverse=True) for observation in shared), strict=True)
     loads = [summarise(shares) for shares in ranked]
     co_activation = torch.tensor([_ranked_co_activation(o) for o in observations], dtype=torch.float64)
     return {

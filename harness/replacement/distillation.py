@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.replacement.gate_hooks import kept_experts
 from routers import Router, SelectionRule
 from routers.metrics import agreement
 
@@ -134,7 +135,7 @@ def _compare(student: Router, hidden_states: Tensor, teacher: _View, experts: Te
     """Agreement and divergence."""
     routing: Any = student(hidden_states)
     divergence = _divergence(teacher.log_probs, _seen(student, hidden_states).log_probs)
-    return float(agreement(experts, routing.selected_experts)), float(divergence.mean())
+    return float(agreement(experts, kept_experts(routing))), float(divergence.mean())
 
 
 def _divergence(log_teacher: Tensor, log_student: Tensor) -> Tensor:

@@ -25,13 +25,14 @@ from routers import Router, Routing, TokenChoice
 def hear_gates(gates: Mapping[str, nn.Module], hear: Callable[[str, tuple[Any, ...], Any], None]) -> Iterator[None]:
     """Call `hear(name, inputs, decision)` after each forward pass of each gate, until the block ends.
 
-    A gate is a model's own, one of ours, or a router by itself, whose decision is its `Routing`.
+    A gate is a model's own, one of ours, or a router by itself, whose decision is its `Routing`. Of one of ours, a slot
+    that is not kept has the expert −1.
     """
     decided: dict[str, Decision] = {}
 
     def remember(name: str, scaling: float, _router: nn.Module, _inputs: tuple[Any, ...], routing: Any) -> None:
         if isinstance(routing, TokenChoice):
-            decided[name] = (routing.router_logits, routing.routing_weights * scaling, routing.selected_experts)
+            decided[name] = (routing.router_logits, routing.routing_weights * scaling, kept_experts(routing))
 
     def hook(name: str, gate: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         hear(name, inputs, decided.pop(name) if name in decided else _decision(gate, output))
@@ -45,6 +46,11 @@ def hear_gates(gates: Mapping[str, nn.Module], hear: Callable[[str, tuple[Any, .
     finally:
         for handle in handles:
             handle.remove()
+
+
+def kept_experts(routing: TokenChoice) -> Tensor:
+    """The experts that a token has, (T, K) int64, −1 where a slot is not kept: what it names there was not selected."""
+    return routing.selected_experts if routing.kept is None else routing.selected_experts.where(routing.kept, -1)
 
 
 def decide(gate: nn.Module, *inputs: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from harness.replacement.router_config import RouterConfig
 from harness.replacement.router_gate import GateSwap, RouterGate
 from harness.replacement.rule_reading import describe_rule
 from harness.replacement.unwrap import bare_model, execution_device, is_adapted, unwrap_module, with_values
-from routers import Router, get_selection_rule
+from routers import Router, SelectionRule, get_selection_rule
 from routers.parameters import count_parameters
 
 _NOT_FITTED = ", not fitted: no calibration text reached its gate"
@@ -206,7 +206,9 @@ def _made(block: MoEBlock, router_config: RouterConfig, *, own: bool) -> tuple[R
             raise
     # It selects in a way of its own, as the hash router does, or has too large a K by definition. Where it refused
     # something else, it does so again.
-    block.rule.check_sizes(router_config.num_experts, router_config.top_k)
+    known = {each.name for each in fields(SelectionRule) if each.init}
+    asked = {name: value for name, value in router_config.options.items() if name in known}
+    get_selection_rule(block.rule, **asked).check_sizes(router_config.num_experts, router_config.top_k)
     options = {name: value for name, value in router_config.options.items() if name != "selection"}
     without = replace(router_config, options={"norm_topk_prob": block.norm_topk_prob} | options)
     return without.make(), without, block.scaling

@@ -35,8 +35,9 @@ class RouterGate(nn.Module):
         replaced_rule: by which the gate selected that stood here.
 
     Raises:
-        ValueError: an option of the router needs an `MoELayer` around it, and would do nothing here: a block's own
-            experts see the tokens that chose them alone, and its gate sees hidden states alone.
+        ValueError: the router says that it does not choose experts for tokens, or one of its options needs an
+            `MoELayer` around it, and would do nothing here: a block's own experts see the tokens that chose them alone,
+            and its gate sees hidden states alone.
     """
 
     def __init__(
@@ -50,6 +51,10 @@ class RouterGate(nn.Module):
         super().__init__()
         self.form = GateForm(router) if form is None else form
         self.form.check(router_config.name, router.top_k)
+        if not router.is_token_choice:
+            raise ValueError(
+                f"{router_config.name}: a block of a language model needs a router that chooses experts for each token"
+            )
         if router.layer_options:
             raise ValueError(
                 f"{router_config.name}: {', '.join(router.layer_options)} would have no effect in a language model's "

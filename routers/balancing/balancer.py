@@ -58,9 +58,11 @@ class Balancer:
                 have none.
 
         Raises:
-            ValueError: no routing, or the mask is of other tokens.
+            ValueError: no routing, one of a router that is not balanced, or the mask is of other tokens.
             TypeError: a router did not choose experts for tokens.
         """
+        if unknown := sorted(set(routings) - set(self.routers)):
+            raise ValueError(f"routings are of {unknown[0]!r}, expected those of: {', '.join(self.routers) or 'none'}")
         return self.loss_of(tally(routings.items(), mask, self.processes))
 
     def loss_of(self, tallies: Sequence[Tally]) -> Tensor:

@@ -5,6 +5,7 @@ Axes: E experts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -100,13 +101,13 @@ class SignBiasBalancer(BiasBalancer):
         **shared: see `Balancer`.
 
     Raises:
-        ValueError: a router without a bias, or a rate that is not above 0.
+        ValueError: a router without a bias, or a rate that is not above 0 and finite.
     """
 
     def __init__(self, routers: Mapping[str, nn.Module], *, rate: float = RATE, **shared: Any) -> None:
         super().__init__(routers, **shared)
-        if not rate > 0:
-            raise ValueError(f"rate is {rate}, expected above 0")
+        if not 0 < rate < math.inf:
+            raise ValueError(f"rate is {rate}, expected above 0 and finite")
         self.rate = rate
         self._counts: dict[str, Tensor] = {}
 

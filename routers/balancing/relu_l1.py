@@ -64,7 +64,7 @@ class ReluL1Balancer(Balancer):
 
     Raises:
         ValueError: a coefficient that is not above 0, a multiplier that is not above 1, a top_k below 1, or a
-            router that selects by another rule.
+            router that selects by another rule or has not a slot for each expert.
     """
 
     weighs_itself = True
@@ -98,6 +98,12 @@ class ReluL1Balancer(Balancer):
             aim = getattr(router, "top_k", None) if top_k is None else top_k
             if not isinstance(aim, int) or aim < 1:
                 raise ValueError(f"top_k of router {name!r} is {aim}, expected at least 1")
+            slots, experts = (getattr(router, size, aim) for size in ("top_k", "num_experts"))
+            if slots < experts:
+                raise ValueError(
+                    f"router {name!r} has {slots} slots for {experts} experts, expected one for each: what it has no "
+                    "slot for would pass for sparse"
+                )
             self._top_k[name] = aim
         self.multiplier = multiplier
         self.coefficient = torch.tensor(coefficient, dtype=torch.float64)

@@ -41,7 +41,9 @@ def sequence_losses(router_scores: Tensor, selected_experts: Tensor, mask: Tenso
     top_k = selected_experts.shape[-1]
     slots = counting[:, :, None].expand(-1, -1, top_k).flatten(1)
     counts = router_scores.new_zeros(batch, num_experts).scatter_add_(1, selected_experts.flatten(1), slots)
-    mean_probs = (divided_by_sum(router_scores) * counting[:, :, None]).sum(dim=1) / tokens
+    # Not by multiplying: what padding holds may be NaN.
+    scores = router_scores if mask is None else router_scores.where(mask.bool()[:, :, None], 0.0)
+    mean_probs = (divided_by_sum(scores) * counting[:, :, None]).sum(dim=1) / tokens
     return (num_experts / (top_k * tokens) * counts * mean_probs).sum(dim=1)
 
 

@@ -34,6 +34,11 @@ class Experts(nn.Module, ABC):
 
     def __init__(self, num_experts: int, hidden_size: int, intermediate_size: int) -> None:
         super().__init__()
+        for name, size in (("num_experts", num_experts), ("hidden_size", hidden_size)):
+            if size < 1:
+                raise ValueError(f"{name} is {size}, expected at least 1")
+        if intermediate_size < 1:
+            raise ValueError(f"intermediate_size is {intermediate_size}, expected at least 1")
         self.num_experts = num_experts
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size

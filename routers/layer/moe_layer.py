@@ -112,7 +112,10 @@ class MoELayer(nn.Module):
     ) -> tuple[Tensor, Routing]:
         """The output, and the routing behind it for losses and metrics."""
         if mask is not None:
-            side_inputs["mask"] = flat_mask(mask, hidden_states.shape)
+            flat = side_inputs["mask"] = flat_mask(mask, hidden_states.shape)
+            assert flat is not None
+            # What padding holds may be NaN, and 0 times that is no gradient of 0.
+            hidden_states = hidden_states.where(flat.view(*hidden_states.shape[:-1], 1), 0.0)
         routing: Routing = self.router(hidden_states, **side_inputs)
         if mask is not None and routing.mask is None:
             raise ValueError(f"a mask is given, which {type(self.router).__name__} does not heed")

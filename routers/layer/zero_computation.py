@@ -32,8 +32,8 @@ class ZeroComputationExperts(nn.Module):
     def __init__(self, networks: Experts, *, zeros: int = 0, copies: int = 0, constants: int = 0) -> None:
         super().__init__()
         for name, number in (("zeros", zeros), ("copies", copies), ("constants", constants)):
-            if number < 0:
-                raise ValueError(f"{name} is {number}, expected at least 0")
+            if not isinstance(number, int) or number < 0:
+                raise ValueError(f"{name} is {number}, expected at least 0, a whole number")
         if zeros + copies + constants == 0:
             raise ValueError("zeros, copies and constants are 0, expected at least one of any kind")
         self.networks = networks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from typing import overload
 
 from torch import Tensor
@@ -34,7 +35,7 @@ class Capacity:
         Raises:
             ValueError: it is not finite, or not above 0.
         """
-        if not 0 < factor < math.inf:
+        if isinstance(factor, bool) or not isinstance(factor, Real) or not 0 < factor < math.inf:
             raise ValueError(f"capacity_factor is {factor}, expected a finite number above 0")
         exact = max(Fraction(str(factor)).limit_denominator(FINEST), Fraction(1, FINEST))
         return cls(exact.numerator, exact.denominator)

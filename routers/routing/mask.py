@@ -20,6 +20,10 @@ def flat_mask(mask: Tensor | None, shape: torch.Size) -> Tensor | None:
     """
     if mask is None:
         return None
+    if not isinstance(mask, Tensor):
+        raise ValueError(
+            f"mask is a {type(mask).__name__}, expected a tensor of torch.bool, True where the token counts"
+        )
     # Number by number: in a graph of dynamic shapes tuples of sizes are never the same.
     as_the_tokens = mask.dim() == len(shape) - 1 and all(n == m for n, m in zip(mask.shape, shape, strict=False))
     flat = mask.dim() == 1 and mask.numel() == math.prod(shape[:-1])

@@ -67,7 +67,10 @@ class TokenChoice(Routing):
 
     def masked(self, mask: Tensor | None) -> Self:
         """The same decision, of which a token where mask (T,) is False keeps no slot."""
-        return self if mask is None else replace(self._keeping(mask.unsqueeze(1)), mask=mask)
+        if mask is None:
+            return self
+        both = mask if self.mask is None else self.mask & mask
+        return replace(self._keeping(mask.unsqueeze(1)), mask=both)
 
     def with_capacity(self, capacity: Capacity) -> Self:
         """At most `capacity` rows for each expert, the rest are dropped by position: an expert keeps its first tokens.

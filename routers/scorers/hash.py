@@ -15,6 +15,7 @@ from routers.base import Router
 from routers.registry import register_router
 from routers.routing import Routing, TokenChoice
 from routers.routing.mask import flat_mask
+from routers.routing.token_ids import flat_token_ids, look_up
 
 LANES = 32
 FLOATS_PER_WORD = 2
@@ -77,7 +78,9 @@ class HashRouter(Router):
 
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`. token_ids: (T,) or (B, S) integers; the values are not read then."""
-        expert = self.assign(self.flatten(hidden_states), token_ids).unsqueeze(1)
+        tokens = self.flatten(hidden_states)
+        ids = None if token_ids is None else flat_token_ids(token_ids, hidden_states.shape)
+        expert = self.assign(tokens, ids).unsqueeze(1)
         weights = torch.ones(expert.shape, dtype=_probs_dtype(hidden_states), device=expert.device)
         routing = OneExpert(self.num_experts, selected_experts=expert, routing_weights=weights)
         return routing.masked(flat_mask(mask, hidden_states.shape))
@@ -86,11 +89,9 @@ class HashRouter(Router):
         """The expert of each token, (T, D) and (T,) ids or None -> (T,) int64."""
         if token_ids is None:
             return self._to_expert(self._hash_values(tokens))
-        ids = token_ids.reshape(-1)
-        if len(ids) != len(tokens):
-            raise ValueError(f"token_ids hold {len(ids)} ids, expected one for each of the {len(tokens)} tokens")
+        ids = flat_token_ids(token_ids.reshape(-1), tokens.shape)
         if self.expert_of_id is not None:
-            return self.expert_of_id[ids]
+            return look_up(self.expert_of_id, ids)
         return self._to_expert(ids.long() * _signed(GOLDEN) + self.lane_weights[0])
 
     def _hash_values(self, tokens: Tensor) -> Tensor:

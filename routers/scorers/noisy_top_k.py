@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ class NoisyTopKRouter(LogitRouter):
         **sizes_and_options: see `Router`.
 
     Raises:
-        ValueError: noise below 0.
+        ValueError: noise that is below 0 or not finite.
     """
 
     measured_by_default = False
@@ -35,8 +36,8 @@ class NoisyTopKRouter(LogitRouter):
 
     def __init__(self, *, noise: float = 1.0, **sizes_and_options: Any) -> None:
         super().__init__(**sizes_and_options)
-        if not noise >= 0:
-            raise ValueError(f"noise is {noise}, expected at least 0")
+        if not 0 <= noise < math.inf:
+            raise ValueError(f"noise is {noise}, expected at least 0 and finite")
         self.noise = noise
         self.weight = normal_parameter(self.num_experts, self.hidden_size)
 

@@ -22,12 +22,17 @@ class NormedLinearRouter(LogitRouter):
     Args:
         epsilon: ε.
         **sizes_and_options: see `Router`.
+
+    Raises:
+        ValueError: an epsilon that is below 0 or not finite.
     """
 
     measured_by_default = False
 
     def __init__(self, *, epsilon: float = 1e-6, **sizes_and_options: Any) -> None:
         super().__init__(**sizes_and_options)
+        if not 0 <= epsilon < math.inf:
+            raise ValueError(f"epsilon is {epsilon}, expected a finite number of at least 0")
         self.epsilon = epsilon
         self.weight = normal_parameter(self.num_experts, self.hidden_size)
         self.scale = nn.Parameter(torch.ones(self.hidden_size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class RecurrentMLPRouter(LogitRouter):
         **sizes_and_options: see `Router`.
 
     Raises:
-        ValueError: a width below 1.
+        ValueError: a width below 1, or an epsilon that is below 0 or not finite.
     """
 
     measured_by_default = False
@@ -41,6 +42,8 @@ class RecurrentMLPRouter(LogitRouter):
         width = max(1, self.hidden_size // 8) if width is None else width
         if width < 1:
             raise ValueError(f"width is {width}, expected at least 1")
+        if not 0 <= epsilon < math.inf:
+            raise ValueError(f"epsilon is {epsilon}, expected a finite number of at least 0")
         self.epsilon = epsilon
         self.state_proj = normal_linear(self.hidden_size, width, bias=True)
         self.state_scale = nn.Parameter(torch.ones(width)) if after_another else None

@@ -12,6 +12,7 @@ from routers.base import LogitRouter, as_parameter_dtype, normal_parameter
 from routers.registry import register_router
 from routers.routing import Routing
 from routers.routing.mask import flat_mask
+from routers.routing.token_ids import flat_token_ids, look_up
 
 
 @register_router("token_hash")
@@ -24,28 +25,41 @@ class TokenHashRouter(LogitRouter):
 
     Args:
         table: (V, K) integers, the experts of each id, no expert twice in a row; drawn from the seed unless given.
-        vocab_size: V, of a table that is drawn.
-        seed: draws the table.
+        vocab_size: V, of a table that is drawn; 4,096 unless given.
+        seed: draws the table; 0 unless given.
         **sizes_and_options: see `Router`.
 
     Raises:
-        ValueError: a table of another K or with an expert that there is not or that stands twice in a row.
+        ValueError: no id, or a table that is no tensor of whole numbers, or of another K, or with an expert that there
+            is not or that stands twice in a row.
     """
 
     measured_by_default = False
     expert_of_id: Tensor
 
     def __init__(
-        self, *, table: Tensor | None = None, vocab_size: int = 4096, seed: int = 0, **sizes_and_options: Any
+        self,
+        *,
+        table: Tensor | None = None,
+        vocab_size: int | None = None,
+        seed: int | None = None,
+        **sizes_and_options: Any,
     ) -> None:
         super().__init__(**sizes_and_options)
+        size = 4096 if vocab_size is None else vocab_size
+        if size < 1:
+            raise ValueError(f"vocab_size is {size}, expected at least 1")
         # Zeros in a rule that ranks with a bias: what the table says is not to be balanced.
         self.selection_bias = None
         self.weight = normal_parameter(self.num_experts, self.hidden_size)
-        found = draw_table(vocab_size, self.num_experts, self.top_k, seed) if table is None else table.long()
+        if table is not None and (not isinstance(table, Tensor) or table.is_floating_point()):
+            what = table.dtype if isinstance(table, Tensor) else type(table).__name__
+            raise ValueError(f"table is {what}, expected a tensor of whole numbers")
+        found = draw_table(size, self.num_experts, self.top_k, seed or 0) if table is None else table.long()
         # A drawn one is drawn anew from the seed, so that it is no part of the saved state.
         self.register_buffer("expert_of_id", self._checked(found), persistent=table is not None)
-        self._has_table = table is not None
+        given = {"table": table, "vocab_size": vocab_size, "seed": seed}
+        self._of_a_table = tuple(name for name, value in given.items() if value is not None)
 
     def _checked(self, table: Tensor) -> Tensor:
         if table.dim() != 2 or table.shape[1] != self.top_k:
@@ -61,7 +75,7 @@ class TokenHashRouter(LogitRouter):
     @property
     def layer_options(self) -> tuple[str, ...]:
         """As of every router; and a table is of token ids, which a language model's gate is not given."""
-        return (*super().layer_options, *(("table",) if self._has_table else ()))
+        return (*super().layer_options, *self._of_a_table)
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """W x, (…, D) -> (…, E)."""
@@ -71,20 +85,19 @@ class TokenHashRouter(LogitRouter):
         """Route a batch, see `Router.forward`.
 
         Raises:
-            ValueError: token_ids of another number, or with a rule of groups, which may mask what the table says.
+            ValueError: token_ids of other tokens or outside the table, or with a rule of groups, which may mask what
+                the table says.
         """
         if token_ids is None:
             routing: Routing = super().forward(hidden_states, mask=mask)
             return routing
         if self.selection.groups_left < self.selection.num_groups:
             raise ValueError(f"token_ids are given with {self.selection}, expected a rule without groups")
-        tokens, ids = self.flatten(hidden_states), token_ids.reshape(-1)
-        if len(ids) != len(tokens):
-            raise ValueError(f"token_ids hold {len(ids)} ids, expected one for each of the {len(tokens)} tokens")
+        tokens, ids = self.flatten(hidden_states), flat_token_ids(token_ids, hidden_states.shape)
         logits = self.selection.in_precision(self.compute_router_logits(tokens))
         if self.check_finite:
             self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
-        outside = torch.ones_like(logits, dtype=torch.bool).scatter(1, self.expert_of_id[ids], False)
+        outside = torch.ones_like(logits, dtype=torch.bool).scatter(1, look_up(self.expert_of_id, ids), False)
         return self.select(logits=logits.masked_fill(outside, -torch.inf)).masked(flat_mask(mask, hidden_states.shape))
 
 

@@ -26,12 +26,14 @@ def register_selection_rule(name: str, rule: SelectionRule, *, aliases: tuple[st
 
     Raises:
         ValueError: a name that is taken by another rule, or with other characters.
-        TypeError: no rule.
+        TypeError: no rule, or aliases that are one string.
     """
     if not isinstance(rule, SelectionRule):
         raise TypeError(f"selection rule {name!r}: {rule!r} is no SelectionRule")
+    if isinstance(aliases, str):
+        raise TypeError(f"aliases of selection rule {name!r} are {aliases!r}, expected a tuple of names")
     for each in (name, *aliases):
-        if not re.fullmatch(r"[A-Za-z0-9_.]+", each):
+        if not (isinstance(each, str) and re.fullmatch(r"[A-Za-z0-9_.]+", each)):
             raise ValueError(f"selection rule {each!r} must consist of letters, digits, '_' and '.'")
         known = _rules.get(resolve_alias(each))
         if known is not None and known != rule:
@@ -55,7 +57,8 @@ def get_selection_rule(selection: SelectionRule | str, **changed_fields: Any) ->
     """A rule, or the one behind a name or an alias, with some fields changed.
 
     Raises:
-        ValueError: an unknown name (the message lists those that exist), or a value that a field cannot have.
+        ValueError: an unknown name (the message lists those that exist), something that is neither a rule nor a name,
+            or a value that a field cannot have.
         TypeError: a field that there is not.
     """
     if isinstance(selection, str):
@@ -63,6 +66,8 @@ def get_selection_rule(selection: SelectionRule | str, **changed_fields: Any) ->
         if name not in _rules:
             raise ValueError(f"unknown selection rule {selection!r}; there are: {', '.join(list_selection_rules())}")
         selection = _rules[name]
+    if not isinstance(selection, SelectionRule):
+        raise ValueError(f"selection is {selection!r}, expected a SelectionRule or the name of one")
     known = [field.name for field in fields(SelectionRule) if field.init]
     for name in changed_fields:
         if name not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -30,6 +31,14 @@ _CHOICES: dict[str, dict[str, Any]] = {
     "weighed_by": WEIGHTS,
     "precision": PRECISIONS,
 }
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "the name of a step"),
+    "bool": (lambda value: isinstance(value, bool), "True or False"),
+    "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "float": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool), "a number"),
+}
+"""The kind of a field, as it is annotated -> whether a value is of it, and what to say where it is not."""
 
 
 class Selection(NamedTuple):
@@ -101,6 +110,7 @@ class SelectionRule:
     """Nothing but a softmax, K and a scale: the order is that of the logits, and the weights follow from K of them."""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} is {value!r}, expected one of: {', '.join(known)}")
@@ -119,6 +129,17 @@ class SelectionRule:
         if not math.isfinite(self.scale):
             raise ValueError(f"scale is {self.scale}, expected a finite number")
         object.__setattr__(self, "is_softmax_top_k", self._is_softmax_top_k())
+
+    def _check_kinds(self) -> None:
+        # A string is true, and a float that is whole reaches torch: neither is refused where it is used.
+        for each in fields(self):
+            kind = str(each.type).removesuffix(" | None")
+            value = getattr(self, each.name) if each.init else None
+            if value is None and (not each.init or str(each.type).endswith("None")):
+                continue
+            is_right, expected = _KINDS[kind]
+            if not is_right(value):
+                raise ValueError(f"{each.name} is {value!r}, expected {expected}")
 
     def __repr__(self) -> str:
         # Of seventeen fields, those that say something.

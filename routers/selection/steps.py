@@ -59,6 +59,13 @@ def _softmax(logits: Tensor) -> Tensor:
     return expert_softmax(logits).to(logits.dtype)
 
 
+def _sqrt_softplus(logits: Tensor) -> Tensor:
+    softplus = F.softplus(logits)
+    # 0 of a logit below −104 (in float16 −17), or of one that is masked: a root has no finite slope there.
+    positive = softplus > 0
+    return torch.where(positive, torch.where(positive, softplus, 1.0).sqrt(), 0.0)
+
+
 def _exact_or_divided(scores: Tensor) -> Tensor:
     """Softmax scores as they are; those that were rounded to half precision sum to one no more."""
     return scores if scores.dtype.itemsize >= torch.float32.itemsize else divided_by_sum(scores)
@@ -67,7 +74,7 @@ def _exact_or_divided(scores: Tensor) -> Tensor:
 SCORE_FUNCTIONS = {
     "softmax": ScoreFunction(_softmax, probabilities=_exact_or_divided),
     "sigmoid": ScoreFunction(torch.sigmoid),
-    "sqrt_softplus": ScoreFunction(lambda logits: F.softplus(logits).sqrt()),
+    "sqrt_softplus": ScoreFunction(_sqrt_softplus),
     "relu": ScoreFunction(torch.relu),
     "identity": ScoreFunction(lambda logits: logits, probabilities=expert_softmax),
 }

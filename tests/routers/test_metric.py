@@ -86,3 +86,13 @@ def test_a_decorated_function_stays_what_it_was_and_is_known(observed, monkeypat
 def test_a_taken_name_is_refused():
     with pytest.raises(ValueError, match="metric 'gini' is already registered"):
         metric("Gini", "again", lambda seen: (seen.load,), name="gini")(lambda load: load)
+
+
+def test_no_expert_for_any_token_is_a_load_of_zeros_and_no_mistake():
+    router = create_router("linear", hidden_size=16, num_experts=4, top_k=2, selection="threshold", limit=0.9)
+    with torch.no_grad():
+        seen = Observed(router(torch.randn(10, 16)), torch.zeros(10, 16))
+    assert seen.load.tolist() == [0.0] * 4
+    values = {name: float(known.measure(seen)) for name, known in METRICS.items()}
+    assert values["mean_experts_per_token"] == values["aux_loss"] == 0
+    assert math.isnan(values["load_entropy"])

@@ -188,3 +188,9 @@ def test_the_papers_table_for_random_input_is_reproduced(name: str) -> None:
         values = [float(METRICS[metric].measure(Observed(routing, routing.router_probs))) for routing in routings]
         printed = RANDOM_INPUT.values[metric][name]
         assert judge_number(printed, fmean(values), stdev(values)) is Verdict.REPRODUCED, (metric, values)
+
+
+def test_a_seed_in_which_no_token_has_an_expert_is_in_no_mean_of_shares() -> None:
+    nothing, something = (observation(load, [[0, 1], [1, 0]]) for load in ([0.0, 0.0], [0.25, 0.75]))
+    assert combine([nothing, something])["expert_load"]["mean"] == [0.75, 0.25]
+    assert combine([nothing, nothing])["expert_load"]["mean"] == [0.0, 0.0]

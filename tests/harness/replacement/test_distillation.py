@@ -94,3 +94,16 @@ def test_a_teacher_that_ranks_scores_and_a_bias_is_followed_in_its_scores_and_it
         assert (student(hidden_states).router_scores - torch.sigmoid(logits)).abs().mean() < 0.03
     else:  # it has no bias to rank with, and its probabilities cannot be both the scores' shares and that order
         assert fit.agreement[1] > fit.agreement[0] + 0.2
+
+
+def test_a_slot_that_is_not_kept_agrees_with_nothing() -> None:
+    torch.manual_seed(0)
+    hidden_states = torch.randn(64, 8)
+    # All eight experts have a slot, and a threshold that no probability reaches keeps none.
+    student = create_router(
+        "linear", hidden_size=8, num_experts=8, top_k=8, selection="threshold", limit=0.9, norm_topk_prob=False
+    )
+    student.requires_grad_(False)
+    logits = torch.randn(64, 8)
+    fit = distil_router(student, hidden_states, logits, logits.topk(2).indices)
+    assert fit.agreement == (0.0, 0.0)

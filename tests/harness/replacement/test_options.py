@@ -120,3 +120,34 @@ def test_an_option_changes_something_or_is_refused(
             made(change)
     else:
         assert equal(made(change), plain) == ((name, option) in BY_DEFINITION)
+
+
+@pytest.fixture(scope="module")
+def deepseek() -> Any:
+    return tiny_model("deepseek_v3")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("linear", {"num_groups": 1, "groups_kept": 2}, "groups_kept is 2, expected at most num_groups = 1"),
+        ("linear", {"groups_kept": 64}, "groups_kept is 64, expected at most num_groups"),
+        ("expert_choice", {}, "a block of a language model needs a router that chooses experts for each token"),
+        ("soft", {}, "a block of a language model needs a router that chooses experts for each token"),
+        ("token_hash", {"vocab_size": 61}, "vocab_size would have no effect in a language model's block"),
+        ("token_hash", {"seed": 1}, "seed would have no effect in a language model's block"),
+    ],
+)
+def test_what_a_block_cannot_have_is_refused_before_anything_is_changed(
+    deepseek: Any, name: str, options: dict[str, Any], named: str
+) -> None:
+    before = [type(module) for module in deepseek.modules()]
+    with pytest.raises(ValueError, match=named):
+        replace_routers(deepseek, name, **options)
+    assert [type(module) for module in deepseek.modules()] == before
+
+
+def test_a_field_that_contradicts_the_blocks_rule_does_not_make_it_a_softmax() -> None:
+    model = tiny_model("deepseek_v3", n_group=4, topk_group=2)
+    with pytest.raises(ValueError, match="groups_kept is 2, expected at most num_groups = 1"):
+        replace_routers(model, "linear", num_groups=1)

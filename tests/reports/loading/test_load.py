@@ -216,3 +216,9 @@ def test_an_integer_beyond_every_float_is_refused_in_a_line(document, save):
         load_report_data([save(document)])
     assert "timing.us_per_call" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_router_that_has_given_no_token_an_expert_is_shown(document, save):
+    container, key = at(document, (*INFO, "behaviour", "expert_load", "mean"))
+    container[key] = [0.0] * 8
+    load_report_data([save(document)])

@@ -339,6 +339,7 @@ class Nothing:
     [
         ("bias", {}, {}, r"router 'a' \(LinearRouter\) has no selection_bias to balance by; select by a rule with a"),
         ("bias", RULES["bias"], {"rate": 0.0}, "rate is 0.0, expected above 0"),
+        ("bias", RULES["bias"], {"rate": float("inf")}, "rate is inf, expected above 0 and finite"),
         ("quantile", RULES["bias"], {"num_bins": 0}, "num_bins is 0, expected at least 1"),
         (
             "quantile",
@@ -355,11 +356,26 @@ class Nothing:
         ("relu_l1", RULES["relu_l1"], {"coefficient": 0.0}, "coefficient is 0.0, expected above 0 and finite"),
         ("relu_l1", RULES["relu_l1"], {"multiplier": 1.0}, "multiplier is 1.0, expected above 1 and finite"),
         ("relu_l1", RULES["relu_l1"], {"top_k": 0}, "top_k of router 'a' is 0, expected at least 1"),
+        ("relu_l1", {"selection": "relu"}, {}, "router 'a' has 2 slots for 8 experts, expected one for each"),
     ],
 )
 def test_what_cannot_be_balanced_is_refused(name: str, router: Any, options: Any, line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}"):
         create_balancer(name, {"a": make_router(**router)}, **options)
+
+
+@pytest.mark.parametrize("name", list_balancers())
+def test_a_routing_of_a_router_that_is_not_balanced_is_refused(name: str, tokens: Tensor) -> None:
+    router = make_router(name)
+    with pytest.raises(ValueError, match=r"^routings are of 'b', expected those of: a$"):
+        create_balancer(name, {"a": router}).loss({"b": router(tokens)}, MASK)
+
+
+def test_what_padding_holds_is_in_no_sequences_loss() -> None:
+    scores = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [float("nan")] * 2]])
+    experts, mask = torch.tensor([[[0], [1], [0]]]), torch.tensor([[True, True, False]])
+    # f = 2/2 · (1, 1), P = (0.55, 0.45): their product sums to 1
+    assert float(sequence_losses(scores, experts, mask)) == pytest.approx(1.0)
 
 
 def test_simbal_wants_a_linear_router() -> None:

@@ -38,6 +38,7 @@ class OutsideExpertChoiceRouter(LogitRouter):
     """Each expert takes its C = ⌈K·T/E⌉ best tokens (Zhou et al. 2022)."""
 
     deterministic_per_token = False
+    is_token_choice = False
     selects_by_itself = True
 
     def __init__(self, **sizes_and_options):

@@ -29,6 +29,7 @@ class OutsideSoftRouter(LogitRouter):
     """Softmax over tokens into the slots, over slots back (Puigcerver et al. 2024)."""
 
     deterministic_per_token = False
+    is_token_choice = False
     selects_by_itself = True
 
     def __init__(self, **sizes_and_options):

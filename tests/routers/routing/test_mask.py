@@ -193,3 +193,29 @@ def test_a_kind_of_routing_on_which_no_mask_can_be_put_says_so():
 
 def test_no_mask_is_no_mask():
     assert flat_mask(None, torch.Size((3, 4))) is None
+
+
+@pytest.mark.parametrize("name", [*KINDS, "soft", "expert_choice"])
+def test_what_padding_holds_is_in_no_output_and_in_no_gradient(name, make_layer, random_tokens):
+    layer = MoELayer(D, 8, E, make_layer(name).router, shared_intermediate_size=8, shared_gate=True)
+    mask = torch.arange(T) % 3 > 0
+    found = []
+    for padding in (0.0, torch.nan):
+        layer.zero_grad()
+        output = layer(random_tokens(T, D).where(mask.unsqueeze(1), padding), mask=mask)
+        output.square().sum().backward()
+        found.append([output.detach(), *(p.grad for p in layer.parameters() if p.grad is not None)])
+    torch.testing.assert_close(*found)
+
+
+def test_masks_that_are_put_on_one_after_the_other_count_together(random_tokens):
+    first, second = torch.arange(T) < 9, torch.arange(T) % 2 == 0
+    routing = create_router("linear", hidden_size=D, num_experts=E, top_k=2)(random_tokens(T, D), mask=first)
+    both = routing.masked(second)
+    assert torch.equal(both.mask, first & second)
+    assert int(both.unserved_tokens) == 0
+
+
+def test_a_mask_that_is_no_tensor_is_refused():
+    with pytest.raises(ValueError, match=r"mask is a list, expected a tensor of torch\.bool"):
+        flat_mask([True], torch.Size((1, 4)))

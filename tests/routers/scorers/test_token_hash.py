@@ -60,3 +60,32 @@ def test_ids_of_other_tokens_or_with_groups_are_refused(make_router, random_toke
     router = make_router("token_hash", selection="deepseek_v3", num_groups=4, groups_kept=2)
     with pytest.raises(ValueError, match="expected a rule without groups"):
         router(random_tokens(3, 32), token_ids=torch.tensor([1, 2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "named"),
+    [
+        (torch.tensor([0, 9, 1, 1]), "token_ids hold 9, expected 0 to 3"),
+        (torch.tensor([0, -1, 1, 1]), "token_ids hold -1, expected 0 to 3"),
+        (torch.zeros(4), "token_ids are torch.float32, expected whole numbers"),
+        (torch.zeros(4, 1, dtype=torch.int64), r"token_ids have shape \(4, 1\), expected \(2, 2\) or \(4,\)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["token_hash", "hash"])
+def test_ids_that_cannot_be_are_refused(name, ids, named, make_router, random_tokens):
+    options = {"vocab_size": 4} if name == "token_hash" else {"token_counts": torch.ones(4, dtype=torch.int64)}
+    with pytest.raises(ValueError, match=named):
+        make_router(name, **options)(random_tokens(4, 32).view(2, 2, 32), token_ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"vocab_size": 0}, "vocab_size is 0, expected at least 1"),
+        ({"table": [[0, 1]]}, "table is list, expected a tensor of whole numbers"),
+        ({"table": torch.rand(3, 2)}, "table is torch.float32, expected a tensor of whole numbers"),
+    ],
+)
+def test_options_that_make_no_table_are_refused(options, named, make_router):
+    with pytest.raises(ValueError, match=named):
+        make_router("token_hash", **options)

@@ -27,6 +27,11 @@ from routers import SelectionRule, create_router, get_selection_rule, list_selec
         ({"limit": 0.5}, "limit is 0.5, expected none with how_many = 'top_k'"),
         ({"epsilon": -1.0}, "epsilon is -1.0, expected a finite number of at least 0"),
         ({"scale": math.inf}, "scale is inf, expected a finite number"),
+        ({"scale": "2"}, "scale is '2', expected a number"),
+        ({"num_groups": 2.0}, "num_groups is 2.0, expected a whole number"),
+        ({"num_groups": None}, "num_groups is None, expected a whole number"),
+        ({"norm_topk_prob": "no"}, "norm_topk_prob is 'no', expected True or False"),
+        ({"score_function": ["softmax"]}, r"score_function is \['softmax'\], expected the name of a step"),
     ],
 )
 def test_a_field_that_cannot_be_is_refused_in_one_line(fields, named):
@@ -79,3 +84,11 @@ def test_a_rule_is_registered_once_and_found_by_its_aliases():
         register_selection_rule("a b", rule)
     with pytest.raises(TypeError, match="is no SelectionRule"):
         register_selection_rule("other", {"scale": 1.0})
+    with pytest.raises(TypeError, match="aliases of selection rule 'third' are 'xyz', expected a tuple of names"):
+        register_selection_rule("third", rule, aliases="xyz")
+
+
+@pytest.mark.parametrize("selection", [5, {"scale": 1.0}, SelectionRule])
+def test_what_is_no_rule_is_refused(selection):
+    with pytest.raises(ValueError, match=r"selection is .*, expected a SelectionRule or the name of one"):
+        create_router("linear", hidden_size=4, num_experts=4, top_k=1, selection=selection)

@@ -217,3 +217,14 @@ def test_any_combination_of_fields_is_what_the_reference_makes_of_it(rule, count
             assert weights[row].tolist() == pytest.approx([float(expected.get(e, 0.0)) for e in range(12)], abs=1e-9)
             kept = torch.ones(top_k).bool() if found.kept is None else found.kept[row]
             assert sorted(found.selected_experts[row][kept].tolist()) == sorted(exact.selected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low"), [(torch.float32, -200.0), (torch.float16, -30.0), (torch.float32, -math.inf)]
+)
+def test_a_score_that_is_rounded_to_zero_has_a_gradient_of_zero(dtype, low):
+    logits = torch.tensor([[2.0, low, 1.0]], dtype=dtype, requires_grad=True)
+    selection = get_selection_rule("deepseek_v4", norm_topk_prob=False, scale=1.0).select(logits, 2)
+    selection.routing_weights.sum().backward()
+    # d √log(1 + e^x) / dx = σ(x) / (2 √log(1 + e^x)): at 2, 0.8808 / (2 · 1.4584); at 1, 0.7311 / (2 · 1.1460)
+    torch.testing.assert_close(logits.grad.double(), torch.tensor([[0.3020, 0.0, 0.3190]]).double(), atol=1e-3, rtol=0)
