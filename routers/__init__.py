@@ -4,11 +4,12 @@ Importing the package registers its scorers, one a file, and its metrics.
 """
 
 from routers import losses, metrics, scorers  # noqa: F401  # imported for what they register
-from routers.base import LogitRouter, Router
+from routers.base import Router
 from routers.layer.experts import FeedForwardExperts, GatedExperts, create_experts
 from routers.layer.moe_layer import MoELayer
 from routers.layer.shared_experts import SharedExperts
 from routers.layer.zero_computation import ZeroComputationExperts
+from routers.logit_router import LogitRouter
 from routers.registry import (
     ask_for,
     create_router,

@@ -14,13 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from routers.precision import in_float32, in_own_dtype, refuse_non_finite, softmax_of_sorted
+from routers.precision import (
+    at_least_float32,
+    in_float32,
+    in_own_dtype,
+    log_of_probabilities,
+    refuse_non_finite,
+    softmax_of_sorted,
+)
 from routers.reference.routing import ReferenceRouting, TokenReference
-from routers.routing import Routing, StraightThrough, TokenChoice, expert_softmax
+from routers.routing import Routing, StraightThrough, TokenChoice
 from routers.routing.mask import flat_mask
 from routers.selection import SelectionRule, get_selection_rule
 
-INITIAL_STD = 0.02
 _DECIDING = ("forward", "compute_router_logits", "compute_router_probabilities", "unmasked_logits")
 
 
@@ -283,59 +289,3 @@ class Router(nn.Module, ABC):
         """Sizes for `print(router)`."""
         sizes = f"hidden_size={self.hidden_size}, num_experts={self.num_experts}, top_k={self.top_k}"
         return sizes if self.selection == SelectionRule() else f"{sizes}, selection={self.selection}"
-
-
-class LogitRouter(Router):
-    """A router whose probabilities are the softmax of logits. Selects on the logits, which is exact and cheaper.
-
-    `compute_router_probabilities` is the scorer's own distribution, whatever the rule; the rule's are the routing's.
-    """
-
-    @abstractmethod
-    def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
-        """Logits (…, D) -> (…, E), in the router's own dtype; the rule sees them in float32 at least, or as it says."""
-
-    def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
-        """Softmax of the logits, (…, D) -> (…, E)."""
-        return expert_softmax(self.compute_router_logits(hidden_states))
-
-    def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
-        """See `Router.unmasked_logits`."""
-        return at_least_float32(self.in_rules_dtype(self.compute_router_logits, self.flatten(hidden_states)))
-
-    def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
-        """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
-        logits = self.in_rules_dtype(self.compute_router_logits, self.flatten(hidden_states))
-        logits = self.selection.in_precision(logits)
-        if self.check_finite:  # −∞ masks an expert, so that the largest is looked at
-            self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
-        return self.select(logits=logits).masked(flat_mask(mask, hidden_states.shape))
-
-
-def as_parameter_dtype(hidden_states: Tensor, parameter: Tensor) -> Tensor:
-    """The hidden states in the router's own dtype: a float32 router computes in float32 inside a bfloat16 model."""
-    return hidden_states.to(parameter.dtype)
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Low-precision logits in float32, so that the softmax and the selection lose nothing more."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def log_of_probabilities(probs: Tensor) -> Tensor:
-    """What a rule sees of a scorer without logits: log p, finite where p is 0."""
-    return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
-
-
-def normal_parameter(*shape: int) -> nn.Parameter:
-    """A parameter drawn from N(0, 0.02²), BERT's and the paper's initialisation."""
-    return nn.Parameter(torch.randn(*shape) * INITIAL_STD)
-
-
-def normal_linear(in_features: int, out_features: int, *, bias: bool) -> nn.Linear:
-    """A linear map with weights from N(0, 0.02²) and a zero bias."""
-    linear = nn.Linear(in_features, out_features, bias=bias)
-    nn.init.normal_(linear.weight, std=INITIAL_STD)
-    if bias:
-        nn.init.zeros_(linear.bias)
-    return linear

@@ -69,3 +69,18 @@ def refuse_non_finite(tokens: Tensor) -> None:
         raise ValueError(
             f"hidden_states hold NaN or infinity in {len(bad)} of {len(tokens)} tokens, first {int(bad[0])}"
         )
+
+
+def as_parameter_dtype(hidden_states: Tensor, parameter: Tensor) -> Tensor:
+    """The hidden states in the router's own dtype: a float32 router computes in float32 inside a bfloat16 model."""
+    return hidden_states.to(parameter.dtype)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Low-precision logits in float32, so that the softmax and the selection lose nothing more."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def log_of_probabilities(probs: Tensor) -> Tensor:
+    """What a rule sees of a scorer without logits: log p, finite where p is 0."""
+    return probs.clamp_min(torch.finfo(probs.dtype).tiny).log()

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routers.base import normal_parameter
 from routers.layer.grouped_linear import grouped_linear
+from routers.parameters import normal_parameter
 
 Linear = Callable[[Tensor, str], Tensor]
 """(rows (N, …), the name of a linear map) -> (N, …), each row through its own expert's map of that name."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from routers.base import normal_linear
 from routers.layer.experts import create_experts
+from routers.parameters import normal_linear
 
 
 class SharedExperts(nn.Module):

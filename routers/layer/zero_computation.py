@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from routers.base import normal_parameter
 from routers.layer.experts import Experts
+from routers.parameters import normal_parameter
 
 
 class ZeroComputationExperts(nn.Module):

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from routers.base import LogitRouter, Router
+from routers.base import Router
 from routers.layer.experts import FeedForwardExperts, GatedExperts
 from routers.layer.moe_layer import MoELayer
+from routers.logit_router import LogitRouter
 from routers.reference.routing import ReferenceRouting, TokenReference
 from routers.reference.rule import reference_selection
 from routers.routing import Routing, TokenChoice

@@ -8,7 +8,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from routers.base import LogitRouter, Router, as_parameter_dtype, normal_linear, normal_parameter
+from routers.base import Router
+from routers.logit_router import LogitRouter
+from routers.parameters import normal_linear, normal_parameter
+from routers.precision import as_parameter_dtype
 from routers.registry import register_router
 from routers.routing import Routing
 from routers.scorers.fused_attention import KERNELS, attention_probabilities, choose_kernel

@@ -8,7 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from routers.base import LogitRouter, as_parameter_dtype, at_least_float32
+from routers.logit_router import LogitRouter
+from routers.precision import as_parameter_dtype, at_least_float32
 from routers.registry import register_router
 from routers.scorers.hadamard_matrix import hadamard_rows
 

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from routers.base import LogitRouter, as_parameter_dtype, normal_parameter
+from routers.logit_router import LogitRouter
+from routers.parameters import normal_parameter
+from routers.precision import as_parameter_dtype
 from routers.registry import register_router
 from routers.routing import Routing
 from routers.routing.mask import flat_mask
