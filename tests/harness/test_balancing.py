@@ -98,7 +98,11 @@ def train(name: str, activations: Tensor, seed: int) -> tuple[float, ...]:
     with torch.no_grad():  # collapsed: the experts differ by how much they like what all tokens have in common
         router.weight += (plan.lowest + (plan.highest - plan.lowest) * torch.rand(E)[:, None]) * common
     experts = Experts(size)
-    balancer = SwitchBalancer({}) if name.startswith("none") else create_balancer(name, {"it": router}, **plan.options)
+    balancer = (
+        SwitchBalancer({"it": router})
+        if name.startswith("none")
+        else create_balancer(name, {"it": router}, **plan.options)
+    )
     coefficient = 0.0 if name.startswith("none") else 1.0 if balancer.weighs_itself else plan.coefficient
     optimisers = plan.optimiser(router.parameters()), torch.optim.Adam(experts.parameters(), lr=3e-3)
     mask = torch.ones(4, S, dtype=torch.bool)
