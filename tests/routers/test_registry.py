@@ -102,7 +102,7 @@ def test_routers_beyond_the_paper_are_listed_where_they_are_asked_for():
         of_tokens = set(routers.list_routers(token_choice=True))
         assert {"expert_choice", "soft"} == (measured | BEYOND) - of_tokens - not_of_tokens
     assert set(routers.list_routers()) == measured
-    with pytest.raises(ValueError, match="unknown router 'swich'; there are: .*attention, cosine"):
+    with pytest.raises(ValueError, match=r"unknown router 'swich'; there are: .*attention, cosine"):
         routers.ask_for("swich")
     assert set(routers.list_routers()) == measured
 
