@@ -32,8 +32,17 @@ class LogitRouter(Router):
 
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
+        logits = self.checked_logits(hidden_states)
+        return self.select(logits=logits).masked(flat_mask(mask, hidden_states.shape))
+
+    def checked_logits(self, hidden_states: Tensor) -> Tensor:
+        """What a selection begins with: logits in the rule's dtype, (T, D) or (B, S, D) -> (T, E).
+
+        Raises:
+            ValueError: the last axis is not D, or as `check_finite` says.
+        """
         logits = self.in_rules_dtype(self.compute_router_logits, self.flatten(hidden_states))
         logits = self.selection.in_precision(logits)
         if self.check_finite:  # −∞ masks an expert, so that the largest is looked at
             self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
-        return self.select(logits=logits).masked(flat_mask(mask, hidden_states.shape))
+        return logits

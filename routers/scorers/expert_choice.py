@@ -11,7 +11,7 @@ from torch import Tensor
 
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_parameter
-from routers.precision import as_parameter_dtype, at_least_float32
+from routers.precision import as_parameter_dtype
 from routers.reference.routing import ReferenceRouting
 from routers.registry import register_router
 from routers.routing import ExpertChoice, Routing, expert_softmax
@@ -47,9 +47,7 @@ class ExpertChoiceRouter(LogitRouter):
 
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; padding is chosen by none, and is not among the T of C."""
-        logits = at_least_float32(self.compute_router_logits(self.flatten(hidden_states)))
-        if self.check_finite:
-            self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
+        logits = self.checked_logits(hidden_states)
         mask, num_tokens = flat_mask(mask, hidden_states.shape), logits.shape[0]
         probs = expert_softmax(logits)
         by_expert = (probs if mask is None else probs.where(mask.unsqueeze(1), -1.0)).t()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_parameter
-from routers.precision import as_parameter_dtype, at_least_float32
+from routers.precision import as_parameter_dtype
 from routers.reference.routing import TokenReference
 from routers.registry import register_router
 from routers.routing import Routing, StraightThrough, TokenChoice
@@ -58,9 +58,7 @@ class SinkhornRouter(LogitRouter):
 
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; padding has no part in the plan."""
-        logits = at_least_float32(self.compute_router_logits(self.flatten(hidden_states)))
-        if self.check_finite:
-            self.refuse_overflow("the largest logit is", logits.amax(dim=-1, keepdim=True))
+        logits = self.checked_logits(hidden_states)
         mask = flat_mask(mask, hidden_states.shape)
         ranked = self.plan(logits, mask) if self.training else logits
         selected = ranked.topk(self.top_k, dim=-1).indices
