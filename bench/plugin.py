@@ -15,9 +15,10 @@ from bench.record.journal import Journal, JournalError, Unkept, counted
 from bench.record.output import WholeFile
 from bench.repetition.process import ProcessDiedError, RepetitionProcess
 from bench.run import Run
-from bench.session import case_of, make_run, open_journal, scenario_of
+from bench.session import case_of, clock_mode, make_run, open_journal, scenario_of
 from bench.terminal import lines
 from bench.timing.clocks import ReplayClock
+from bench.timing.modes import ClockMode
 from harness.assets.errors import AssetError
 
 
@@ -41,8 +42,12 @@ class BenchmarkPlugin:
         for argument, names in scenario.parameters().items() if scenario else ():
             metafunc.parametrize(argument, names)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Make pytest-benchmark read the recorded durations."""
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Make pytest-benchmark read the recorded durations; inside a language model calls are eager, or not made."""
+        if clock_mode(config).ways:
+            inside = [item for item in items if (case := case_of(item)) and not case.input]
+            config.hook.pytest_deselected(items=inside)
+            items[:] = [item for item in items if item not in inside]
         for item in items:
             if case_of(item):
                 item.add_marker(pytest.mark.benchmark(timer=self.clock))
@@ -117,6 +122,9 @@ class BenchmarkPlugin:
                 "--benchmark-disable or xdist (-n), under which benchmarks would disturb each other."
             )
         if self.run is not None:
+            clock = self.run.context.clock
+            if clock != ClockMode.parse(None, device="cpu"):
+                terminalreporter.write_line(f"Clock: {clock.name}, L2 {clock.l2}.")
             for line in lines(self.run.context.groups.values()):
                 terminalreporter.write_line(line)
 
