@@ -114,7 +114,9 @@ class RouterSuite(Suite[CheckedRouter]):
             "behaviour": combine(observations),
         }
         figures = {"figures": observations[0].figures} if case.scenario == "router" else {}
-        return info | backend(router) | figures
+        with torch.set_grad_enabled(get_router_scenario(case.scenario).gradients):
+            computed_with = backend(router, batch.hidden_states)
+        return info | computed_with | figures
 
     def label(self, case: Case) -> str:
         """The benchmark's group, for pytest-benchmark's tables."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -31,8 +30,8 @@ def test_workers_are_told_of_a_device_that_not_every_revision_knows() -> None:
 def test_a_device_that_cannot_be_judged_on_is_one_line(
     options: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    devices: Any = lambda: ["cpu"] if "tpu" in options else ["cpu", "cuda"]
-    monkeypatch.setattr("bench.gate.command.available_devices", devices)
+    devices = ["cpu"] if "tpu" in options else ["cpu", "cuda"]
+    monkeypatch.setattr("bench.gate.command.available_devices", lambda: devices)
     with pytest.raises(SystemExit) as ended:
         main(list(options))
     assert ended.value.code == 2
