@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,7 @@ class Steps:
 
     def _is_of(self, step: Step) -> bool:
         known = self._state.get(step.name, {})
-        return known.get("command") == list(step.command) and known.get("code") == self._code
+        return bool(known.get("command") == list(step.command) and known.get("code") == self._code)
 
     def _note(self, step: Step, status: str) -> None:
         self._state[step.name] = {"status": status, "command": list(step.command), "code": self._code}
@@ -117,9 +116,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def code_digest(folders: Sequence[Path] = tuple(ROOT / package for package in PACKAGES)) -> str:
-    """SHA-256 of the Python files in some folders."""
+def code_digest(root: Path = ROOT) -> str:
+    """SHA-256 of the Python files of what is measured and measures."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
+    for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

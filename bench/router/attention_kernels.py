@@ -11,7 +11,7 @@ MARKS = ("attention", "flash_attn")
 """Of an operation's name, in torch and in the packages that bring kernels of their own."""
 
 
-class AttentionKernels(TorchDispatchMode):
+class AttentionKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Inside the context, notes the operations that compute attention as one kernel.
 
     `scaled_dot_product_attention` has chosen among torch's kernels before anything is dispatched. Where it has chosen
@@ -22,7 +22,7 @@ class AttentionKernels(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.names: list[str] = []
 
     def __torch_dispatch__(

@@ -159,7 +159,7 @@ def _flash3_obstacle(keys: Tensor) -> str | None:
 def _torch_flash_obstacle(keys: Tensor) -> str | None:
     if (obstacle := _obstacle_to_half_precision(keys)) is not None:
         return obstacle
-    available: bool = torch.backends.cuda.is_flash_attention_available()  # type: ignore[no-untyped-call]  # torch's own
+    available: bool = torch.backends.cuda.is_flash_attention_available()
     return None if available else "this torch was built without it"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,8 @@ from bench.gpu import command
 from bench.gpu.command import main, run
 from bench.gpu.requirements import how_to_get, missing
 from bench.gpu.running import CUT_OFF, DONE, FAILED, LEFT_OUT, Steps
-from bench.gpu.steps import Step, steps
+from bench.gpu.steps import ROOT, Step, steps
+from tests.bench.gpu.test_table import document
 
 
 def program(name: str, code: str, **options: object) -> Step:
@@ -93,7 +96,7 @@ def test_steps_end_as_their_programs_do(tmp_path: Path, known: Steps, capsys: py
     assert outcomes[2].said == "exit code 1: 1 failed, 8 passed"
     assert 1 < outcomes[3].seconds < 30
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("[1/4] good: the step good ... done in ")
+    assert lines[0].startswith("[1/5] good: the step good ... done in ")
     assert "the same command goes on with it" in lines[3]
 
 
@@ -116,12 +119,47 @@ def test_a_step_without_time_enough_is_left_out(known: Steps) -> None:
     assert [outcome.status for outcome in outcomes] == [LEFT_OUT, DONE]
 
 
-def test_a_run_measures_and_prints_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--device", "cpu", "--preset", "smoke", "--minutes", "5", "-o", str(tmp_path), "--only", "paper-token"]
+def test_every_step_that_measures_finds_its_benchmarks_with_its_options(tmp_path: Path) -> None:
+    """In one process of its own; a whole run takes a minute, of which importing everything is the most."""
+    commands = [step.command[3:] for step in steps("cpu", "smoke", tmp_path) if step.journal and not step.obstacle]
+    collect = (
+        "import json, sys, pytest\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    print('exit code', int(pytest.main([*arguments, '--collect-only', '-qq', '--assert=plain'])))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", collect, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line for line in done.stdout.splitlines() if line.startswith("exit")] == ["exit code 0"] * len(commands)
+    assert len(commands) >= 4
+
+
+def test_what_was_measured_is_printed_and_not_measured_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "paper-router.json"
+    content = json.dumps(document("router"))
+    step = program("paper-router", f"open({str(made)!r}, 'w').write({content!r})", makes=made)
+    monkeypatch.setattr(command, "steps", lambda *_: [step])
+    arguments = ["--device", "cpu", "--preset", "smoke", "-o", str(tmp_path)]
     assert main(arguments) == 0
     output = capsys.readouterr().out
-    assert "[1/1] paper-token: the paper's rounds, one token with its experts ... done in" in output
-    assert "preset smoke, 2 processes x 3 rounds, clock host, L2 warm" in output
-    assert "one token: linear against itself" in output
+    assert "[1/1] paper-router: the step paper-router ... done in" in output
+    assert "5 processes x 1024 rounds, clock events, L2 warm" in output
+    assert f"JSON files, logs and the report are in {tmp_path}." in output
     assert main(arguments) == 0
     assert "done: by an earlier run" in capsys.readouterr().out
+    failing = program("failing", "raise SystemExit(3)")
+    monkeypatch.setattr(command, "steps", lambda *_: [failing])
+    assert main(arguments) == 1
+
+
+def test_an_interrupt_ends_the_step_and_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupted)
+    assert main(["--device", "cpu", "-o", str(tmp_path)]) == 130
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
