@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from bench.gpu.requirements import TO_MEASURE, how_to_get, missing
 from bench.gpu.running import CUT_OFF, DONE, FAILED, LEFT_OUT, Outcome, Steps, code_digest
+from bench.gpu.steps import PRESETS as DEFAULT_PRESETS
 from bench.gpu.steps import Step, steps
 from bench.gpu.table import lines
 
@@ -27,10 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if options.device not in available_devices():
         parser.error(f"unknown device {options.device!r}; on this machine there are: {', '.join(available_devices())}")
-    if options.preset not in PRESETS:
-        parser.error(f"unknown preset {options.preset!r}; there are: {', '.join(PRESETS)}")
+    preset = options.preset or DEFAULT_PRESETS[options.device]
+    if preset not in PRESETS:
+        parser.error(f"unknown preset {preset!r}; there are: {', '.join(PRESETS)}")
     folder = options.output.absolute()
-    planned = steps(options.device, options.preset, folder)
+    planned = steps(options.device, preset, folder)
     names = [step.name for step in planned]
     if unknown := [name for name in options.only if name not in names]:
         parser.error(f"unknown step {unknown[0]!r}; there are: {', '.join(names)}")
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = Steps(folder, code_digest())
     except (OSError, ValueError) as error:
         parser.error(f"{folder}: cannot be used: {error}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a step's program is ended with this one
     chosen = [step for step in planned if not options.only or step.name in options.only]
     try:
         outcomes = run(chosen, known, 60 * options.minutes)
@@ -104,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--device", default="cuda", metavar="DEVICE", help="cuda or cpu (cuda)")
     add("--minutes", type=_minutes, default=10.0, metavar="MINUTES", help="for all steps together (10)")
-    add("--preset", default="paper", metavar="PRESET", help="of the paper's table (paper)")
+    add("--preset", metavar="PRESET", help="of the paper's table (cuda: paper, cpu: quick)")
     add("--only", nargs="+", default=[], metavar="STEP", help="some of the steps (all)")
     add("-o", "--output", type=Path, default=Path("build/gpu"), metavar="OUT", help="folder of results (%(default)s)")
     return parser

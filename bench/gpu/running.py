@@ -17,7 +17,7 @@ from bench.gpu.steps import ROOT, Step
 PACKAGES = ("routers", "harness", "bench")
 STATE = "steps.state"
 ENDING_S = 20.0
-"""A step that is told to end writes its journal within that."""
+"""A step that is told to end, and does not, is killed after that."""
 DONE, FAILED, CUT_OFF, LEFT_OUT = "done", "failed", "cut off", "left out"
 
 
@@ -105,8 +105,8 @@ class Steps:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """As an interrupt at the keyboard would, and for good where that is not heard."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+    """Its journal is whole whenever it ends. Not by an interrupt, which shells have ignored by what they run behind."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
         os.killpg(process.pid, number)

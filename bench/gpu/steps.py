@@ -12,6 +12,8 @@ from bench.gpu.requirements import TO_REPORT, TO_TEST, missing
 ROOT = Path(__file__).parents[2]
 RANDOM = "random and not supplemental"
 """pytest's -k: the paper's random input, for which nothing is fetched."""
+PRESETS = {"cuda": "paper", "cpu": "quick"}
+"""Device -> the preset of the paper's table there: on a CPU the paper's rounds take an hour."""
 SHORT = {"paper": "ci"}
 """The preset of what is not the paper's table, where that is measured at length; otherwise they share one."""
 SHAPES = ("mixtral", "olmoe", "qwen3-30b-a3b", "deepseek-v3", "qwen3-next")
