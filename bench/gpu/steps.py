@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.gpu.requirements import TO_REPORT, TO_TEST, missing
 
@@ -18,17 +19,29 @@ SHORT = {"paper": "ci"}
 """The preset of what is not the paper's table, where that is measured at length; otherwise they share one."""
 SHAPES = ("mixtral", "olmoe", "qwen3-30b-a3b", "deepseek-v3", "qwen3-next")
 DTYPES = ("bfloat16", "mixed")
-MODES: Mapping[str, Mapping[str, Sequence[str]]] = {
+FEW = f"{RANDOM} and (linear or attention or mlp) and not hadamard"
+
+
+class Mode(NamedTuple):
+    """A clock mode in which the router alone is measured: options of `pytest bench`, which routers, and its weight."""
+
+    options: tuple[str, ...]
+    select: str = RANDOM
+    weight: float = 1
+
+
+_COMPILE = Mode(("--clock", "compile"), FEW, weight=3)  # to compile a router takes half a minute, in the first process
+MODES = {
     "cuda": {
-        "host": ("--clock", "host"),
-        "graph": ("--clock", "graph"),
-        "flushed": ("--l2", "flushed"),
-        "graph-flushed": ("--clock", "graph", "--l2", "flushed"),
-        "compile": ("--clock", "compile"),
+        "host": Mode(("--clock", "host")),
+        "graph": Mode(("--clock", "graph")),
+        "flushed": Mode(("--l2", "flushed")),
+        "graph-flushed": Mode(("--clock", "graph", "--l2", "flushed")),
+        "compile": _COMPILE,
     },
-    "cpu": {"compile": ("--clock", "compile")},
+    "cpu": {"compile": _COMPILE},
 }
-"""Device -> name -> options of what is not its default."""
+"""Device -> name -> what is not its default."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,15 @@ def steps(device: str, preset: str, folder: Path) -> list[Step]:
         _tests(device),
         paper.step("paper-router", "the paper's rounds, router alone", ["bench_router.py"], 4),
         *(
-            bench.step(f"mode-{name}", f"the router alone, {' '.join(options)}", ["bench_router.py"], 1, options)
-            for name, options in MODES[device].items()
+            bench.step(
+                f"mode-{name}",
+                f"the router alone, {' '.join(mode.options)}",
+                ["bench_router.py"],
+                mode.weight,
+                mode.options,
+                mode.select,
+            )
+            for name, mode in MODES[device].items()
         ),
         *_shapes(bench),
         *_of_others(bench),
