@@ -34,5 +34,5 @@ def untouched_zeros(shape: Sequence[int], like: Tensor) -> Tensor:
     storage = torch.frombuffer(memory, dtype=like.dtype).untyped_storage()
     # Not a view of what `frombuffer` gives: autograd keeps a gradient that is nobody's view without copying it.
     zeros = torch.empty(0, dtype=like.dtype)
-    zeros.set_(storage, 0, torch.Size(shape))
+    zeros.set_(storage, 0, torch.Size(shape))  # type: ignore[call-overload]  # of which torch says less than there is
     return zeros
