@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from routers.layer.gradient_memory import untouched_zeros
+from routers.layer.gradient_memory import in_large_pages, untouched_zeros
 
 FEW_ROWS = (2, 3)
 """Of so many rows W·xᵀ takes 0.4 to 1.1 times x·Wᵀ in float32 on a CPU (MKL); of more it takes longer."""
@@ -86,13 +86,23 @@ class GroupedLinear(torch.autograd.Function):
         )
 
 
+def _bank_for(blocks: Blocks, shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """Memory (E, O, I) that is 0 where an expert has no row, and is written elsewhere."""
+    if 2 * len(blocks.experts) < shape[0]:
+        return untouched_zeros(shape, like)
+    bank = in_large_pages(like.new_empty(shape))
+    for expert in set(range(shape[0])).difference(blocks.experts):
+        bank[expert].zero_()
+    return bank
+
+
 class GroupedOuter(torch.autograd.Function):
     """Σ_n g_n x_nᵀ over each expert's rows: (N, O), (N, I), blocks, E -> (E, O, I), zero where there is no row."""
 
     @staticmethod
     def forward(gradients: Tensor, rows: Tensor, blocks: Blocks, num_experts: int) -> Tensor:
         """Each product is written into its place."""
-        output = untouched_zeros((num_experts, gradients.shape[1], rows.shape[1]), rows)
+        output = _bank_for(blocks, (num_experts, gradients.shape[1], rows.shape[1]), rows)
         of_expert = zip(blocks.split(gradients.t(), dim=1), blocks.split(rows), blocks.pick(output), strict=True)
         for g, x, place in of_expert:
             torch.mm(g, x, out=place)
