@@ -26,6 +26,7 @@ from routers.reference.routing import ReferenceRouting, TokenReference
 from routers.routing import Routing, StraightThrough, TokenChoice
 from routers.routing.mask import flat_mask
 from routers.selection import SelectionRule, get_selection_rule
+from routers.selection.paths import choose_selection_path
 
 _DECIDING = ("forward", "compute_router_logits", "compute_router_probabilities", "unmasked_logits")
 
@@ -214,6 +215,9 @@ class Router(nn.Module, ABC):
         """What the selection rule makes of (T, E) logits, or of probabilities, of which it sees the logarithm."""
         if not self.selection.is_softmax_top_k:
             return self._select_by_rule(probs, logits)
+        if logits is not None and (path := choose_selection_path(self.selection, logits, self.top_k)) is not None:
+            found = path.select(self.selection, logits, self.top_k, None, None)
+            return self._token_choice(found.selected_experts, found.routing_weights, probs=probs, logits=logits)
         # Top-K of the probabilities, or of the logits, whose order is the same (equation 13).
         scores = probs if probs is not None else logits
         assert scores is not None
@@ -234,20 +238,16 @@ class Router(nn.Module, ABC):
     def _select_by_rule(self, probs: Tensor | None, logits: Tensor | None) -> TokenChoice:
         seen = log_of_probabilities(probs) if logits is None and probs is not None else logits
         assert seen is not None
-        scores, ranked, selected_experts, weights, kept = self.selection.select(
-            seen, self.top_k, self.selection_bias, self.expert_scale
-        )
+        found = self.selection.select(seen, self.top_k, self.selection_bias, self.expert_scale)
         return self._token_choice(
-            selected_experts,
-            at_least_float32(weights),
+            found.selected_experts,
+            at_least_float32(found.routing_weights),
             logits=logits,
-            probs=self.selection.probabilities_at_once(scores),
-            scores=scores,
-            ranks=ranked,
-            kept=kept,
+            kept=found.kept,
+            **found.of_all_experts(self.selection),
         )
 
-    def _token_choice(self, selected_experts: Tensor, weights: Tensor, **found: Tensor | None) -> TokenChoice:
+    def _token_choice(self, selected_experts: Tensor, weights: Tensor, **found: Any) -> TokenChoice:
         if self.top_k == 1 and weights.requires_grad:
             self._warn_of_no_gradient()
         kind = StraightThrough if self.straight_through else TokenChoice

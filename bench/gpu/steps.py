@@ -90,7 +90,8 @@ def steps(device: str, preset: str, folder: Path) -> list[Step]:
             for name, mode in MODES[device].items()
         ),
         *_shapes(bench),
-        *_of_others(bench),
+        _selection(device),
+        _peers(device, folder),
         paper.step("paper-training", "the paper's rounds, training step", ["bench_training.py"], 4),
         paper.step("paper-token", "the paper's rounds, one token with its experts", ["bench_token.py"], 5),
         _report(folder),
@@ -150,19 +151,24 @@ def _tests(device: str) -> Step:
 
 def _shapes(bench: _Bench) -> Iterator[Step]:
     """Shapes that ship, in the precisions that they are run in."""
-    known = "--shape" in (ROOT / "conftest.py").read_text("utf-8")
+    shapes = [word for shape in SHAPES for word in ("--shape", shape)]
     for dtype in DTYPES:
-        options = [word for shape in SHAPES for word in ("--shape", shape)] + ["--dtype", dtype]
-        step = bench.step(f"shapes-{dtype}", f"shapes that ship, {dtype}", ["bench_router.py"], 2, options)
-        yield step if known else Step(step.name, step.title, step.command, 0, obstacle="this checkout has no shapes")
+        options = (*shapes, "--dtype", dtype)
+        yield bench.step(f"shapes-{dtype}", f"shapes that ship, {dtype}", ["bench_router.py"], 2, options)
 
 
-def _of_others(bench: _Bench) -> Iterator[Step]:
-    """The selection kernel's benchmark and the peers, where the catalogue has them."""
-    for name, title in (("selection", "selection rules, eager and fused"), ("peer", "peers")):
-        files = [path.name for path in _benchmarks(f"bench_{name}*.py")]
-        step = bench.step(name, title, files or [f"bench_{name}.py"], 2, select="")
-        yield step
+def _selection(device: str) -> Step:
+    """The selection's paths: the kernel on a card, torch's own elsewhere."""
+    command = (sys.executable, "-m", "bench.router.selection", "--device", device)
+    return Step("selection", "selection rules alone, every path", command, weight=1)
+
+
+def _peers(device: str, folder: Path) -> Step:
+    """The same work by others' code, of which the benchmark knows no device but the CPU."""
+    figures = folder / "peers.figures"
+    command = (sys.executable, "-m", "bench.peers", "--json", str(figures), "--resume")
+    obstacle = "they are measured on a CPU alone" if device != "cpu" else None
+    return Step("peers", "peers", command, weight=1, makes=figures, obstacle=obstacle)
 
 
 def _report(folder: Path) -> Step:

@@ -27,6 +27,10 @@ def lines(folder: Path) -> Iterator[str]:
     if others:
         yield ""
         yield from others
+    selection = folder / "selection.log"  # its program prints a table of its own
+    if selection.exists():
+        yield ""
+        yield from selection.read_text("utf-8", errors="replace").splitlines()
 
 
 def _machine(documents: Sequence[Document]) -> Iterator[str]:

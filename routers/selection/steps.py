@@ -62,8 +62,8 @@ def _softmax(logits: Tensor) -> Tensor:
 def _sqrt_softplus(logits: Tensor) -> Tensor:
     softplus = F.softplus(logits)
     # 0 of a logit below −104 (in float16 −17), or of one that is masked: a root has no finite slope there.
-    positive = softplus > 0
-    return torch.where(positive, torch.where(positive, softplus, 1.0).sqrt(), 0.0)
+    nothing = softplus == 0  # and not `softplus > 0`: a NaN stays one
+    return torch.where(nothing, 0.0, torch.where(nothing, 1.0, softplus).sqrt())
 
 
 def _exact_or_divided(scores: Tensor) -> Tensor:
