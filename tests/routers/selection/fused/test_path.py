@@ -43,7 +43,7 @@ def test_a_broken_triton_is_said_once_and_the_eager_path_taken(name, forget, mon
         with warnings.catch_warnings(action="error"):
             router(tokens)
     assert torch.equal(found.selected_experts, expected.selected_experts)
-    assert torch.equal(found.routing_weights, expected.routing_weights)
+    torch.testing.assert_close(found.routing_weights, expected.routing_weights)
     assert torch.equal(found.router_probs, expected.router_probs)
 
 
