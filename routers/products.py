@@ -52,4 +52,4 @@ def in_blocks(compute: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     size = max(BLOCK_BYTES // (tokens.shape[1] * tokens.itemsize), 64)
     if tokens.shape[0] <= size:
         return compute(tokens)
-    return torch.cat([compute(block) for block in tokens.split(size)])
+    return torch.cat([compute(block) for block in torch.split(tokens, size)])

@@ -75,7 +75,8 @@ class AttentionRouter(LogitRouter):
         queries = self._queries(hidden_states)
         # The lengths divide E products of a token and not its Q values: the same, and less work.
         lengths = torch.linalg.vector_norm(queries, dim=-1, keepdim=True).clamp_min(LEAST_LENGTH)
-        return expert_product(queries, F.normalize(self.expert_keys, dim=-1)) * (self._scale / lengths)
+        scales: Tensor = self._scale / lengths
+        return expert_product(queries, F.normalize(self.expert_keys, dim=-1)) * scales
 
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """Softmax of the logits, (…, D) -> (…, E)."""

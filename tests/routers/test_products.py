@@ -13,7 +13,9 @@ from routers.products import BLOCK_BYTES, expert_product, in_blocks
 def test_the_product_is_the_linear_map_in_float64(num_experts, num_tokens, with_bias):
     torch.manual_seed(0)
     values = [torch.randn(num_tokens, 33), torch.randn(num_experts, 33)] + [torch.randn(num_experts)] * with_bias
-    found, right = ([value.to(dtype).requires_grad_() for value in values] for dtype in (torch.float32, torch.float64))
+    found, right = (
+        [value.to(dtype, copy=True).requires_grad_() for value in values] for dtype in (torch.float32, torch.float64)
+    )
     weighed = torch.randn(num_tokens, num_experts)
     product, expected = expert_product(*found), F.linear(*right)
     torch.testing.assert_close(product.double(), expected, atol=1e-5, rtol=1e-5)
