@@ -45,6 +45,12 @@ class SelfSupervisedRouter(LogitRouter):
         )
         self.logit_proj = normal_linear(feature_size, self.num_experts, bias=True)
 
+    @property
+    def tolerance(self) -> float:
+        """See `Router.tolerance`. Where rounding exchanges two experts, one that is masked has a probability of 0."""
+        dtype = next(self.parameters()).dtype
+        return super().tolerance if dtype.itemsize >= torch.float32.itemsize else 1 / self.top_k
+
     def extract(self, hidden_states: Tensor) -> Tensor:
         """Features s = g(x), equation (20): (…, D) -> (…, F)."""
         return self.features(as_parameter_dtype(hidden_states, self.logit_proj.weight))  # type: ignore[no-any-return]  # nn.Module calls are Any
