@@ -60,7 +60,7 @@ def wins(rule: SelectionRule, logits: Tensor, top_k: int) -> bool:
     """The kernel is faster than the eager path, where it suits.
 
     On a card it is one launch in the place of several. That it wins at every size is an assumption until a card has run
-    `bench/benchmarks/bench_selection.py`. The interpreter never wins.
+    `python -m bench.router.selection`. The interpreter never wins.
     """
     return logits.is_cuda
 

@@ -17,8 +17,8 @@ MOST_EXPERTS, MOST_SELECTED, MOST_COLUMNS = 896, 16, 1024
 """E and K are at most these. Columns are experts, each group padded to a power of two."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 VALUES_OF_A_WARP, MANY_TOKENS = 512, 1024
-"""From so many tokens on a warp has as many of them as give it so many logits; before that it has one, so that few tokens
-spread over the card. Not measured: an assumption until a card has run `bench/benchmarks/bench_selection.py`."""
+"""From so many tokens on a warp has as many of them as give it so many logits; before that it has one, and few tokens
+spread over the card. Not measured: an assumption until a card has run `python -m bench.router.selection`."""
 
 
 @dataclass(frozen=True)

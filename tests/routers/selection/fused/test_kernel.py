@@ -269,3 +269,26 @@ def test_a_backward_that_fails_is_said_once_and_made_by_the_eager_steps(device, 
         given = torch.autograd.grad((weights * direction).sum(), [logits, factors])
     torch.testing.assert_close(given, asked)
     assert not FUSED_PATH.suits(rule, logits, 2)
+
+
+def test_transforms_see_the_eager_steps(device, random_tokens):
+    rule, logits = get_selection_rule("qwen2_moe"), random_tokens(3, 8).to(device)
+
+    def weights(logits):
+        return rule.select(logits, 2).routing_weights.square().sum()
+
+    with use_selection_path("fused"):
+        given = torch.func.grad(weights)(logits)
+        by_row = torch.func.vmap(torch.func.grad(lambda row: weights(row.unsqueeze(0))))(logits)
+    with use_selection_path("eager"):
+        asked = torch.func.grad(weights)(logits)
+    torch.testing.assert_close(given, asked)
+    torch.testing.assert_close(by_row, asked)
+
+
+def test_a_compiled_router_is_one_graph_and_does_what_the_kernel_does(device, compiler, make_router, random_tokens):
+    router, tokens = make_router("linear", hidden_size=16, num_experts=6).to(device), random_tokens(5, 16).to(device)
+    with use_selection_path("fused"):
+        expected = router(tokens)
+        found = torch.compile(lambda tokens: router(tokens).routing_weights, fullgraph=True, backend="eager")(tokens)
+    torch.testing.assert_close(found, expected.routing_weights)
