@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from routers.precision import at_least_float32
 from routers.routing import divided_by_sum, expert_softmax
 
 
@@ -103,8 +104,8 @@ WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """Logits and scores of the selected experts, each (T, K) -> weights (T, K) before they are normalised and scaled."""
 
 PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "float32": lambda logits: logits.to(torch.promote_types(logits.dtype, torch.float32)),
-    "float32_scores": lambda logits: logits.to(torch.promote_types(logits.dtype, torch.float32)),
+    "float32": at_least_float32,
+    "float32_scores": at_least_float32,
     "model": lambda logits: logits,
 }
 """Logits in the dtype in which scores are made of them. The first says of the product behind them, too, that it is in
