@@ -124,7 +124,9 @@ class RouterSuite(Suite[CheckedRouter]):
         }
         shown = observations[0].figures if case.scenario == "router" else {}
         figures = {"figures": shown} if shown else {}
-        return info | backend(router) | figures
+        with torch.set_grad_enabled(get_router_scenario(case.scenario).gradients):
+            computed_with = backend(router, batch.hidden_states)
+        return info | computed_with | figures
 
     def label(self, case: Case) -> str:
         """The benchmark's group, for pytest-benchmark's tables."""

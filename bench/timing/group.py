@@ -14,16 +14,31 @@ from bench.timing.intervals import Interval, paired_ratio, resolution
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What it took to have a call compiled or captured, outside of its time.
+
+    Attributes:
+        seconds: until it could be timed.
+        graph_breaks: at how many places torch.compile has left what it compiles.
+    """
+
+    seconds: float
+    graph_breaks: int
+
+
+@dataclass(frozen=True)
 class PreparedCall:
     """A call to time.
 
     Attributes:
         call: what is timed.
         reset: puts back what a call has changed, outside of the time; None where it changes nothing.
+        setup: what it took, where the call is not made eagerly.
     """
 
     call: Call
     reset: Call | None = None
+    setup: Setup | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +106,14 @@ class Block:
         calls_per_round: router -> of how many calls a round's duration is the mean.
         failed: router -> why it could not be timed, in one line.
         peak_memory: router -> bytes that a call needs, or None; of the first process alone, where that was asked for.
+        setup: router -> the fields of its `Setup`, where calls are not made eagerly.
     """
 
     durations: Mapping[str, list[int]]
     calls_per_round: Mapping[str, int]
     failed: Mapping[str, str] = field(default_factory=dict)
     peak_memory: Mapping[str, int | None] = field(default_factory=dict)
+    setup: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class NotTimedError(Exception):
@@ -153,6 +170,11 @@ class Group(Generic[AnyChecked]):
         found = [block.peak_memory[name] for block in self.blocks if name in block.peak_memory]
         return found[0] if known is None and found else known
 
+    def setup(self, name: str) -> dict[str, Any] | None:
+        """What it took to have a router's call compiled or captured, one figure a process; None of eager calls."""
+        found = [block.setup[name] for block in self.blocks if name in block.setup]
+        return {figure: [setup[figure] for setup in found] for figure in found[0]} if found else None
+
     def ratios(self, name: str) -> list[float]:
         """A router's time over the baseline's, one a process: the median over the rounds."""
         return [paired_ratio(block.durations[name], block.durations[self.spec.baseline]) for block in self.blocks]
@@ -192,6 +214,7 @@ class Group(Generic[AnyChecked]):
             "clock": "replayed: interleaved measurement, read back by pytest-benchmark",
             "repetitions": len(self.blocks),
             "rounds": len(self.blocks[0].durations[name]),
+            "setup": self.setup(name),
             "calls_per_round": round(fmean(block.calls_per_round[name] for block in self.blocks)),
             "us_per_call": us_per_call,
             "tokens_per_call": tokens,

@@ -179,6 +179,10 @@ def _contradictions(
         said, here = study.get(name), measurement.setting[name]
         if None not in (said, here) and said != here:
             yield f"{name} is {excerpt(here)}, and study.{name} is {excerpt(said)}"
+    clock = mapping_in(study, "clock")
+    for name, said, here in (("clock_mode", clock.get("mode"), timing.clock_mode), ("l2", clock.get("l2"), timing.l2)):
+        if None not in (said, here) and said != here:
+            yield f"timing.{name} is {excerpt(here)}, and study.clock has {excerpt(said)}"
     if isinstance(measurement, LanguageEntry):
         model = mapping_in(study, "language_model")
         for name in ("hidden_size", "num_experts", "top_k"):

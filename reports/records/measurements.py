@@ -58,7 +58,14 @@ class Measurement(Record):
     @property
     def setting(self) -> dict[str, Any]:
         """What two measurements must share to be compared, apart from their sizes."""
-        return {"preset": self.preset, "device": self.device, "threads": self.threads, "dtype": self.dtype}
+        return {
+            "preset": self.preset,
+            "device": self.device,
+            "threads": self.threads,
+            "dtype": self.dtype,
+            "clock": self.timing.clock_mode,
+            "l2": self.timing.l2,
+        }
 
     @property
     def sizes(self) -> dict[str, int]:

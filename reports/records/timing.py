@@ -17,6 +17,8 @@ class Timing(Record):
     """How long a call takes, in itself and beside the baseline."""
 
     clock: Text
+    clock_mode: Name | None = None  # what a duration is
+    l2: Name | None = None
     repetitions: Size
     rounds: Size
     us_per_call: Positive

