@@ -19,6 +19,7 @@ from bench.router.calls import SEED, store_input
 from bench.router.checked import BASELINE, TWIN, CheckedRouter, backend, check, count, draw_router
 from bench.router.experts import KINDS, intermediate_size, make_experts
 from bench.router.inputs import INPUTS, Inputs
+from bench.router.precision import observe_precision, records
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
 from bench.suite import Suite, describe_text
@@ -141,6 +142,7 @@ class RouterSuite(Suite[CheckedRouter]):
             "model": model,
             "texts": {name: describe_text(self.inputs.text(name)) for name in texts},
             "metrics": {name: metric.as_dict() for name, metric in METRICS.items()},
+            **records(),
             "scenarios": {
                 name: scenario.as_dict() for name, scenario in list_scenarios(self.subject).items() if name in scenarios
             },
@@ -203,11 +205,14 @@ class RouterSuite(Suite[CheckedRouter]):
         """One seed of an input. A router that fails takes its error in `found` and is left out."""
         batch = self.inputs.batch(input_name, seed)
         experts = make_experts(self.inputs, input_name, seed)
+        in_precisions = self.preset.precision_everywhere or INPUTS[input_name].precision
         observed = {}
         for name in found:
             try:
                 router = draw_router(name, self.inputs, batch.hidden_states.shape[1], seed)
                 observed[name] = asdict(observe(router, batch, experts, self.preset.output_tokens, figures=seed == 0))
+                if in_precisions:
+                    observed[name]["precision"] = observe_precision(router, batch.hidden_states, seed)
             except Exception as error:  # as in `prepare_router`: a user's router may fail in any way
                 found[name] = error
             bar.update()
