@@ -85,13 +85,12 @@ def _points(
         capsize=2,
         linewidth=1,
         label=label(labels[precision]),
-        clip_on=False,
     )
 
 
 def _finish(ax: Axes, name: str) -> None:
     ax.set_xscale("symlog", linthresh=_LINEAR, linscale=0.5)
-    ax.set_xlim(0, 1)
+    ax.set_xlim(-0.2 * _LINEAR, 1.2)
     ax.xaxis.set_major_locator(FixedLocator(_TICKS))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))

@@ -133,7 +133,7 @@ def _changed_at(path: str, found: Precision | None) -> float | None:
 
 
 def _definitions(data: ReportData) -> str:
-    return " ".join(f"{sentence(f'{record.label}: {record.definition}')}" for record in data.precisions.values())
+    return " ".join(f"{record.label}: {record.definition}." for record in data.precisions.values())
 
 
 def _row(data: ReportData, entry: Entry | LanguageEntry) -> dict[str, object]:
@@ -144,6 +144,7 @@ def _row(data: ReportData, entry: Entry | LanguageEntry) -> dict[str, object]:
             row |= _spread(f"{quantity}_{name}", _stat(entry, name, quantity))
     for quantity in ("rank_margin_median", "rank_margin_p05"):
         row |= _spread(quantity, _stat(entry, HEADLINE, quantity))
+    row |= _spread(f"weight_error_{HEADLINE}", _stat(entry, HEADLINE, "weight_error"))
     return row | {"undefined": entry.precision.undefined if entry.precision else None}
 
 
@@ -189,7 +190,7 @@ def _conclusion(input_name: str, entries: Sequence[Entry], data: ReportData) -> 
     level = [entry.router for entry in ranked[1:] if not _separate(entry, most)]
     parts = [f"decides otherwise most often, {among(most)}: {_named(most)}"]
     parts[0] += f", not told apart from {listing(level)}" if level else ""
-    parts += [f"least often: {_named(least)}"] if least is not most else []
+    parts += [f"least often: {_named(least)}"] if least is not most and least.router not in level else []
     parts += [apart(others, _named)] if others else []
     return (f"{what}, {'; '.join(parts)}.",)
 
