@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from bench.plugin import BenchmarkPlugin
-from bench.presets import PRESETS, get_preset
+from bench.presets import PRESETS, Preset, get_preset
 from bench.record.output import WholeFile
+from bench.shapes import shapes_table
+from bench.sizes import DTYPES, NUMBERS, asked_sizes
 from bench.timing.clocks import available_devices
 from harness.command_line import dashes_for_a_value, most_threads
 from routers import ask_for, list_routers, register_from_path
@@ -22,6 +25,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's options."""
     group = parser.getgroup("moe", "Mixture-of-Experts routers")
     group.addoption("--preset", default="quick", help=f"how much is measured: {', '.join(PRESETS)} (quick)")
+    group.addoption(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help="sizes and selection rule of a model that ships; may be repeated; 'list' shows them all",
+    )
+    for name in NUMBERS:
+        option, said = f"--{name.replace('_', '-')}", name.replace("_", " ")
+        group.addoption(option, metavar="N,N,...", help=f"{said}, one or several: a group each (the preset's)")
+    group.addoption("--selection", metavar="RULE,...", help="selection rules, one or several (softmax)")
+    group.addoption("--dtype", metavar="DTYPE,...", help=f"one or several of {', '.join(DTYPES)} (float32)")
     group.addoption("--device", default="cpu", help="cpu or cuda (cpu)")
     group.addoption("--threads", type=int, default=1, help="torch's threads while something is timed (1)")
     group.addoption(
@@ -56,13 +71,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if complaint := dashes_for_a_value([str(word) for word in config.invocation_params.args]):
         raise pytest.UsageError(complaint)
     try:
-        get_preset(config.getoption("--preset"))
+        preset = _with_sizes(get_preset(config.getoption("--preset")), config)
         for target in config.getoption("--router"):
             ask_for(register_from_path(target) if ":" in target else target)
         list_routers()  # an installed package may give one a name that it must not have
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
-    config.pluginmanager.register(BenchmarkPlugin(), "moe-benchmarks")
+    config.pluginmanager.register(BenchmarkPlugin(preset), "moe-benchmarks")
     device = config.getoption("--device")
     if device not in available_devices():
         raise pytest.UsageError(
@@ -79,6 +94,19 @@ def pytest_configure(config: pytest.Config) -> None:
                 config.option.benchmark_json = WholeFile(json_path)
         except OSError as error:
             raise pytest.UsageError(f"{json_path}: cannot be written: {error.strerror}") from None
+
+
+def _with_sizes(preset: Preset, config: pytest.Config) -> Preset:
+    """The preset with the sizes that options ask for; a ValueError says what is wrong with them."""
+    shapes = config.getoption("--shape")
+    if "list" in shapes:
+        print("\n".join(shapes_table()))
+        pytest.exit("nothing was run", returncode=0)
+    options = {name: config.getoption(f"--{name.replace('_', '-')}") for name in (*NUMBERS, "selection", "dtype")}
+    if sizes := asked_sizes(shapes, **options):
+        preset = replace(preset, sizes=sizes)
+    preset.check_sizes()
+    return preset
 
 
 def _check_pytest_benchmark(config: pytest.Config) -> None:

@@ -50,7 +50,7 @@ def measure(preset: Preset, scenario: str, inputs: Inputs, num_threads: int) -> 
     """One fresh run of a scenario on all inputs that it is timed on, with every router."""
     context = MeasurementContext(Unkept(), progress_bar, inputs.device, num_threads)
     suite = RouterSuite(inputs, context)
-    for name in get_router_scenario(scenario).parameters()["input_name"]:
+    for name in get_router_scenario(scenario).parameters(preset)["input_name"]:
         for router in list_routers():
             suite.plan(Case(scenario, router, name))
     Run(preset, context, [suite]).measure(lambda plan, folder: RepetitionProcess(folder))

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from bench.case import Case, Replay
+from bench.presets import Preset
 from bench.record.journal import Journal, JournalError, Unkept, counted
 from bench.record.output import WholeFile
 from bench.repetition.process import ProcessDiedError, RepetitionProcess
+from bench.router.memory_need import DoesNotFitError, refuse_what_does_not_fit
 from bench.run import Run
 from bench.session import case_of, make_run, open_journal, scenario_of
 from bench.terminal import lines
@@ -22,9 +24,14 @@ from harness.assets.errors import AssetError
 
 
 class BenchmarkPlugin:
-    """What the suite does at pytest's hooks, and the run that its benchmarks share."""
+    """What the suite does at pytest's hooks, and the run that its benchmarks share.
 
-    def __init__(self) -> None:
+    Args:
+        preset: with the sizes that were asked for.
+    """
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
         self.clock = ReplayClock()
         self.run: Run | None = None
         self.journal: Journal | None = None
@@ -38,14 +45,26 @@ class BenchmarkPlugin:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a benchmark with every registered router: on each input of its scenario, or in a language model."""
         scenario = scenario_of(metafunc.module)
-        for argument, names in scenario.parameters().items() if scenario else ():
-            metafunc.parametrize(argument, names)
+        if scenario is not None:
+            for argument, names in scenario.parameters(self.preset).items():
+                metafunc.parametrize(argument, names)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Make pytest-benchmark read the recorded durations."""
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave what the preset asks for, and make pytest-benchmark read the recorded durations."""
+        wanted = [item for item in items if self._is_wanted(item)]
+        if len(wanted) < len(items):
+            config.hook.pytest_deselected(items=[item for item in items if not self._is_wanted(item)])
+            items[:] = wanted
         for item in items:
             if case_of(item):
                 item.add_marker(pytest.mark.benchmark(timer=self.clock))
+
+    def _is_wanted(self, item: pytest.Item) -> bool:
+        scenario = scenario_of(getattr(item, "module", None))
+        if scenario is None:
+            return True
+        # Without an input, or a router, pytest makes one item that it would skip.
+        return scenario.is_collected(self.preset) and case_of(item) is not None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -59,12 +78,14 @@ class BenchmarkPlugin:
         # except where its comparison, or `--benchmark-verbose`, was asked for.
         benchmarks.quiet |= not (benchmarks.compare or benchmarks.verbose)
         try:
-            self.journal = open_journal(session)
+            cases = [case for item in session.items if (case := case_of(item))]
+            refuse_what_does_not_fit(self.preset, cases, session.config.getoption("--device"))
+            self.journal = open_journal(session, self.preset)
             if self.journal.notice:
                 print(f"\n{self.journal.notice}", file=sys.stderr)
-            self.run = make_run(session, self.journal)
+            self.run = make_run(session, self.preset, self.journal)
             self.run.measure(lambda plan, folder: RepetitionProcess(folder))
-        except (AssetError, JournalError, ProcessDiedError) as error:
+        except (AssetError, DoesNotFitError, JournalError, ProcessDiedError) as error:
             raise pytest.UsageError(str(error)) from None
 
     @pytest.fixture
@@ -76,7 +97,7 @@ class BenchmarkPlugin:
 
         def replay(case: Case) -> None:
             if benchmark.disabled or self.run is None:
-                self._checks = self._checks or make_run(request.session, Unkept())
+                self._checks = self._checks or make_run(request.session, self.preset, Unkept())
                 self._checks.suite(case).expect_sound(case)
                 return
             suite = self.run.suite(case)

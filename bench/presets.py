@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bench.sizes import Sizes
+from routers.selection import get_selection_rule
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,12 @@ class Preset:
         intermediate_size: I of the experts for random input.
         num_experts: E.
         top_k: K.
+        selection: the selection rule's name; that of a router which selects by itself is its own.
+        rule_fields: other values of the rule's fields.
+        dtype: a name of `bench.sizes.DTYPES`.
+        sizes: what is measured instead of the sizes above, one group each; empty for those above.
+        scenarios: the names of those that are collected; empty for all that are measured by default.
+        inputs: likewise; empty for all.
         language_model: asked for first; the embedded one is taken, and named, where it cannot be had.
         model_rounds: in a block, of the benchmarks inside a language model, which take much longer; the shorter of them
             have a multiple of it.
@@ -49,6 +60,12 @@ class Preset:
     intermediate_size: int = 3072
     num_experts: int = 8
     top_k: int = 2
+    selection: str = "softmax"
+    rule_fields: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    sizes: tuple[Sizes, ...] = ()
+    scenarios: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     language_model: str = "embedded"
     model_rounds: int = 2
     model_batch_size: int = 2
@@ -57,6 +74,48 @@ class Preset:
     precision_everywhere: bool = False
     precision_length: int = 256
     conclusive: bool = True
+
+    def at(self, label: str) -> Preset:
+        """The same at some of its `sizes`, by their label; itself at the label of none.
+
+        T tokens are B sequences of the greatest length up to the preset's own S that divides T.
+
+        Raises:
+            KeyError: none of its sizes has the label.
+        """
+        if not label:
+            return self
+        sizes = next((each for each in self.sizes if each.label == label), None)
+        if sizes is None:
+            raise KeyError(label)
+        length = self.sequence_length
+        if sizes.tokens is not None:
+            length = next(length for length in range(min(length, sizes.tokens), 0, -1) if sizes.tokens % length == 0)
+        batch_size = self.batch_size if sizes.tokens is None else sizes.tokens // length
+        changes: dict[str, Any] = {"batch_size": batch_size, "sequence_length": length} | sizes.changed
+        if sizes.selection is not None:
+            changes |= {"selection": sizes.selection, "rule_fields": sizes.rule_fields}
+        if sizes.dtype is not None:
+            changes |= {"dtype": sizes.dtype}
+        return replace(self, sizes=(), **changes)
+
+    def check_sizes(self) -> None:
+        """Refuse sizes that no router can have.
+
+        Raises:
+            ValueError: K above E, or a rule whose groups do not suit them.
+        """
+        for label in [sizes.label for sizes in self.sizes]:
+            at = self.at(label)
+            if at.top_k > at.num_experts:
+                raise ValueError(f"{label}: top_k is {at.top_k}, expected at most num_experts = {at.num_experts}")
+            get_selection_rule(at.selection, **at.rule_fields).check_sizes(at.num_experts, at.top_k)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preset:
+        """What `dataclasses.asdict` has made a dictionary of, and JSON lists of its tuples."""
+        tuples = {name: tuple(values[name]) for name in ("models", "scenarios", "inputs")}
+        return cls(**{**values, **tuples, "sizes": tuple(Sizes.from_dict(each) for each in values["sizes"])})
 
 
 PRESETS: dict[str, Preset] = {}
@@ -122,6 +181,7 @@ register_preset(
         model_rounds=1,
         precision_everywhere=True,
         precision_length=256,
+        scenarios=("router", "inject"),
     )
 )
 # Seconds, to see a new router go through everything. Its numbers mean nothing.
@@ -141,5 +201,21 @@ register_preset(
         model_sequence_length=16,
         precision_length=16,
         conclusive=False,
+    )
+)
+# Time against tokens and against experts, each by itself: what fits into a few minutes and into memory.
+register_preset(
+    Preset(
+        "scaling",
+        repetitions=5,
+        rounds=16,
+        warmup=2,
+        seeds=2,
+        sizes=(
+            *(Sizes(tokens=4**power) for power in range(9)),
+            *(Sizes(tokens=1024, num_experts=2**power) for power in range(3, 10)),
+        ),
+        scenarios=("router",),
+        inputs=("random",),
     )
 )

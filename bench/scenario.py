@@ -9,6 +9,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import ClassVar, TypeVar
 
+from bench.presets import Preset
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario(ABC):
@@ -19,6 +21,7 @@ class Scenario(ABC):
         label: for a heading.
         description: what one call does, for the middle of a sentence; {batch} and {length} stand for B and S.
         gradients: the call runs with autograd on.
+        measured_by_default: presets that name no scenarios collect it.
     """
 
     subject: ClassVar[str]
@@ -28,14 +31,19 @@ class Scenario(ABC):
     label: str
     description: str
     gradients: bool = False
+    measured_by_default: bool = True
 
     @abstractmethod
     def benchmark(self) -> Callable[..., None]:
         """What pytest collects: a benchmark of the scenario, whose arguments are `parameters`."""
 
     @abstractmethod
-    def parameters(self) -> dict[str, Sequence[str]]:
-        """What pytest runs the benchmark with: argument -> names."""
+    def parameters(self, preset: Preset) -> dict[str, Sequence[str]]:
+        """What pytest runs the benchmark with under a preset: argument -> names; one without a name runs nothing."""
+
+    def is_collected(self, preset: Preset) -> bool:
+        """Whether a preset asks for it."""
+        return self.name in preset.scenarios if preset.scenarios else self.measured_by_default
 
     def as_dict(self, **sizes: int) -> dict[str, str]:
         """The scenario's record in the JSON, with the sizes in the description filled in."""

@@ -15,7 +15,7 @@ import torch
 
 from bench.case import Case
 from bench.language_model.suite import LanguageModelSuite
-from bench.presets import get_preset
+from bench.presets import Preset
 from bench.record.journal import Journal, Results
 from bench.router.inputs import Inputs
 from bench.router.suite import RouterSuite
@@ -29,10 +29,9 @@ from routers import get_router_class, list_routers
 PACKAGES = ("routers", "harness", "bench")
 
 
-def open_journal(session: pytest.Session) -> Journal:
+def open_journal(session: pytest.Session, preset: Preset) -> Journal:
     """The journal of the run that the collected benchmarks ask for; raises `JournalError`."""
     config = session.config
-    preset = get_preset(config.getoption("--preset"))
     configuration = {
         "preset": asdict(preset) | {"models": config.getoption("--model") or preset.models},
         "language_models": config.getoption("--language-model"),
@@ -45,10 +44,9 @@ def open_journal(session: pytest.Session) -> Journal:
     return Journal(config.rootpath / config.getoption("--journal"), configuration, resume=config.getoption("--resume"))
 
 
-def make_run(session: pytest.Session, journal: Results) -> Run:
+def make_run(session: pytest.Session, preset: Preset, journal: Results) -> Run:
     """The run that the collected benchmarks ask for."""
     config = session.config
-    preset = get_preset(config.getoption("--preset"))
     device, num_threads = config.getoption("--device"), config.getoption("--threads")
     models, language_models = tuple(config.getoption("--model")), tuple(config.getoption("--language-model"))
     context = MeasurementContext(journal, progress_bar, device, num_threads)
@@ -74,7 +72,10 @@ def case_of(item: pytest.Item) -> Case | None:
     scenario, callspec = scenario_of(getattr(item, "module", None)), getattr(item, "callspec", None)
     if scenario is None or callspec is None:
         return None
-    return Case(scenario.name, callspec.params["router_name"], callspec.params.get("input_name", ""))
+    names = {name: callspec.params.get(name, "") for name in ("router_name", "input_name")}
+    if not all(isinstance(name, str) for name in names.values()):  # pytest's mark of an empty parameter
+        return None
+    return Case(scenario.name, names["router_name"], names["input_name"])
 
 
 def source_digest(root: Path) -> str:

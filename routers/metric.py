@@ -28,16 +28,16 @@ class Observed:
 
     Attributes:
         routing: of T tokens.
-        layer_output: (T', D), of the layer with the first T' tokens.
+        layer_output: (T', D), of the layer with the first T' tokens, or None where there was no layer.
     """
 
     routing: Routing
-    layer_output: Tensor
+    layer_output: Tensor | None
 
     @property
-    def output(self) -> Tensor:
+    def output(self) -> tuple[Tensor] | None:
         """(T', D)."""
-        return self._counted(self.layer_output)
+        return None if self.layer_output is None else (self._counted(self.layer_output),)
 
     @property
     def router_probs(self) -> Tensor:

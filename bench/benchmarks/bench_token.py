@@ -33,6 +33,7 @@ SCENARIO = register_scenario(
         description="the router and the experts it selects, for one token",
         prepare=one_token,
         tokens=lambda _: 1,
+        with_experts=True,
     )
 )
 

@@ -46,9 +46,13 @@ class LanguageModelScenario(Scenario):
 
         return bench
 
-    def parameters(self) -> dict[str, Sequence[str]]:
+    def parameters(self, preset: Preset) -> dict[str, Sequence[str]]:
         """The model's own routers, and every registered one that chooses experts for tokens."""
         return {"router_name": [STOCK, *list_routers(token_choice=True)]}
+
+    def is_collected(self, preset: Preset) -> bool:
+        """A model has its own sizes: where others are asked for it is not measured."""
+        return super().is_collected(preset) and not preset.sizes
 
 
 def get_language_model_scenario(name: str) -> LanguageModelScenario:

@@ -46,7 +46,7 @@ class Plan:
         fields = json.loads((folder / FILE).read_text())
         preset = fields.pop("preset")
         return cls(
-            preset=Preset(**preset | {"models": tuple(preset["models"])}),
+            preset=Preset.from_dict(preset),
             groups=tuple(GroupSpec(**group | {"routers": tuple(group["routers"])}) for group in fields.pop("groups")),
             **fields,
         )

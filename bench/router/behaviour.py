@@ -21,6 +21,8 @@ from routers.metric import METRICS, Observed
 from routers.routing import TokenChoice
 
 HISTOGRAM_BINS = 80
+MOST_EXPERTS = 64
+"""Of more, the pairs are not counted: they would be most of the JSON."""
 # The outermost thousandth at each end is left out of a histogram, which a single outlier would otherwise flatten.
 HISTOGRAM_TAIL = 0.001
 
@@ -53,7 +55,7 @@ def observe(router: Router, batch: Batch, experts: ExpertBanks, output_tokens: i
     tokens = batch.hidden_states[:output_tokens]
     outputs = {kind: _layer(router, bank)(tokens) for kind, bank in experts.banks.items()}
     layer = {kind: _output_figures(output, experts.original_output) for kind, output in outputs.items()}
-    observed = Observed(routing, next(iter(outputs.values())))
+    observed = Observed(routing, next(iter(outputs.values()), None))
     return Observation(
         metrics={name: float(metric.measure(observed)) for name, metric in METRICS.items()},
         load=observed.load.tolist(),
@@ -73,6 +75,8 @@ def _figures(routing: Routing, batch: Batch, outputs: dict[str, Tensor]) -> dict
 
 
 def _co_activation(routing: Routing) -> Tensor:
+    if routing.num_experts > MOST_EXPERTS:
+        return torch.zeros(0, 0)
     if isinstance(routing, TokenChoice):
         return metrics.co_activation(routing.selected_experts, routing.num_experts, routing.kept)
     return torch.zeros(routing.num_experts, routing.num_experts)
@@ -100,6 +104,8 @@ def _histogram(output: Tensor) -> dict[str, list[float]]:
 
 def _ranked_co_activation(observation: Observation) -> list[list[float]]:
     """(E, E - 1): a row an expert, the most loaded first, and in it the others, the one met most often first."""
+    if not observation.co_activation:
+        return []
     rows = [
         (load, *sorted((*row[:expert], *row[expert + 1 :]), reverse=True))
         for expert, (load, row) in enumerate(zip(observation.load, observation.co_activation, strict=True))

@@ -61,7 +61,7 @@ class RouterCalls:
     def ready(self, case: Case) -> PreparedCall:
         """A router of the run's seed, and the call of its scenario."""
         hidden_states = self._stored(case.input)[BATCH]
-        router = draw_router(case.router, self._inputs, hidden_states.shape[1], SEED)
+        router = draw_router(case.router, self._inputs.at(case.input), hidden_states.shape[1], SEED)
         scenario = get_router_scenario(case.scenario)
         with torch.set_grad_enabled(scenario.gradients):
             return PreparedCall(scenario.prepare(router, hidden_states, partial(self._bank, case.input)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from bench.router.seeds import derive_seed
 from bench.timing.group import Checked
 from bench.timing.memory import peak_memory
 from harness.assets.errors import AssetError
-from routers import Router, create_router
+from routers import Router, create_router, get_router_class
 from routers.reference.check import check_router
 
 BASELINE = "linear"
@@ -36,28 +37,29 @@ def backend(router: nn.Module) -> dict[str, str]:
 
 
 def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Router:
-    """A router with the preset's sizes and the seed's weights; the twin is the baseline again.
+    """A router with the preset's sizes, rule and dtype, and the seed's weights; the twin is the baseline again.
 
-    In evaluation mode, but one that is random in training is measured as it trains: its noise costs time.
+    In evaluation mode, but one that is random in training is measured as it trains: its noise costs time. One that
+    selects by itself keeps its own rule.
     """
-    preset = inputs.preset
+    preset, known = inputs.preset, BASELINE if name == TWIN else name
+    rule: dict[str, Any] = {}
+    if preset.selection != "softmax" and not get_router_class(known).selects_by_itself:
+        rule = {"selection": preset.selection, **preset.rule_fields}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("router", seed))
         router = create_router(
-            BASELINE if name == TWIN else name,
-            hidden_size=hidden_size,
-            num_experts=preset.num_experts,
-            top_k=preset.top_k,
+            known, hidden_size=hidden_size, num_experts=preset.num_experts, top_k=preset.top_k, **rule
         )
-    return router.to(inputs.device).train(router.random_in_training)
+    return router.to(inputs.device, inputs.dtype.router).train(router.random_in_training)
 
 
 def check(name: str, inputs: Inputs, input_name: str) -> CheckedRouter:
     """Draw a router and compare it with the reference on the batch that is timed."""
     try:
         hidden_states = inputs.batch(input_name, 0).hidden_states
-        router = draw_router(name, inputs, hidden_states.shape[1], seed=0)
-        check_router(router, hidden_states, tolerance=router.tolerance)
+        router = draw_router(name, inputs.at(input_name), hidden_states.shape[1], seed=0)
+        check_router(router, hidden_states, tolerance=None)
         return CheckedRouter(router=router)
     except AssetError:
         raise

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.presets import Preset
 from bench.router.seeds import derive_seed
+from bench.sizes import DTYPES, SEPARATOR, DType, Sizes
 from harness.assets.resolve import resolve_model
 from harness.encoder.embeddings import Encoder, contextual_embeddings, feed_forward_inputs, load_encoder, token_batch
 from harness.text.texts import TextAsset, resolve_text
@@ -50,6 +51,7 @@ class InputKind:
         pretrained: the width is the encoder's, and so are the experts.
         timed: in every scenario; otherwise with the router alone, in few rounds: it is compared in behaviour.
         precision: routers are compared with float64 on it whatever the preset; otherwise where that has it everywhere.
+        own_sizes: whatever the preset's are. It is measured at no others.
     """
 
     name: str
@@ -59,6 +61,12 @@ class InputKind:
     pretrained: bool = True
     timed: bool = False
     precision: bool = False
+    own_sizes: bool = False
+
+    def can_have(self, sizes: Sizes) -> bool:
+        """Whether it is measured at those sizes: an encoder has its own width, and reads whole windows of a text."""
+        follows = not self.pretrained or (sizes.tokens is None and sizes.hidden_size is None)
+        return self.timed and not self.own_sizes and follows
 
 
 INPUTS: dict[str, InputKind] = {}
@@ -81,6 +89,29 @@ def register_input(name: str, description: str, **options: Any) -> Callable[[Mak
     return register
 
 
+def input_kind(name: str) -> InputKind:
+    """The kind of an input, at whatever sizes: of `random@T16` that of `random`."""
+    return INPUTS[name.partition(SEPARATOR)[0]]
+
+
+def inputs_of(preset: Preset, *, every: bool) -> list[str]:
+    """The names of the inputs that a preset measures, `random@LABEL` where it names sizes.
+
+    Args:
+        preset: with its inputs and sizes.
+        every: also those that are compared in behaviour alone.
+    """
+    kinds = {name: kind for name, kind in INPUTS.items() if not preset.inputs or name in preset.inputs}
+    if not preset.sizes:
+        return [name for name, kind in kinds.items() if kind.timed or every]
+    return [
+        f"{name}{SEPARATOR}{sizes.label}"
+        for sizes in preset.sizes
+        for name, kind in kinds.items()
+        if kind.can_have(sizes)
+    ]
+
+
 class Inputs:
     """Makes and keeps batches. The encoder and the texts are fetched when the first batch needs them.
 
@@ -97,6 +128,21 @@ class Inputs:
         self._batches: dict[tuple[str, int], Batch] = {}
         self._token_ids: dict[tuple[str, int], Tensor] = {}
         self._texts: dict[str, TextAsset] = {}
+        self._at: dict[str, Inputs] = {}
+
+    def at(self, name: str) -> Inputs:
+        """Those whose preset has the sizes of an input by its name; itself for one at the preset's own."""
+        label = name.partition(SEPARATOR)[2]
+        if not label:
+            return self
+        if label not in self._at:
+            self._at[label] = InputsAt(self, label)
+        return self._at[label]
+
+    @property
+    def dtype(self) -> DType:
+        """Of the hidden states and of the routers."""
+        return DTYPES[self.preset.dtype]
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -111,9 +157,12 @@ class Inputs:
 
     def batch(self, name: str, seed: int) -> Batch:
         """The batch of an input and a seed, made once and kept on the device."""
+        if SEPARATOR in name:
+            return self.at(name).batch(name.partition(SEPARATOR)[0], seed)
         if (name, seed) not in self._batches:
             batch = INPUTS[name].make(self, seed)
-            self._batches[name, seed] = replace(batch, hidden_states=batch.hidden_states.to(self.device))
+            hidden_states = batch.hidden_states.to(self.device, self.dtype.hidden_states)
+            self._batches[name, seed] = replace(batch, hidden_states=hidden_states)
         return self._batches[name, seed]
 
     def token_ids(self, text: str, seed: int) -> Tensor:
@@ -130,8 +179,9 @@ class Inputs:
 
     def describe(self, name: str) -> str:
         """One line on where the input comes from."""
-        kind = INPUTS[name]
-        return kind.description.format(model=self.encoder.asset.name if kind.pretrained else "")
+        kind, (_, _, label) = input_kind(name), name.partition(SEPARATOR)
+        said = kind.description.format(model=self.encoder.asset.name if kind.pretrained else "")
+        return f"{said}, at {label}" if label else said
 
     def from_text(self, text: str, seed: int, embed: Callable[[Encoder, Tensor], Tensor]) -> Batch:
         """Hidden states of the encoder over windows of a text."""
@@ -144,6 +194,28 @@ class Inputs:
         """N(offset, 1) at the preset's B and S."""
         shape = self.preset.batch_size, self.preset.sequence_length
         return Batch(normal_values(seed, shape[0] * shape[1], hidden_size) + offset, *shape)
+
+
+class InputsAt(Inputs):
+    """The inputs at some of a preset's sizes, with the encoder and the texts of those that they are made from.
+
+    Args:
+        of: at the preset's own sizes.
+        label: of the sizes.
+    """
+
+    def __init__(self, of: Inputs, label: str) -> None:
+        super().__init__(of.preset.at(label), of.device, of.models)
+        self._of = of
+
+    @property
+    def encoder(self) -> Encoder:
+        """Theirs."""
+        return self._of.encoder
+
+    def text(self, name: str) -> TextAsset:
+        """Theirs."""
+        return self._of.text(name)
 
 
 def normal_values(seed: int, tokens: int, hidden_size: int) -> Tensor:
@@ -208,7 +280,7 @@ def skewed(inputs: Inputs, seed: int) -> Batch:
     return inputs.normal(seed, hidden_size=inputs.encoder.hidden_size, offset=1.0)
 
 
-@register_input("supplemental", "N(0, 1), 32 tokens, D = 64", pretrained=False)
+@register_input("supplemental", "N(0, 1), 32 tokens, D = 64", pretrained=False, own_sizes=True)
 def supplemental(inputs: Inputs, seed: int) -> Batch:
     """The setting that was inferred for the paper's supplemental table."""
     return Batch(normal_values(seed, 32, 64), 1, 32)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.case import Case, Replay
-from bench.router.inputs import INPUTS
+from bench.presets import Preset
+from bench.router.inputs import inputs_of
 from bench.scenario import Scenario, list_scenarios
 from bench.timing.interleave import Call
 from routers import Router, list_routers
@@ -26,6 +27,7 @@ class RouterScenario(Scenario):
         prepare: (router, hidden_states (T, D), experts) -> the call to time; the experts are made when called.
         tokens: how many of the T tokens one call handles; all, unless said otherwise.
         every_input: it is timed on every input; otherwise on those alone that say so.
+        with_experts: a call goes through the experts, so that memory has to hold them.
     """
 
     subject = "router"
@@ -33,6 +35,7 @@ class RouterScenario(Scenario):
     prepare: Callable[[Router, Tensor, MakeExperts], Call]
     tokens: Callable[[int], int] = lambda tokens: tokens
     every_input: bool = False
+    with_experts: bool = False
 
     def benchmark(self) -> Callable[..., None]:
         """A benchmark of a router on an input."""
@@ -42,10 +45,9 @@ class RouterScenario(Scenario):
 
         return bench
 
-    def parameters(self) -> dict[str, Sequence[str]]:
-        """Every registered router on every input of the scenario."""
-        inputs = [name for name, kind in INPUTS.items() if kind.timed or self.every_input]
-        return {"router_name": list_routers(), "input_name": inputs}
+    def parameters(self, preset: Preset) -> dict[str, Sequence[str]]:
+        """Every registered router on every input of the scenario, at all sizes that the preset names."""
+        return {"router_name": list_routers(), "input_name": inputs_of(preset, every=self.every_input)}
 
 
 def get_router_scenario(name: str) -> RouterScenario:

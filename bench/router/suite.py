@@ -17,11 +17,12 @@ from bench.case import Case
 from bench.router.behaviour import Observation, combine, observe
 from bench.router.calls import SEED, store_input
 from bench.router.checked import BASELINE, TWIN, CheckedRouter, backend, check, count, draw_router
-from bench.router.experts import KINDS, intermediate_size, make_experts
-from bench.router.inputs import INPUTS, Inputs
+from bench.router.experts import KINDS, ExpertBanks, intermediate_size, make_experts
+from bench.router.inputs import INPUTS, Inputs, input_kind
 from bench.router.precision import observe_precision, records
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
+from bench.sizes import SEPARATOR
 from bench.suite import Suite, describe_text
 from bench.timing.context import MeasurementContext
 from bench.timing.group import GroupSpec
@@ -33,6 +34,9 @@ from routers.registry import class_path
 
 FEW, MINIMUM = 6, 3
 """An input that is compared in behaviour has so many times fewer rounds, but not less than the minimum."""
+ORDINARY_WORK = 2048 * 768 * (64 + 8)
+"""T·D·(64 + E) of a batch that has the preset's rounds; one with more work has fewer, so that a block has
+a bounded time. 64 stands for what a router does beside the product with its experts."""
 
 
 class RouterSuite(Suite[CheckedRouter]):
@@ -55,7 +59,11 @@ class RouterSuite(Suite[CheckedRouter]):
     def spec(self, scenario_name: str, input_name: str, routers: Sequence[str]) -> GroupSpec:
         """The preset's rounds, on the seed that is timed."""
         scenario, preset = get_router_scenario(scenario_name), self.preset
-        rounds = preset.rounds if INPUTS[input_name].timed else max(preset.rounds // FEW, MINIMUM)
+        timed, hidden_states = input_kind(input_name).timed, self.inputs.batch(input_name, SEED).hidden_states
+        tokens, hidden_size = hidden_states.shape
+        work = tokens * hidden_size * (64 + self.inputs.at(input_name).preset.num_experts)
+        rounds = preset.rounds if timed else max(preset.rounds // FEW, MINIMUM)
+        rounds = min(rounds, max(rounds * ORDINARY_WORK // work, MINIMUM))
         return GroupSpec(
             key=f"{scenario_name} | {input_name}",
             scenario=scenario_name,
@@ -64,8 +72,8 @@ class RouterSuite(Suite[CheckedRouter]):
             baseline=BASELINE,
             twin=TWIN,
             gradients=scenario.gradients,
-            tokens=scenario.tokens(len(self.inputs.batch(input_name, SEED).hidden_states)),
-            warmup=preset.warmup if INPUTS[input_name].timed else 1,
+            tokens=scenario.tokens(tokens),
+            warmup=min(preset.warmup, rounds) if timed else 1,
             repetitions=preset.repetitions,
             rounds=rounds,
         )
@@ -80,7 +88,7 @@ class RouterSuite(Suite[CheckedRouter]):
 
     def resolved(self) -> dict[str, str]:
         """The encoder and the texts of the planned inputs."""
-        used = [INPUTS[name] for name in {input_name for _, input_name in self.planned}]
+        used = [input_kind(name) for name in {input_name for _, input_name in self.planned}]
         found = {f"text {name}": self.inputs.text(name).sha256 for name in {kind.text for kind in used if kind.text}}
         if any(kind.pretrained for kind in used):
             found["encoder"] = self.inputs.encoder.asset.identity()
@@ -95,7 +103,7 @@ class RouterSuite(Suite[CheckedRouter]):
 
     def describe(self, case: Case, checked: CheckedRouter) -> dict[str, Any]:
         """Sizes and behaviour; raises what was wrong with the router where its behaviour was observed."""
-        batch, router = self.inputs.batch(case.input, SEED), checked.router
+        batch, router, preset = self.inputs.batch(case.input, SEED), checked.router, self.inputs.at(case.input).preset
         assert router is not None
         observations = self.observations(case.input)[case.router]
         if isinstance(observations, Exception):
@@ -108,31 +116,36 @@ class RouterSuite(Suite[CheckedRouter]):
             "hidden_size": router.hidden_size,
             "intermediate_size": intermediate_size(self.inputs, case.input),
             "num_experts": router.num_experts,
-            "top_k": self.preset.top_k,
+            "top_k": preset.top_k,
             "experts_per_token": router.top_k,
-            "dtype": "float32",
+            "selection": None if router.selects_by_itself else preset.selection,
+            "dtype": preset.dtype,
             "parameters": count_parameters(router, trainable=True),
             "behaviour": combine(observations),
         }
-        figures = {"figures": observations[0].figures} if case.scenario == "router" else {}
+        shown = observations[0].figures if case.scenario == "router" else {}
+        figures = {"figures": shown} if shown else {}
         return info | backend(router) | figures
 
     def label(self, case: Case) -> str:
         """The benchmark's group, for pytest-benchmark's tables."""
         tokens, hidden_size = self.inputs.batch(case.input, SEED).hidden_states.shape
-        sizes = f"T={tokens} D={hidden_size} E={self.preset.num_experts} K={self.preset.top_k}"
-        return f"{case.scenario} | {case.input} | {sizes}"
+        preset = self.inputs.at(case.input).preset
+        sizes = f"T={tokens} D={hidden_size} E={preset.num_experts} K={preset.top_k}"
+        beside = [text for text in (preset.selection, preset.dtype) if text not in ("softmax", "float32")]
+        return " ".join([f"{case.scenario} | {case.input} | {sizes}", *beside])
 
     def summary(self) -> dict[str, Any]:
         """What the JSON's `study` says of the routers, the encoder and the texts, and of what was measured."""
-        used = [kind for kind in INPUTS.values() if any(kind.name == name for _, name in self.planned)]
+        planned = dict.fromkeys(name for _, name in self.planned)
+        used = {name: kind for kind in INPUTS.values() for name in planned if input_kind(name) is kind}
         scenarios = {scenario for scenario, _ in self.planned}
         model = None
-        if any(kind.pretrained for kind in used):
+        if any(kind.pretrained for kind in used.values()):
             encoder = self.inputs.encoder
             model = asdict(encoder.asset) | {"hidden_size": encoder.hidden_size}
             del model["path"]
-        texts = sorted({kind.text for kind in used if kind.text})
+        texts = sorted({kind.text for kind in used.values() if kind.text})
         return {
             "routers": {
                 case.router: {"class": class_path(type(checked.router))}
@@ -147,13 +160,14 @@ class RouterSuite(Suite[CheckedRouter]):
                 name: scenario.as_dict() for name, scenario in list_scenarios(self.subject).items() if name in scenarios
             },
             "inputs": {
-                kind.name: {
-                    "label": kind.name,
-                    "description": self.inputs.describe(kind.name),
+                name: {
+                    "label": name,
+                    "description": self.inputs.describe(name),
                     "timed": kind.timed,
                     "text": kind.text,
+                    "sizes": name.partition(SEPARATOR)[2] or None,
                 }
-                for kind in used
+                for name, kind in used.items()
             },
         }
 
@@ -204,13 +218,19 @@ class RouterSuite(Suite[CheckedRouter]):
     ) -> dict[str, dict[str, Any]]:
         """One seed of an input. A router that fails takes its error in `found` and is left out."""
         batch = self.inputs.batch(input_name, seed)
-        experts = make_experts(self.inputs, input_name, seed)
-        in_precisions = self.preset.precision_everywhere or INPUTS[input_name].precision
+        # At asked sizes decisions are compared and no layer's output: a bank of experts may not fit into memory.
+        at_sizes = SEPARATOR in input_name
+        experts = ExpertBanks({}, None) if at_sizes else make_experts(self.inputs, input_name, seed)
+        # A router that is asked for in another precision has nothing that it could be compared with.
+        compared = self.preset.precision_everywhere or input_kind(input_name).precision
+        in_precisions = compared and batch.hidden_states.dtype is torch.float32
         observed = {}
         for name in found:
             try:
-                router = draw_router(name, self.inputs, batch.hidden_states.shape[1], seed)
-                observed[name] = asdict(observe(router, batch, experts, self.preset.output_tokens, figures=seed == 0))
+                router = draw_router(name, self.inputs.at(input_name), batch.hidden_states.shape[1], seed)
+                observed[name] = asdict(
+                    observe(router, batch, experts, self.preset.output_tokens, figures=seed == 0 and not at_sizes)
+                )
                 if in_precisions:
                     observed[name]["precision"] = observe_precision(router, batch.hidden_states, seed)
             except Exception as error:  # as in `prepare_router`: a user's router may fail in any way

@@ -109,6 +109,8 @@ class Entry(Measurement):
     sequence_length: Size
     intermediate_size: Size
     flops: Count | None = None
+    selection: Name | None = "softmax"
+    """The name of the selection rule; None of a router that selects by itself."""
     behaviour: Behaviour
     sample: Sample | None = Field(default=None, alias="figures")
 

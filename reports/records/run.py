@@ -49,12 +49,16 @@ class ScenarioRecord(Record):
 
 
 class InputRecord(Record):
-    """What routers are given under a name, and whether it is timed in every scenario."""
+    """What routers are given under a name, whether it is timed in every scenario, and at what sizes, if at others.
+
+    `sizes` is what the input's name ends with, after an @.
+    """
 
     label: Name
     description: Text
     timed: Flag = False
     text: Name | None = None
+    sizes: Name | None = None
 
 
 class PrecisionRecord(Record):

@@ -11,6 +11,7 @@ another kind brings its own (`Router.reference`).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -115,8 +116,36 @@ def as_float64(module: Module) -> Module:
     return copy.deepcopy(module).double()
 
 
+LEAST_SPREAD = 0.125
+"""Half an epsilon comes of it: by as much a score of nearly 1 is rounded in half precision."""
+
+
+def expected_rounding(router: Router, hidden_states: Tensor, probs: Tensor) -> float:
+    """How far a right router's probabilities may be from the float64 reference of the same weights and inputs.
+
+    In float32 that is the router's own tolerance, from D = 1024 on √(D/1024) times as much: the rounding of a sum of D
+    products grows with √D. In a coarser dtype a logit is wrong by about ε of its size, and a probability p by at most p
+    times as much: by ε·max_t (max_e p · (max_e ln p − min_e ln p)). The suite's routers stay below that (but where all
+    probabilities are nearly alike, which `LEAST_SPREAD` is for) and are allowed four times as much, so that weights
+    which are wrong by a fifth are found.
+
+    Args:
+        router: whose parameters' dtype counts; one without parameters computes in the dtype of its input.
+        hidden_states: (…, D).
+        probs: (T, E), of the reference.
+    """
+    floats = (tensor.dtype for tensor in router.parameters() if tensor.is_floating_point())
+    dtype = next(floats, hidden_states.dtype)
+    least = router.tolerance * max(1.0, math.sqrt(hidden_states.shape[-1] / 1024))
+    if dtype.itemsize >= torch.float32.itemsize:
+        return least
+    logs = probs.clamp_min(1e-5).log()
+    spread = float((probs.amax(dim=-1) * (logs.amax(dim=-1) - logs.amin(dim=-1))).amax())
+    return max(least, 4 * torch.finfo(dtype).eps * max(spread, LEAST_SPREAD))
+
+
 def check_router(
-    router: Router, hidden_states: Tensor, *, tokens: int = 64, tolerance: float = 1e-5, seed: int = 0
+    router: Router, hidden_states: Tensor, *, tokens: int = 64, tolerance: float | None = 1e-5, seed: int = 0
 ) -> None:
     """Compare a router's batched forward with the reference on some of its tokens: what is timed must be right.
 
@@ -129,7 +158,8 @@ def check_router(
             its own reference (`Router.reference`).
         hidden_states: (T, D), all of it routed.
         tokens: how many of the T are compared, evenly spread; all where the router brings its own reference.
-        tolerance: on probabilities and weights; 1e-5 is for float32.
+        tolerance: on probabilities and weights; 1e-5 is for float32, None follows the dtype and the sizes, see
+            `expected_rounding`.
         seed: of torch's generator before the router and before the reference, of one that draws from it.
 
     Raises:
@@ -146,6 +176,13 @@ def check_router(
         routing = router(hidden_states)
         torch.manual_seed(seed)
         reference = reference_routing(exact, hidden_states[index].double())
+        if tolerance is None:
+            exact_probs = (
+                reference.probs
+                if isinstance(reference, ReferenceRouting)
+                else torch.stack([token.probs for token in reference])
+            )
+            tolerance = expected_rounding(router, hidden_states, exact_probs)
         if isinstance(reference, ReferenceRouting):
             _compare("router_probs", routing.router_probs, reference.probs, index, tolerance)
             _compare_rows(routing, hidden_states, reference, tolerance)
@@ -209,6 +246,8 @@ def _compare_rows(routing: Routing, hidden_states: Tensor, reference: ReferenceR
     output = routing.combine(rows * factors[expert_index].to(rows.dtype))
     expected = reference.combine @ (reference.dispatch @ hidden_states.double() * factors[reference.expert_index])
     size = 1 + expected.abs().amax(dim=-1, keepdim=True)
+    if rows.dtype.itemsize < torch.float32.itemsize:  # of which rows and outputs are, whatever the router is in
+        tolerance = max(tolerance, 4 * torch.finfo(rows.dtype).eps)
     decided = torch.arange(len(size))
     if reference.margin is not None:  # rounding may give a row to the one or the other of two tokens that are alike
         decided = decided[reference.margin > 2 * tolerance]

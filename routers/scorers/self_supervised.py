@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_linear
 from routers.precision import as_parameter_dtype
+from routers.products import expert_product, in_blocks
 from routers.registry import register_router
 
 
@@ -44,14 +45,22 @@ class SelfSupervisedRouter(LogitRouter):
         )
         self.logit_proj = normal_linear(feature_size, self.num_experts, bias=True)
 
+    @property
+    def tolerance(self) -> float:
+        """See `Router.tolerance`. Where rounding exchanges two experts, one that is masked has a probability of 0."""
+        dtype = next(self.parameters()).dtype
+        return super().tolerance if dtype.itemsize >= torch.float32.itemsize else 1 / self.top_k
+
     def extract(self, hidden_states: Tensor) -> Tensor:
         """Features s = g(x), equation (20): (…, D) -> (…, F)."""
         return self.features(as_parameter_dtype(hidden_states, self.logit_proj.weight))  # type: ignore[no-any-return]  # nn.Module calls are Any
 
     def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
         """W s + b of equation (21) before its mask, (…, D) -> (…, E)."""
-        logits: Tensor = self.logit_proj(self.extract(hidden_states))
-        return logits
+        return in_blocks(self._block_logits, hidden_states)
+
+    def _block_logits(self, hidden_states: Tensor) -> Tensor:
+        return expert_product(self.extract(hidden_states), self.logit_proj.weight, self.logit_proj.bias)
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E), −∞ outside the K largest: their softmax is the masked and renormalised distribution.

@@ -90,7 +90,7 @@ class WorkerInputs:
         """Every metric of the routers' behaviour on an input, with one seed."""
         batch, experts = self.inputs.batch(input_name, SEED), self._banks(input_name)
         for name in routers:
-            router = draw_router(name, self.inputs, batch.hidden_states.shape[1], SEED)
+            router = draw_router(name, self.inputs.at(input_name), batch.hidden_states.shape[1], SEED)
             observation = observe(router, batch, experts, self.inputs.preset.output_tokens, figures=False)
             figures = dict(observation.metrics)
             for kind, values in observation.layer.items():

@@ -7,6 +7,7 @@ import torch
 
 from bench.benchmarks.bench_token import one_token
 from bench.benchmarks.bench_training import training_step
+from bench.presets import get_preset
 from bench.router.scenarios import count_flops, get_router_scenario
 from bench.scenario import Scenario, list_scenarios, register_scenario
 from routers import FeedForwardExperts, create_router, list_routers
@@ -70,8 +71,8 @@ def test_a_taken_name_is_refused() -> None:
 
 
 def test_a_router_is_timed_on_every_input_alone_and_otherwise_on_those_that_say_so() -> None:
-    assert list(get_router_scenario("token").parameters()["input_name"]) == ["random", "contextual"]
-    assert "supplemental" in get_router_scenario("router").parameters()["input_name"]
+    assert list(get_router_scenario("token").parameters(get_preset("quick"))["input_name"]) == ["random", "contextual"]
+    assert "supplemental" in get_router_scenario("router").parameters(get_preset("quick"))["input_name"]
 
 
 def test_what_the_json_says_of_a_scenario() -> None:

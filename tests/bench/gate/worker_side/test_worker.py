@@ -83,7 +83,7 @@ def test_what_pytest_collects_is_there_and_selected() -> None:
     benchmarks = {Case.parse(line) for line in everything}
     assert {benchmark.scenario for benchmark in benchmarks} == list_scenarios("router").keys()
     for name, scenario in list_scenarios("router").items():
-        inputs = set(scenario.parameters()["input_name"])
+        inputs = set(scenario.parameters(SMOKE)["input_name"])
         assert {each.input for each in benchmarks if each.scenario == name} == inputs
     assert len(benchmarks) == len(everything)
     assert selected == ["router | random | linear"]

@@ -1,0 +1,73 @@
+"""How much memory a run at asked sizes needs, before anything of it is allocated.
+
+Axes: T tokens, D hidden size, E experts, I intermediate size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+import torch
+
+from bench.case import Case
+from bench.presets import Preset
+from bench.router.scenarios import get_router_scenario
+from bench.sizes import DTYPES, SEPARATOR
+
+FLOAT32 = 4
+COPIES = 2
+"""The run and the process that measures have the same tensors at once."""
+ROWS_OF_EXPERTS = 4
+"""(T, E) tensors in float32 that are alive at once in a router: logits, scores, what is ranked, probabilities."""
+
+
+class DoesNotFitError(Exception):
+    """Sizes that need more memory than there is."""
+
+
+def needed_bytes(preset: Preset, *, experts: bool) -> int:
+    """Of hidden states with their gradient, of a router's (T, E) tensors and weights, and of a bank where it is wanted.
+
+    Args:
+        preset: at the sizes that are measured.
+        experts: a scenario puts experts behind the router.
+    """
+    tokens, width = preset.batch_size * preset.sequence_length, DTYPES[preset.dtype].hidden_states.itemsize
+    hidden_states = tokens * preset.hidden_size * (width + FLOAT32)
+    router = (ROWS_OF_EXPERTS * tokens + preset.hidden_size) * preset.num_experts * FLOAT32
+    # Drawn in float32 and then rounded, so that both are alive for a moment.
+    bank = 2 * preset.num_experts * preset.hidden_size * preset.intermediate_size * (width + FLOAT32)
+    return COPIES * (hidden_states + router + (bank if experts else 0))
+
+
+def refuse_what_does_not_fit(preset: Preset, cases: Iterable[Case], device: str) -> None:
+    """Look at every planned input at asked sizes; those of the preset itself are known to fit.
+
+    Raises:
+        DoesNotFitError: with what is needed and what there is.
+    """
+    behind: dict[str, bool] = {}
+    for case in cases:
+        if SEPARATOR in case.input:
+            label = case.input.partition(SEPARATOR)[2]
+            behind[label] = behind.get(label, False) or get_router_scenario(case.scenario).with_experts
+    available = _AVAILABLE[device]() if behind else 0
+    for label, experts in behind.items():
+        needed = needed_bytes(preset.at(label), experts=experts)
+        if needed > available:
+            raise DoesNotFitError(
+                f"{label} needs about {needed / 1e9:,.1f} GB{' with its experts' if experts else ''}, "
+                f"and {available / 1e9:,.1f} GB are free on this {device}"
+            )
+
+
+def _free_on_cpu() -> int:
+    return int(psutil.virtual_memory().available)
+
+
+def _free_on_cuda() -> int:
+    return int(torch.cuda.mem_get_info()[0])
+
+
+_AVAILABLE: dict[str, Callable[[], int]] = {"cpu": _free_on_cpu, "cuda": _free_on_cuda}
