@@ -19,6 +19,7 @@ from bench.router.calls import SEED, store_input
 from bench.router.checked import BASELINE, TWIN, CheckedRouter, backend, check, count, draw_router
 from bench.router.experts import KINDS, ExpertBanks, intermediate_size, make_experts
 from bench.router.inputs import INPUTS, Inputs, input_kind
+from bench.router.precision import observe_precision, records
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
 from bench.sizes import SEPARATOR
@@ -156,6 +157,7 @@ class RouterSuite(Suite[CheckedRouter]):
             "model": model,
             "texts": {name: describe_text(self.inputs.text(name)) for name in texts},
             "metrics": {name: metric.as_dict() for name, metric in METRICS.items()},
+            **records(),
             "scenarios": {
                 name: scenario.as_dict() for name, scenario in list_scenarios(self.subject).items() if name in scenarios
             },
@@ -221,6 +223,9 @@ class RouterSuite(Suite[CheckedRouter]):
         # At asked sizes decisions are compared and no layer's output: a bank of experts may not fit into memory.
         at_sizes = SEPARATOR in input_name
         experts = ExpertBanks({}, None) if at_sizes else make_experts(self.inputs, input_name, seed)
+        # A router that is asked for in another precision has nothing that it could be compared with.
+        compared = self.preset.precision_everywhere or input_kind(input_name).precision
+        in_precisions = compared and batch.hidden_states.dtype is torch.float32
         observed = {}
         for name in found:
             try:
@@ -228,6 +233,8 @@ class RouterSuite(Suite[CheckedRouter]):
                 observed[name] = asdict(
                     observe(router, batch, experts, self.preset.output_tokens, figures=seed == 0 and not at_sizes)
                 )
+                if in_precisions:
+                    observed[name]["precision"] = observe_precision(router, batch.hidden_states, seed)
             except Exception as error:  # as in `prepare_router`: a user's router may fail in any way
                 found[name] = error
             bar.update()

@@ -153,8 +153,15 @@ def _expect_records(measurement: Measurement, records: RunRecords, where: str) -
         raise ReportError(f"{where}.scenario is {excerpt(scenario)}, no {subject} scenario of study.scenarios")
     if unknown := [name for name in measurement.metric_stats if name not in records.metrics]:
         raise ReportError(f"{where}.behaviour.metrics has {excerpt(unknown[0])}, none of study.metrics")
+    if unknown := [name for name in _precisions_of(measurement) if name not in records.precisions]:
+        raise ReportError(f"{where}.behaviour.precision has {excerpt(unknown[0])}, none of study.precisions")
     if isinstance(measurement, Entry) and measurement.input not in records.inputs:
         raise ReportError(f"{where}.input is {excerpt(measurement.input)}, none of study.inputs")
+
+
+def _precisions_of(measurement: Measurement) -> list[str]:
+    found = measurement.precision
+    return [] if found is None else [*found.compared, *(name for layer in found.layers.values() for name in layer)]
 
 
 def _contradictions(

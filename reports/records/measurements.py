@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from reports.judging.standing import Shift
 from reports.records.behaviour import Behaviour
+from reports.records.precision import LanguageBehaviour, Precision
 from reports.records.record import Amount, Count, Name, Positive, Record, Size, expect_length
 from reports.records.rules import above, other_than
 from reports.records.sample import Sample
@@ -99,6 +100,11 @@ class Measurement(Record):
         """What the router decided, by metric; empty where that was not measured."""
         return {}
 
+    @property
+    def precision(self) -> Precision | None:
+        """What other precisions do to its decisions, where that was compared."""
+        raise NotImplementedError
+
 
 class Entry(Measurement):
     """One benchmark: a router in a scenario on an input."""
@@ -154,6 +160,11 @@ class Entry(Measurement):
         """The behaviour's metrics."""
         return self.behaviour.metrics
 
+    @property
+    def precision(self) -> Precision | None:
+        """The behaviour's."""
+        return self.behaviour.precision
+
 
 class LanguageEntry(Measurement):
     """One benchmark inside a language model, all of whose routers are of one kind; `stock` is the model's own gate."""
@@ -165,6 +176,7 @@ class LanguageEntry(Measurement):
     batch_size: Size | None
     sequence_length: Size | None
     experts_per_token: Positive | None = None
+    behaviour: LanguageBehaviour | None = None
 
     def contradictions(self) -> Iterator[str | None]:
         """A call handles whole texts, or one token of each."""
@@ -187,3 +199,8 @@ class LanguageEntry(Measurement):
     def counts(self) -> Mapping[str, float | None]:
         """Parameters and selected experts."""
         return {"parameters": self.parameters, "experts_per_token": self.experts_per_token}
+
+    @property
+    def precision(self) -> Precision | None:
+        """The behaviour's, of all layers."""
+        return self.behaviour.precision if self.behaviour else None

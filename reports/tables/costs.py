@@ -12,6 +12,7 @@ from reports.format.table import EXPERTS, Column, Table, interval_column, text_c
 from reports.judging.standing import STANDING_RULE, UNSEPARATED, judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.tables.precision import HEADLINE_COLUMN, headline_caption, headline_fields
 from reports.tables.ranking import among, apart, equals, why_unranked
 
 
@@ -23,12 +24,14 @@ def summary(data: ReportData) -> Table:
     rows = [
         _cost_row(entry)
         | {name: entry.behaviour.metric(name).mean for name in ("token_entropy", "mean_top_k_prob", "cv")}
+        | headline_fields(data, entry.router)
         for entry in entries
     ]
     return Table(
         name="summary",
         title="The router alone on random input",
-        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes.",
+        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes."
+        f"{headline_caption(data)}",
         rows=rows,
         columns=(
             text_column("Router", "router"),
@@ -41,6 +44,7 @@ def summary(data: ReportData) -> Table:
             Column("Entropy (nats)", ("token_entropy",), fixed(4)),
             Column("Mean top-k", ("mean_top_k_prob",), fixed(4)),
             Column("CV", ("cv",), fixed(3)),
+            HEADLINE_COLUMN,
         ),
         findings=(_fastest(data, entries),),
     )
