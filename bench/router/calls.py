@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from bench.case import Case
 from bench.router.checked import draw_router
+from bench.router.floor import floor_call
 from bench.router.inputs import Inputs
 from bench.router.scenarios import get_router_scenario
-from bench.timing.group import PreparedCall
+from bench.timing.group import FLOOR, PreparedCall
 from routers import FeedForwardExperts
 
 SEED = 0
@@ -61,7 +62,10 @@ class RouterCalls:
     def ready(self, case: Case) -> PreparedCall:
         """A router of the run's seed, and the call of its scenario."""
         hidden_states = self._stored(case.input)[BATCH]
-        router = draw_router(case.router, self._inputs.at(case.input), hidden_states.shape[1], SEED)
+        name = case.router.removesuffix(FLOOR)
+        router = draw_router(name, self._inputs.at(case.input), hidden_states.shape[1], SEED)
+        if name != case.router:
+            return PreparedCall(floor_call(router, hidden_states))
         scenario = get_router_scenario(case.scenario)
         with torch.set_grad_enabled(scenario.gradients):
             return PreparedCall(scenario.prepare(router, hidden_states, partial(self._bank, case.input)))
