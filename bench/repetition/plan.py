@@ -51,7 +51,10 @@ class Plan:
         preset = fields.pop("preset")
         return cls(
             preset=Preset.from_dict(preset),
-            groups=tuple(GroupSpec(**group | {"routers": tuple(group["routers"])}) for group in fields.pop("groups")),
+            groups=tuple(
+                GroupSpec(**group | {name: tuple(group[name]) for name in ("routers", "floors")})
+                for group in fields.pop("groups")
+            ),
             **fields,
         )
 

@@ -16,7 +16,7 @@ from bench.repetition.plan import Plan
 from bench.router.calls import RouterCalls
 from bench.router.inputs import Inputs
 from bench.scenario import list_scenarios
-from bench.timing.group import Block, GroupSpec, PreparedCall
+from bench.timing.group import FLOOR, Block, GroupSpec, PreparedCall, floor_of
 from bench.timing.interleave import CallError, balanced_calls, measure_block, one_line, peak_gflops, threads
 from bench.timing.memory import peak_memory
 from bench.timing.modes import ClockMode
@@ -95,15 +95,15 @@ class Repetition:
     def _ready(self, spec: GroupSpec, failed: dict[str, str]) -> dict[str, PreparedCall]:
         """The calls of a group, made in random order with random space between them."""
         calls, self._padding = self._calls[self._subjects[spec.scenario]], []
-        ready = {}
-        for name in self._generator.sample(spec.routers, len(spec.routers)):
+        ready, subjects = {}, (*spec.routers, *map(floor_of, spec.floors))
+        for name in self._generator.sample(subjects, len(subjects)):
             self._padding += padding(self._generator)
             try:
-                self._plan.register(name)
+                self._plan.register(name.removesuffix(FLOOR))
                 ready[name] = calls.ready(spec.case(name))
             except Exception as error:  # a router of a user's may fail in any way; the others go on
                 failed[name] = one_line(error)
-        return {name: ready[name] for name in spec.routers if name in ready}
+        return {name: ready[name] for name in subjects if name in ready}
 
     def _measure(
         self,

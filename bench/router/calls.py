@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from bench.case import Case
 from bench.router.checked import draw_router
+from bench.router.floor import floor_call
 from bench.router.inputs import Inputs
 from bench.router.scenarios import get_router_scenario
-from bench.timing.group import PreparedCall
+from bench.timing.group import FLOOR, PreparedCall
 from bench.timing.interleave import Call
-from bench.timing.ways import floating_tensors, prepared
+from bench.timing.ways import COMPILE, floating_tensors, prepared
 from routers import FeedForwardExperts
 
 SEED = 0
@@ -66,7 +67,13 @@ class RouterCalls:
     def ready(self, case: Case) -> PreparedCall:
         """A router of the run's seed, and the call of its scenario."""
         hidden_states = self._stored(case.input)[BATCH]
-        router = draw_router(case.router, self._inputs.at(case.input), hidden_states.shape[1], SEED)
+        name = case.router.removesuffix(FLOOR)
+        router = draw_router(name, self._inputs.at(case.input), hidden_states.shape[1], SEED)
+        if name != case.router:
+            # Nothing is left of it to compile: the products are what they are.
+            return prepared(
+                lambda: floor_call(router, hidden_states), [way for way in self._ways if way != COMPILE], None
+            )
         scenario = get_router_scenario(case.scenario)
         with torch.set_grad_enabled(scenario.gradients):
             prepare = partial(scenario.prepare, router, hidden_states, partial(self._bank, case.input))

@@ -27,6 +27,7 @@ class RouterScenario(Scenario):
         prepare: (router, hidden_states (T, D), experts) -> the call to time; the experts are made when called.
         tokens: how many of the T tokens one call handles; all, unless said otherwise.
         every_input: it is timed on every input; otherwise on those alone that say so.
+        with_floor: routers are timed beside their floors.
         with_experts: a call goes through the experts, so that memory has to hold them.
     """
 
@@ -35,6 +36,7 @@ class RouterScenario(Scenario):
     prepare: Callable[[Router, Tensor, MakeExperts], Call]
     tokens: Callable[[int], int] = lambda tokens: tokens
     every_input: bool = False
+    with_floor: bool = False
     with_experts: bool = False
 
     def benchmark(self) -> Callable[..., None]:

@@ -76,6 +76,7 @@ class RouterSuite(Suite[CheckedRouter]):
             warmup=min(preset.warmup, rounds) if timed else 1,
             repetitions=preset.repetitions,
             rounds=rounds,
+            floors=tuple(name for name in routers if name != TWIN) if scenario.with_floor and timed else (),
         )
 
     def check(self, case: Case) -> CheckedRouter:

@@ -59,6 +59,14 @@ class Checked:
 AnyChecked = TypeVar("AnyChecked", bound=Checked, covariant=True)
 
 
+FLOOR = "@floor"
+
+
+def floor_of(router: str) -> str:
+    """The subject of a group that does what no implementation of a router can do without."""
+    return router + FLOOR
+
+
 @dataclass(frozen=True)
 class GroupSpec:
     """What is measured, against what, and how much of it.
@@ -77,6 +85,7 @@ class GroupSpec:
         repetitions: blocks, each in a process of its own.
         rounds: in a block.
         memory: the first process measures what a call needs, after its block: it has the calls ready and warm.
+        floors: the routers whose floors are measured beside them, see `floor_of`.
     """
 
     key: str
@@ -91,6 +100,7 @@ class GroupSpec:
     repetitions: int
     rounds: int
     memory: bool = False
+    floors: tuple[str, ...] = ()
 
     def case(self, router: str) -> Case:
         """The benchmark of one of the routers."""
@@ -198,6 +208,16 @@ class Group(Generic[AnyChecked]):
         flops = self.checked[name].flops
         return None if flops is None else flops / geometric_mean(self.process_us(name)) / 1e3
 
+    def floor(self, name: str) -> dict[str, Any] | None:
+        """The JSON's `floor` of a router: its time over its floor's, by process; None where none was measured."""
+        floor = floor_of(name)
+        if not self.blocks or not all(floor in block.durations for block in self.blocks):
+            return None
+        over = Interval.of_ratios(
+            [paired_ratio(block.durations[name], block.durations[floor]) for block in self.blocks]
+        )
+        return {"us_per_call": geometric_mean(self.process_us(name)) / over.estimate, "ratio": over.as_dict()}
+
     def process_us(self, name: str) -> list[float]:
         """Microseconds a call, one a process.
 
@@ -224,6 +244,7 @@ class Group(Generic[AnyChecked]):
             "ratio": Interval.of_ratios(self.ratios(name)).as_dict(),
             "noise_floor": self.noise_floor.as_dict(),
             "resolution": self.resolution,
+            "floor": self.floor(name),
             "gflops": self.gflops(name),
             "peak_gflops": peak_gflops,
         }

@@ -19,6 +19,7 @@ WARM_UP_CALLS = 3
 MOST_VERSIONS = 64
 """torch gives up a function after eight compiled versions; all routers of a group go through the layer's functions."""
 BACKEND = "inductor"
+COMPILE = "compile"
 
 
 class WayError(Exception):
@@ -142,7 +143,7 @@ def captured(call: Call) -> Call:
 
 
 WAYS: dict[str, Way] = {
-    "compile": Way("compiled by torch.compile with fixed shapes", ("cpu", "cuda"), compiled, calls=1),
+    COMPILE: Way("compiled by torch.compile with fixed shapes", ("cpu", "cuda"), compiled, calls=1),
     "graph": Way("captured in a CUDA graph and replayed", ("cuda",), captured, calls=WARM_UP_CALLS),
 }
 """By name, in the order in which they are applied: what is compiled can be captured, but not the other way round."""

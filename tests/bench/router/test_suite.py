@@ -18,7 +18,7 @@ from bench.router.inputs import Inputs
 from bench.router.suite import RouterSuite
 from bench.timing import ways
 from bench.timing.context import MeasurementContext
-from bench.timing.group import NotTimedError
+from bench.timing.group import NotTimedError, floor_of
 from bench.timing.modes import ClockMode
 from harness.progress import Progress
 from routers import Router, get_router_class, temporary_router
@@ -64,7 +64,9 @@ def make_suite(tmp_path: Path, no_bar: Progress, measure: Measure) -> Iterator[C
 def test_a_group_is_measured_once_with_the_baseline_twice(make_suite: Callable[..., RouterSuite]) -> None:
     suite = make_suite()
     group = suite.group(Case("router", "hash", "random"))
-    assert [list(block.durations) for block in group.blocks] == [[BASELINE, TWIN, "hash"]] * 2
+    assert [list(block.durations) for block in group.blocks] == [
+        [BASELINE, TWIN, "hash", floor_of(BASELINE), floor_of("hash")]
+    ] * 2
     assert all(len(rounds) == 3 for block in group.blocks for rounds in block.durations.values())
     assert suite.durations(Case("router", "hash", "random")) == [
         duration for block in group.blocks for duration in block.durations["hash"]
