@@ -100,7 +100,8 @@ def _with_sizes(preset: Preset, config: pytest.Config) -> Preset:
     """The preset with the sizes that options ask for; a ValueError says what is wrong with them."""
     shapes = config.getoption("--shape")
     if "list" in shapes:
-        pytest.exit("\n".join(shapes_table()), returncode=0)
+        print("\n".join(shapes_table()))
+        pytest.exit("nothing was run", returncode=0)
     options = {name: config.getoption(f"--{name.replace('_', '-')}") for name in (*NUMBERS, "selection", "dtype")}
     if sizes := asked_sizes(shapes, **options):
         preset = replace(preset, sizes=sizes)

@@ -20,12 +20,12 @@ from routers.precision import (
     in_own_dtype,
     log_of_probabilities,
     refuse_non_finite,
-    softmax_of_sorted,
 )
 from routers.reference.routing import ReferenceRouting, TokenReference
-from routers.routing import Routing, StraightThrough, TokenChoice
+from routers.routing import Routing, StraightThrough, TokenChoice, expert_softmax
 from routers.routing.mask import flat_mask
 from routers.selection import SelectionRule, get_selection_rule
+from routers.selection.paths import choose_selection_path
 
 _DECIDING = ("forward", "compute_router_logits", "compute_router_probabilities", "unmasked_logits")
 
@@ -192,7 +192,7 @@ class Router(nn.Module, ABC):
                 f"hidden_states have shape {tuple(hidden_states.shape)}, "
                 f"expected (tokens, {self.hidden_size}) or (batch, sequence, {self.hidden_size})"
             )
-        tokens = hidden_states.reshape(-1, self.hidden_size)
+        tokens = hidden_states if hidden_states.dim() == 2 else hidden_states.reshape(-1, self.hidden_size)
         if self.check_finite:
             refuse_non_finite(tokens)
             floats = (tensor.dtype for tensor in (*self.parameters(), *self.buffers()) if tensor.is_floating_point())
@@ -212,46 +212,49 @@ class Router(nn.Module, ABC):
 
     def select(self, *, probs: Tensor | None = None, logits: Tensor | None = None) -> TokenChoice:
         """What the selection rule makes of (T, E) logits, or of probabilities, of which it sees the logarithm."""
-        if not self.selection.is_softmax_top_k:
+        rule = self.selection
+        if not rule.is_softmax_top_k:
             return self._select_by_rule(probs, logits)
+        if logits is not None and (path := choose_selection_path(rule, logits, self.top_k)) is not None:
+            found = path.select(rule, logits, self.top_k, None, None)
+            return self._token_choice(found.selected_experts, found.routing_weights, probs=probs, logits=logits)
         # Top-K of the probabilities, or of the logits, whose order is the same (equation 13).
         scores = probs if probs is not None else logits
         assert scores is not None
         top_scores, selected_experts = scores.topk(self.top_k, dim=-1)
         if probs is not None:
             weights = top_scores
-            if self.norm_topk_prob:
-                weights = weights / weights.sum(dim=-1, keepdim=True)
-        elif self.norm_topk_prob:
+            if rule.norm_topk_prob:
+                # By slot and not by token: a sum over a short last axis is slow on a CPU.
+                weights = (by_slot := top_scores.t().contiguous()).div(by_slot.sum(dim=0)).t()
+        elif rule.norm_topk_prob:
             # p_i / Σ p_j over the selected equals the softmax over their logits alone: the full one is not needed.
-            weights = softmax_of_sorted(top_scores)
+            weights = expert_softmax(top_scores)
         else:
             weights = torch.exp(top_scores - scores.logsumexp(dim=-1, keepdim=True))
-        if self.selection.scale != 1.0:
-            weights = weights * self.selection.scale
+        if rule.scale != 1.0:
+            weights = weights * rule.scale
         return self._token_choice(selected_experts, weights, probs=probs, logits=logits)
 
     def _select_by_rule(self, probs: Tensor | None, logits: Tensor | None) -> TokenChoice:
         seen = log_of_probabilities(probs) if logits is None and probs is not None else logits
         assert seen is not None
-        scores, ranked, selected_experts, weights, kept = self.selection.select(
-            seen, self.top_k, self.selection_bias, self.expert_scale
-        )
+        found = self.selection.select(seen, self.top_k, self.selection_bias, self.expert_scale)
         return self._token_choice(
-            selected_experts,
-            at_least_float32(weights),
+            found.selected_experts,
+            at_least_float32(found.routing_weights),
             logits=logits,
-            probs=self.selection.probabilities_at_once(scores),
-            scores=scores,
-            ranks=ranked,
-            kept=kept,
+            kept=found.kept,
+            **found.of_all_experts(self.selection),
         )
 
-    def _token_choice(self, selected_experts: Tensor, weights: Tensor, **found: Tensor | None) -> TokenChoice:
+    def _token_choice(self, selected_experts: Tensor, weights: Tensor, **found: Any) -> TokenChoice:
         if self.top_k == 1 and weights.requires_grad:
             self._warn_of_no_gradient()
         kind = StraightThrough if self.straight_through else TokenChoice
-        return kind(self.num_experts, selected_experts=selected_experts, routing_weights=weights, **found)
+        return kind.of(
+            num_experts=self.num_experts, selected_experts=selected_experts, routing_weights=weights, **found
+        )
 
     def _warn_of_no_gradient(self) -> None:
         sums_to_one = self.selection.weights_sum_to_one or self.weights_sum_to_one

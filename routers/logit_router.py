@@ -32,8 +32,8 @@ class LogitRouter(Router):
 
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`; full probabilities are computed only when asked for."""
-        logits = self.checked_logits(hidden_states)
-        return self.select(logits=logits).masked(flat_mask(mask, hidden_states.shape))
+        routing = self.select(logits=self.checked_logits(hidden_states))
+        return routing if mask is None else routing.masked(flat_mask(mask, hidden_states.shape))
 
     def checked_logits(self, hidden_states: Tensor) -> Tensor:
         """What a selection begins with: logits in the rule's dtype, (T, D) or (B, S, D) -> (T, E).

@@ -219,7 +219,7 @@ class RouterSuite(Suite[CheckedRouter]):
     ) -> dict[str, dict[str, Any]]:
         """One seed of an input. A router that fails takes its error in `found` and is left out."""
         batch = self.inputs.batch(input_name, seed)
-        # At other sizes than the preset's, decisions are compared and no layer's output: a bank may not fit in memory.
+        # At asked sizes decisions are compared and no layer's output: a bank of experts may not fit into memory.
         at_sizes = SEPARATOR in input_name
         experts = ExpertBanks({}, None) if at_sizes else make_experts(self.inputs, input_name, seed)
         observed = {}

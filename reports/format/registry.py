@@ -109,7 +109,7 @@ def of_fine_tuning(build: Callable[[FineTuning], AnyShown]) -> Callable[[ReportD
 def inputs_shown(data: ReportData) -> list[str]:
     """The inputs that were measured with the router alone, at the preset's sizes if any was.
 
-    What is shown of each input by itself would at many sizes fill a page with what hardly differs.
+    What is shown of each input by itself would fill the page if it were shown at many sizes.
     """
     found = [name for name in data.inputs if data.find("router", name)]
     return [name for name in found if data.inputs[name].sizes is None] or found

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from routers.layer.grouped_linear import grouped_linear
+from routers.layer.paths import path_for
 from routers.parameters import normal_parameter
 
 Linear = Callable[[Tensor, str], Tensor]
@@ -19,9 +19,10 @@ Linear = Callable[[Tensor, str], Tensor]
 class Experts(nn.Module, ABC):
     """E networks of the same form, each of which works on its own contiguous block of rows with dense products.
 
-    On the CPU (T = 512, D = 768) that takes a tenth less time than transformers' grouped kernel; with the backward, the
-    kernel is some 6 % ahead. An expert with no row does no work and gets a zero gradient. In a compiled graph, or an
-    exported one, products are nodes of `grouped_linear`.
+    How is chosen by what is wanted and where (`routers/layer/paths.py`): an expert after the other, which takes least
+    memory; with gradients, a product after the other over the whole bank, which writes the bank's gradient once; on a
+    GPU torch's grouped product; in a graph nodes of `grouped_linear`. An expert with no row does no work and gets a
+    zero gradient.
 
     A form writes `network`. Its linear map `name` has the parameters `name_weight` (E, out, in) and, if it has biases,
     `name_bias` (E, out).
@@ -57,32 +58,12 @@ class Experts(nn.Module, ABC):
         Returns:
             (N, D), rows in the same order.
         """
-        if torch.compiler.is_compiling():
-            return self.network(expert_inputs, lambda x, name: self._grouped(x, name, expert_index))
-        # unbind, and not indexing: its backward stacks the experts' gradients once instead of summing E full banks.
-        banks = (getattr(self, f"{name}_{part}", None) for name in self.maps for part in ("weight", "bias"))
-        without = (None,) * self.num_experts
-        experts = list(zip(*(without if bank is None else bank.unbind() for bank in banks), strict=True))
-        if len(expert_inputs) == 1:
-            return self._one(expert_inputs, experts[int(expert_index)])
-        counts = torch.bincount(expert_index, minlength=self.num_experts).tolist()
-        rows = torch.split(expert_inputs, counts)
-        outputs = [self._one(x, expert) for x, expert in zip(rows, experts, strict=True) if len(x)]
-        return torch.cat(outputs) if outputs else self._one(expert_inputs, experts[0])
+        return path_for(self, expert_inputs).run(self, expert_inputs, expert_index)
 
-    def _one(self, rows: Tensor, expert: tuple[Tensor, ...]) -> Tensor:
-        """Rows of one expert, whose weights and biases are in the order of `maps`."""
-
-        def linear(x: Tensor, name: str) -> Tensor:
-            place = 2 * self.maps.index(name)
-            return F.linear(x, expert[place], expert[place + 1])
-
-        return self.network(rows, linear)
-
-    def _grouped(self, x: Tensor, name: str, expert_index: Tensor) -> Tensor:
-        product = grouped_linear(x, getattr(self, f"{name}_weight"), expert_index)
-        bias: Tensor | None = getattr(self, f"{name}_bias", None)
-        return product if bias is None else product + bias[expert_index].to(product.dtype)
+    def named_banks(self) -> list[tuple[str, Tensor]]:
+        """The parameters of all maps by name, as the attributes are now: (E, out, in) and (E, out)."""
+        names = (f"{name}_{part}" for name in self.maps for part in ("weight", "bias"))
+        return [(name, bank) for name in names if (bank := getattr(self, name, None)) is not None]
 
     def extra_repr(self) -> str:
         """Sizes for `print(experts)`."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from routers.layer.experts import Experts
 from routers.parameters import normal_parameter
+from routers.routing.shapes import shapes_are_fixed
 
 
 class ZeroComputationExperts(nn.Module):
@@ -47,7 +48,7 @@ class ZeroComputationExperts(nn.Module):
         """Each row through its expert, (N, D) and (N,) non-decreasing -> (N, D)."""
         num_networks = self.networks.num_experts
         others = (expert_index - num_networks).clamp_min(0)
-        if torch.compiler.is_compiling():  # of fixed shapes: every row takes both ways
+        if shapes_are_fixed(expert_inputs):  # every row takes both ways
             through = self.networks(expert_inputs, expert_index.clamp_max(num_networks - 1))
             beside = self._beside(expert_inputs, others)
             return torch.where((expert_index < num_networks).unsqueeze(1), through, beside.to(through.dtype))

@@ -14,8 +14,9 @@ def expert_softmax(logits: Tensor) -> Tensor:
 
     Shapes: (T, E) -> (T, E); other ranks take the plain path.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if logits.device.type == "cpu" and logits.dim() == 2 and logits.shape[0] > 1:
+    if logits.dtype.itemsize < torch.float32.itemsize:
+        logits = logits.to(torch.float32)
+    if logits.dim() == 2 and logits.shape[0] > 1 and logits.device.type == "cpu":
         return torch.softmax(logits.t().contiguous(), dim=0).t()
     return torch.softmax(logits, dim=-1)
 

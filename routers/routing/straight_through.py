@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from routers.routing.shapes import shapes_are_fixed
 from routers.routing.token_choice import TokenChoice
 
 
@@ -23,8 +24,8 @@ class StraightThrough(TokenChoice):
         """Every token that counts for every expert, N = E·T."""
         tokens = hidden_states
         if self.mask is not None:
-            compiling = torch.compiler.is_compiling()
-            tokens = tokens.where(self.mask.unsqueeze(1), 0.0) if compiling else tokens[self.mask]
+            fixed = shapes_are_fixed(tokens)
+            tokens = tokens.where(self.mask.unsqueeze(1), 0.0) if fixed else tokens[self.mask]
         num_tokens = tokens.shape[0]
         expert_index = torch.arange(self.num_experts, device=tokens.device).repeat_interleave(num_tokens)
         return tokens.repeat(self.num_experts, 1), expert_index
@@ -34,7 +35,7 @@ class StraightThrough(TokenChoice):
         by_expert = expert_outputs.view(self.num_experts, -1, expert_outputs.shape[-1])
         # Added, because a slot that is not kept may name the expert of one that is.
         hard_weights = torch.zeros_like(self.router_probs).scatter_add(1, self.selected_experts, self.routing_weights)
-        probs, few = self.router_probs, self.mask is not None and not torch.compiler.is_compiling()
+        probs, few = self.router_probs, self.mask is not None and not shapes_are_fixed(expert_outputs)
         if few:
             probs, hard_weights = probs[self.mask], hard_weights[self.mask]
         dtype = expert_outputs.dtype

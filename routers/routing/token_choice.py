@@ -11,6 +11,7 @@ from torch import Tensor
 
 from routers.routing.capacity import Capacity
 from routers.routing.routing import Routing
+from routers.routing.shapes import shapes_are_fixed
 
 
 def count_assignments(selected_experts: Tensor, num_experts: int, kept: Tensor | None = None) -> Tensor:
@@ -31,7 +32,8 @@ def count_assignments(selected_experts: Tensor, num_experts: int, kept: Tensor |
 class TokenChoice(Routing):
     """Each token chooses K experts: equations (13) and (14) of the paper; or up to K of them.
 
-    In a compiled graph every slot sends a row, because its shapes are fixed; that of a slot which is not kept is 0.
+    In a compiled graph and on a GPU every slot sends a row, because shapes are fixed there; that of a slot which is not
+    kept is 0.
 
     Attributes:
         selected_experts: (T, K) int64.
@@ -102,18 +104,25 @@ class TokenChoice(Routing):
 
     def _sort_rows(self) -> tuple[Tensor, Tensor]:
         experts = self.selected_experts.flatten()
-        if self.kept is None or torch.compiler.is_compiling():
+        if self.kept is None or shapes_are_fixed(experts):
             expert_index, slots = experts.sort(stable=True)
             return slots, expert_index
         kept = self.kept.flatten().nonzero().squeeze(1)
         expert_index, order = experts[kept].sort(stable=True)
         return kept[order], expert_index
 
+    @property
+    def _is_one_token(self) -> bool:
+        """A single token on a CPU: its row needs no copies, which a GPU's grouped product wants to have."""
+        return self.kept is None and not shapes_are_fixed(self.selected_experts) and self.selected_experts.shape[0] == 1
+
     def dispatch(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """A copy of each token for each of its experts, N = T·K less the slots that are not kept."""
         slots, expert_index = self._rows
+        if self._is_one_token:
+            return hidden_states.expand(len(slots), -1), expert_index
         rows = hidden_states[slots // self.selected_experts.shape[1]]
-        if self.kept is not None and torch.compiler.is_compiling():
+        if self.kept is not None and shapes_are_fixed(rows):
             rows = rows.where(self.kept.flatten()[slots].unsqueeze(1), 0.0)
         return rows, expert_index
 
@@ -124,9 +133,11 @@ class TokenChoice(Routing):
         """
         slots, _ = self._rows
         num_tokens, top_k = self.selected_experts.shape
+        if self._is_one_token:
+            return self.routing_weights.index_select(1, slots).to(expert_outputs.dtype) @ expert_outputs
         if self.kept is None:
             position = torch.empty_like(slots).scatter_(0, slots, torch.arange(len(slots), device=slots.device))
-            by_slot = expert_outputs[position]
+            by_slot = expert_outputs.index_select(0, position)
         else:
             by_slot = expert_outputs.new_zeros(num_tokens * top_k, expert_outputs.shape[-1])
             by_slot = by_slot.index_copy(0, slots, expert_outputs).where(self.kept.reshape(-1, 1), 0.0)

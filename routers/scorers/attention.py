@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,11 +13,14 @@ from routers.base import Router
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_linear, normal_parameter
 from routers.precision import as_parameter_dtype
+from routers.products import expert_product
 from routers.registry import register_router
 from routers.routing import Routing
 from routers.scorers.fused_attention import KERNELS, attention_probabilities, choose_kernel
 
 BACKENDS = ("plain", "fused", *KERNELS)
+LEAST_LENGTH = 1e-12
+"""What a query's length counts as at least, as in `torch.nn.functional.normalize`."""
 
 
 @register_router("attention")
@@ -68,7 +72,11 @@ class AttentionRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """Scaled cosine of query and key, (…, D) -> (…, E)."""
-        return F.linear(*self._queries_and_keys(hidden_states))
+        queries = self._queries(hidden_states)
+        # The lengths divide E products of a token and not its Q values: the same, and less work.
+        lengths = torch.linalg.vector_norm(queries, dim=-1, keepdim=True).clamp_min(LEAST_LENGTH)
+        scales: Tensor = self._scale / lengths
+        return expert_product(queries, F.normalize(self.expert_keys, dim=-1)) * scales
 
     def compute_router_probabilities(self, hidden_states: Tensor) -> Tensor:
         """Softmax of the logits, (…, D) -> (…, E)."""
@@ -85,12 +93,20 @@ class AttentionRouter(LogitRouter):
 
     def _queries_and_keys(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """(…, D) -> (…, Q) of unit length and (E, Q) with the scale."""
-        queries = self.query_proj(as_parameter_dtype(hidden_states, self.expert_keys))
+        queries = self._queries(hidden_states)
+        return F.normalize(queries, dim=-1), F.normalize(self.expert_keys, dim=-1) * self._scale
+
+    def _queries(self, hidden_states: Tensor) -> Tensor:
+        """(…, D) -> (…, Q)."""
+        queries: Tensor = self.query_proj(as_parameter_dtype(hidden_states, self.expert_keys))
         if self.check_finite:
             # A length that overflows makes the query 0 and the routing uniform, which no later check could tell.
             self.refuse_overflow("a query's length is", queries.norm(dim=-1, keepdim=True).reshape(-1, 1))
-        scale = 1 / (math.sqrt(self.query_size) * self.temperature)
-        return F.normalize(queries, dim=-1), F.normalize(self.expert_keys, dim=-1) * scale
+        return queries
+
+    @property
+    def _scale(self) -> float:
+        return 1 / (math.sqrt(self.query_size) * self.temperature)
 
 
 class FusedAttentionRouter(AttentionRouter):

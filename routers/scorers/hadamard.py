@@ -10,6 +10,7 @@ from torch import Tensor
 
 from routers.logit_router import LogitRouter
 from routers.precision import as_parameter_dtype, at_least_float32
+from routers.products import expert_product, in_blocks
 from routers.registry import register_router
 from routers.scorers.hadamard_matrix import hadamard_rows
 
@@ -45,10 +46,13 @@ class HadamardRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E)."""
+        return at_least_float32(in_blocks(self._block_products, hidden_states)) / math.sqrt(self.hidden_size)
+
+    def _block_products(self, hidden_states: Tensor) -> Tensor:
         tokens = as_parameter_dtype(hidden_states, self.rows)
         if self.constrained:
             tokens = F.layer_norm(tokens, (self.hidden_size,))
-        return at_least_float32(F.linear(tokens, self.rows)) / math.sqrt(self.hidden_size)
+        return expert_product(tokens, self.rows)
 
 
 @register_router("hadamard_unconstrained")

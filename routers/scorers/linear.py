@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_parameter
 from routers.precision import as_parameter_dtype
+from routers.products import expert_product
 from routers.registry import register_router
 
 
@@ -32,4 +32,4 @@ class LinearRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """W x + b, (…, D) -> (…, E)."""
-        return F.linear(as_parameter_dtype(hidden_states, self.weight), self.weight, self.bias)
+        return expert_product(as_parameter_dtype(hidden_states, self.weight), self.weight, self.bias)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_linear
 from routers.precision import as_parameter_dtype
+from routers.products import expert_product, in_blocks
 from routers.registry import register_router
 
 
@@ -34,6 +35,8 @@ class MLPRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E)."""
+        return in_blocks(self._block_logits, hidden_states)
+
+    def _block_logits(self, hidden_states: Tensor) -> Tensor:
         normed = self.norm(as_parameter_dtype(hidden_states, self.norm.weight))
-        logits: Tensor = self.logit_proj(F.gelu(self.hidden_proj(normed)))
-        return logits
+        return expert_product(F.gelu(self.hidden_proj(normed)), self.logit_proj.weight, self.logit_proj.bias)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_linear
 from routers.precision import as_parameter_dtype
+from routers.products import expert_product, in_blocks
 from routers.registry import register_router
 from routers.scorers.hadamard_matrix import hadamard_rows
 
@@ -53,11 +54,14 @@ class MLPHadamardRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E)."""
-        normed = self.norm(as_parameter_dtype(hidden_states, self.norm.weight))
-        features = F.gelu(self.hidden_proj(normed))
-        logits: Tensor = self.logit_proj(features * F.linear(normed, self.projection))
+        logits = in_blocks(self._block_logits, hidden_states)
         if self.boost is None:
             return logits
         scale, bonus = self.boost
         largest = logits.topk(min(2, self.num_experts), dim=-1).indices
         return scale * logits + torch.zeros_like(logits).scatter(-1, largest, bonus)
+
+    def _block_logits(self, hidden_states: Tensor) -> Tensor:
+        normed = self.norm(as_parameter_dtype(hidden_states, self.norm.weight))
+        features = F.gelu(self.hidden_proj(normed)) * F.linear(normed, self.projection)
+        return expert_product(features, self.logit_proj.weight, self.logit_proj.bias)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_linear
 from routers.precision import as_parameter_dtype
+from routers.products import expert_product, in_blocks
 from routers.registry import register_router
 
 
@@ -56,8 +57,10 @@ class SelfSupervisedRouter(LogitRouter):
 
     def unmasked_logits(self, hidden_states: Tensor) -> Tensor:
         """W s + b of equation (21) before its mask, (…, D) -> (…, E)."""
-        logits: Tensor = self.logit_proj(self.extract(hidden_states))
-        return logits
+        return in_blocks(self._block_logits, hidden_states)
+
+    def _block_logits(self, hidden_states: Tensor) -> Tensor:
+        return expert_product(self.extract(hidden_states), self.logit_proj.weight, self.logit_proj.bias)
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E), −∞ outside the K largest: their softmax is the masked and renormalised distribution.

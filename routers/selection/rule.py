@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from routers.routing import divided_by_sum
+from routers.selection.paths import choose_selection_path
 from routers.selection.steps import (
     COUNTS,
     GROUP_MASKS,
@@ -57,6 +58,10 @@ class Selection(NamedTuple):
     selected_experts: Tensor
     routing_weights: Tensor
     kept: Tensor | None
+
+    def of_all_experts(self, rule: SelectionRule) -> dict[str, Any]:
+        """What a `Routing` has of all experts: its fields `scores`, `ranks` and `probs`."""
+        return {"scores": self.scores, "ranks": self.ranked, "probs": rule.probabilities_at_once(self.scores)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -229,6 +234,8 @@ class SelectionRule:
         self.check_sizes(num_experts, top_k)
         _expect_per_expert("bias", bias, num_experts, taken=self.has_bias)
         _expect_per_expert("expert_scale", expert_scale, num_experts, taken=self.expert_scale)
+        if (path := choose_selection_path(self, logits, top_k)) is not None:
+            return path.select(self, logits, top_k, bias, expert_scale)
         logits = self._capped(self.in_precision(logits))
         scores = SCORE_FUNCTIONS[self.score_function].compute(logits)
         ranked = eligible = self._rank(logits, scores, bias)
@@ -244,6 +251,13 @@ class SelectionRule:
             weights = torch.where(kept, weights, 0.0)
         weights = self._normalised(weights, expert_scale, selected)
         return Selection(scores, ranked, selected, weights, kept)
+
+    def weigh(self, logits: Tensor, selected: Tensor, expert_scale: Tensor | None = None) -> Tensor:
+        """Weights (T, K) of experts (T, K) that are selected already, every one of them, from logits (T, E)."""
+        logits = self._capped(self.in_precision(logits))
+        scores = SCORE_FUNCTIONS[self.score_function].compute(logits)
+        weights = WEIGHTS[self.weighed_by](logits.gather(-1, selected), scores.gather(-1, selected))
+        return self._normalised(weights, expert_scale, selected)
 
     def _capped(self, logits: Tensor) -> Tensor:
         return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from routers.precision import at_least_float32
 from routers.routing import divided_by_sum, expert_softmax
 
 
@@ -62,8 +63,8 @@ def _softmax(logits: Tensor) -> Tensor:
 def _sqrt_softplus(logits: Tensor) -> Tensor:
     softplus = F.softplus(logits)
     # 0 of a logit below −104 (in float16 −17), or of one that is masked: a root has no finite slope there.
-    positive = softplus > 0
-    return torch.where(positive, torch.where(positive, softplus, 1.0).sqrt(), 0.0)
+    nothing = softplus == 0  # and not `softplus > 0`: a NaN stays one
+    return torch.where(nothing, 0.0, torch.where(nothing, 1.0, softplus).sqrt())
 
 
 def _exact_or_divided(scores: Tensor) -> Tensor:
@@ -103,8 +104,8 @@ WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """Logits and scores of the selected experts, each (T, K) -> weights (T, K) before they are normalised and scaled."""
 
 PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "float32": lambda logits: logits.to(torch.promote_types(logits.dtype, torch.float32)),
-    "float32_scores": lambda logits: logits.to(torch.promote_types(logits.dtype, torch.float32)),
+    "float32": at_least_float32,
+    "float32_scores": at_least_float32,
     "model": lambda logits: logits,
 }
 """Logits in the dtype in which scores are made of them. The first says of the product behind them, too, that it is in

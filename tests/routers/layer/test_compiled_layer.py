@@ -83,7 +83,8 @@ def test_autocast_in_a_graph_leaves_the_router_its_precision(make_layer, random_
         output, routing = compiled(tokens)
         outside, _ = layer.forward_with_routing(tokens)
     assert output.dtype == torch.bfloat16
-    assert torch.equal(routing.routing_weights, expected.routing_weights)
+    # A graph has no transposed product, so that the last bits differ; bfloat16 would be a thousand times as far off.
+    torch.testing.assert_close(routing.routing_weights, expected.routing_weights, rtol=1e-6, atol=1e-6)
     assert torch.equal(routing.selected_experts, expected.selected_experts)
     torch.testing.assert_close(output, outside, atol=1e-4, rtol=0.05)
 

@@ -228,3 +228,9 @@ def test_a_score_that_is_rounded_to_zero_has_a_gradient_of_zero(dtype, low):
     selection.routing_weights.sum().backward()
     # d √log(1 + e^x) / dx = σ(x) / (2 √log(1 + e^x)): at 2, 0.8808 / (2 · 1.4584); at 1, 0.7311 / (2 · 1.1460)
     torch.testing.assert_close(logits.grad.double(), torch.tensor([[0.3020, 0.0, 0.3190]]).double(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("score_function", ["softmax", "sigmoid", "sqrt_softplus", "relu", "identity"])
+def test_a_logit_that_is_no_number_has_a_score_that_is_none(score_function):
+    scores = SelectionRule(score_function=score_function).score(torch.tensor([[1.0, math.nan]]))
+    assert scores[0, 1].isnan()
