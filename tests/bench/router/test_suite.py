@@ -138,7 +138,9 @@ def test_the_summary_has_the_records_of_metrics_scenarios_and_inputs(make_suite:
             "subject": "router",
         }
     }
-    assert summary["inputs"] == {"random": {"label": "random", "description": "N(0, 1)", "timed": True, "text": None}}
+    assert summary["inputs"] == {
+        "random": {"label": "random", "description": "N(0, 1)", "timed": True, "text": None, "sizes": None}
+    }
 
 
 def test_what_is_said_does_not_depend_on_what_was_shown_before(make_suite: Callable[..., RouterSuite]) -> None:
