@@ -219,3 +219,17 @@ register_preset(
         inputs=("random",),
     )
 )
+# The layer under its router's load and under stated ones. A call has some forty times the work of a router's, and a
+# group so many times fewer rounds.
+register_preset(
+    Preset(
+        "layer",
+        repetitions=5,
+        rounds=512,
+        warmup=1,
+        seeds=2,
+        batch_size=4,
+        scenarios=("layer", "layer_uniform", "layer_zipf", "layer_half"),
+        inputs=("random",),
+    )
+)

@@ -29,6 +29,7 @@ class RouterScenario(Scenario):
         every_input: it is timed on every input; otherwise on those alone that say so.
         with_floor: routers are timed beside their floors.
         with_experts: a call goes through the experts, so that memory has to hold them.
+        routers: () -> the names of those that it is measured of; all that are registered, unless said otherwise.
     """
 
     subject = "router"
@@ -38,6 +39,7 @@ class RouterScenario(Scenario):
     every_input: bool = False
     with_floor: bool = False
     with_experts: bool = False
+    routers: Callable[[], Sequence[str]] = list_routers
 
     def benchmark(self) -> Callable[..., None]:
         """A benchmark of a router on an input."""
@@ -48,8 +50,8 @@ class RouterScenario(Scenario):
         return bench
 
     def parameters(self, preset: Preset) -> dict[str, Sequence[str]]:
-        """Every registered router on every input of the scenario, at all sizes that the preset names."""
-        return {"router_name": list_routers(), "input_name": inputs_of(preset, every=self.every_input)}
+        """The scenario's routers on every input of the scenario, at all sizes that the preset names."""
+        return {"router_name": self.routers(), "input_name": inputs_of(preset, every=self.every_input)}
 
 
 def get_router_scenario(name: str) -> RouterScenario:

@@ -35,8 +35,9 @@ from routers.registry import class_path
 FEW, MINIMUM = 6, 3
 """An input that is compared in behaviour has so many times fewer rounds, but not less than the minimum."""
 ORDINARY_WORK = 2048 * 768 * (64 + 8)
-"""T·D·(64 + E) of a batch that has the preset's rounds; one with more work has fewer, so that a block has
-a bounded time. 64 stands for what a router does beside the product with its experts."""
+"""Of a call that has the preset's rounds; one with more work has fewer, so that a block has a bounded time. Work is
+T·D·(64 + E) of the tokens that a call handles, where 64 stands for what a router does beside the product with its
+experts, and 2·T·K·D·I where a call goes through those."""
 
 
 class RouterSuite(Suite[CheckedRouter]):
@@ -61,7 +62,9 @@ class RouterSuite(Suite[CheckedRouter]):
         scenario, preset = get_router_scenario(scenario_name), self.preset
         timed, hidden_states = input_kind(input_name).timed, self.inputs.batch(input_name, SEED).hidden_states
         tokens, hidden_size = hidden_states.shape
-        work = tokens * hidden_size * (64 + self.inputs.at(input_name).preset.num_experts)
+        at, handled = self.inputs.at(input_name).preset, scenario.tokens(tokens)
+        behind = 2 * at.top_k * intermediate_size(self.inputs, input_name) if scenario.with_experts else 0
+        work = handled * hidden_size * (64 + at.num_experts + behind)
         rounds = preset.rounds if timed else max(preset.rounds // FEW, MINIMUM)
         rounds = min(rounds, max(rounds * ORDINARY_WORK // work, MINIMUM))
         return GroupSpec(
@@ -72,7 +75,7 @@ class RouterSuite(Suite[CheckedRouter]):
             baseline=BASELINE,
             twin=TWIN,
             gradients=scenario.gradients,
-            tokens=scenario.tokens(tokens),
+            tokens=handled,
             warmup=min(preset.warmup, rounds) if timed else 1,
             repetitions=preset.repetitions,
             rounds=rounds,

@@ -43,7 +43,7 @@ class WorkerInputs:
         }
         self.experts = {
             name: next(iter(make_experts(self.inputs, name, SEED, KINDS[:1]).banks.values()))
-            for name in sorted({benchmark.input for benchmark in benchmarks if benchmark.scenario == "token"})
+            for name in sorted({each.input for each in benchmarks if get_router_scenario(each.scenario).with_experts})
         }
         # Asked for by router, an input's one after the other: the last one's are kept, which may be 100 MB.
         self._banks = lru_cache(maxsize=1)(self._make_banks)

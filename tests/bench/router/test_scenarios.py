@@ -59,7 +59,8 @@ def test_a_training_step_reaches_parameters_and_inputs() -> None:
 
 
 def test_a_scenario_is_one_file_of_the_benchmarks_and_known_by_its_name() -> None:
-    assert list(list_scenarios("router")) == ["router", "token", "training"]
+    stated = ["layer_half", "layer_uniform", "layer_zipf"]
+    assert list(list_scenarios("router")) == ["layer", *stated, "router", "token", "training"]
     assert list(list_scenarios("language_model")) == ["decode", "finetune_step", "inject", "prefill"]
 
 
