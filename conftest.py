@@ -11,9 +11,10 @@ import pytest
 from bench.plugin import BenchmarkPlugin
 from bench.presets import PRESETS, Preset, get_preset
 from bench.record.output import WholeFile
+from bench.session import clock_mode
 from bench.shapes import shapes_table
 from bench.sizes import DTYPES, NUMBERS, asked_sizes
-from bench.timing.clocks import available_devices
+from bench.timing.modes import L2_STATES, MODES, available_devices
 from harness.command_line import dashes_for_a_value, most_threads
 from routers import ask_for, list_routers, register_from_path
 
@@ -38,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--selection", metavar="RULE,...", help="selection rules, one or several (softmax)")
     group.addoption("--dtype", metavar="DTYPE,...", help=f"one or several of {', '.join(DTYPES)} (float32)")
     group.addoption("--device", default="cpu", help="cpu or cuda (cpu)")
+    group.addoption(
+        "--clock",
+        metavar="MODE",
+        help=f"what a duration is: {', '.join(MODES)}, or several joined by + (cpu: host, cuda: events)",
+    )
+    group.addoption("--l2", default="warm", help=f"the L2 cache before a call: {' or '.join(L2_STATES)} (warm)")
     group.addoption("--threads", type=int, default=1, help="torch's threads while something is timed (1)")
     group.addoption(
         "--router",
@@ -83,6 +90,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"unknown device {device!r}; on this machine there are: {', '.join(available_devices())}"
         )
+    try:
+        clock_mode(config)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
     if not 1 <= config.getoption("--threads") <= most_threads():
         raise pytest.UsageError(f"--threads is {config.getoption('--threads')}, expected 1 to {most_threads()}")
     json_path: Path | None = config.getoption("--benchmark-json", None)

@@ -17,9 +17,10 @@ from bench.record.output import WholeFile
 from bench.repetition.process import ProcessDiedError, RepetitionProcess
 from bench.router.memory_need import DoesNotFitError, refuse_what_does_not_fit
 from bench.run import Run
-from bench.session import case_of, make_run, open_journal, scenario_of
+from bench.session import case_of, clock_mode, make_run, open_journal, scenario_of
 from bench.terminal import lines
 from bench.timing.clocks import ReplayClock
+from bench.timing.modes import ClockMode
 from harness.assets.errors import AssetError
 
 
@@ -63,6 +64,8 @@ class BenchmarkPlugin:
         scenario = scenario_of(getattr(item, "module", None))
         if scenario is None:
             return True
+        if scenario.subject == "language_model" and clock_mode(item.config).ways:
+            return False  # inside a language model calls are eager, or not made
         # Without an input, or a router, pytest makes one item that it would skip.
         return scenario.is_collected(self.preset) and case_of(item) is not None
 
@@ -138,6 +141,9 @@ class BenchmarkPlugin:
                 "--benchmark-disable or xdist (-n), under which benchmarks would disturb each other."
             )
         if self.run is not None:
+            clock = self.run.context.clock
+            if clock != ClockMode.parse(None, device="cpu"):
+                terminalreporter.write_line(f"Clock: {clock.name}, L2 {clock.l2}.")
             for line in lines(self.run.context.groups.values()):
                 terminalreporter.write_line(line)
 

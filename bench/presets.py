@@ -41,6 +41,9 @@ class Preset:
         model_batch_size: B of the text that a language model reads.
         model_sequence_length: S of that text, and of what is in the cache before a token is decoded.
         model_line_length: S of a batch of fine-tuning; a line of Shakespeare has about nine words.
+        precision_everywhere: routers are compared with float64 on every input, and not on those alone that say so.
+        precision_length: S of a passage on which they are compared inside a language model, one passage a seed; 0 where
+            they are not.
         conclusive: whether a run proves more than that the parts work; reports conclude nothing from one that does not.
     """
 
@@ -68,6 +71,8 @@ class Preset:
     model_batch_size: int = 2
     model_sequence_length: int = 64
     model_line_length: int = 16
+    precision_everywhere: bool = False
+    precision_length: int = 256
     conclusive: bool = True
 
     def at(self, label: str) -> Preset:
@@ -145,6 +150,7 @@ register_preset(
         output_tokens=128,
         model_rounds=1,
         model_batch_size=1,
+        precision_length=0,
     )
 )
 register_preset(
@@ -161,7 +167,23 @@ register_preset(
         model_sequence_length=256,
     )
 )
-register_preset(Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5, model_rounds=1))
+register_preset(Preset("ci", repetitions=5, rounds=20, warmup=5, seeds=5, model_rounds=1, precision_length=0))
+# What bfloat16 and mixed precision do to decisions, on every input and inside the language model. Of times it has the
+# fewest that make an interval, which tells nothing apart.
+register_preset(
+    Preset(
+        "precision",
+        repetitions=2,
+        rounds=1,
+        warmup=1,
+        seeds=10,
+        output_tokens=32,
+        model_rounds=1,
+        precision_everywhere=True,
+        precision_length=256,
+        scenarios=("router", "inject"),
+    )
+)
 # Seconds, to see a new router go through everything. Its numbers mean nothing.
 register_preset(
     Preset(
@@ -177,6 +199,7 @@ register_preset(
         language_model="tiny",
         model_rounds=1,
         model_sequence_length=16,
+        precision_length=16,
         conclusive=False,
     )
 )

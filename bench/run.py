@@ -93,6 +93,8 @@ class Run:
             preset=self.preset,
             device=self.context.device,
             threads=self.context.num_threads,
+            clock=self.context.clock.name,
+            l2=self.context.clock.l2,
             routers=router_sources(sorted(routers)),
             language_model=stored.get("language_model"),
             groups=tuple(groups),

@@ -23,6 +23,7 @@ from bench.run import Run
 from bench.scenario import Scenario
 from bench.suite import Suite
 from bench.timing.context import MeasurementContext
+from bench.timing.modes import ClockMode
 from harness.progress import progress_bar
 from routers import get_router_class, list_routers
 
@@ -37,6 +38,7 @@ def open_journal(session: pytest.Session, preset: Preset) -> Journal:
         "language_models": config.getoption("--language-model"),
         "device": config.getoption("--device"),
         "threads": config.getoption("--threads"),
+        "clock": asdict(clock_mode(config)),
         "torch": torch.__version__,
         "code": source_digest(config.rootpath),
         "benchmarks": sorted(item.nodeid for item in session.items if case_of(item)),
@@ -44,12 +46,17 @@ def open_journal(session: pytest.Session, preset: Preset) -> Journal:
     return Journal(config.rootpath / config.getoption("--journal"), configuration, resume=config.getoption("--resume"))
 
 
+def clock_mode(config: pytest.Config) -> ClockMode:
+    """What a duration is in this run; a ValueError says in one line what cannot be."""
+    return ClockMode.parse(config.getoption("--clock"), config.getoption("--l2"), device=config.getoption("--device"))
+
+
 def make_run(session: pytest.Session, preset: Preset, journal: Results) -> Run:
     """The run that the collected benchmarks ask for."""
     config = session.config
     device, num_threads = config.getoption("--device"), config.getoption("--threads")
     models, language_models = tuple(config.getoption("--model")), tuple(config.getoption("--language-model"))
-    context = MeasurementContext(journal, progress_bar, device, num_threads)
+    context = MeasurementContext(journal, progress_bar, device, num_threads, clock_mode(config))
     suites: list[Suite[Any]] = [
         RouterSuite(Inputs(preset, device, models), context),
         LanguageModelSuite(preset, context, language_models),

@@ -108,7 +108,8 @@ class Suite(ABC, Generic[AnyChecked]):
             "preset": self.preset.name,
             "flops": checked.flops,
             "peak_memory": group.peak_memory(case.router),
-            "timing": group.timing(case.router, self.context.peak),
+            "timing": group.timing(case.router, self.context.peak)
+            | {"clock_mode": self.context.clock.name, "l2": self.context.clock.l2},
         }
 
     @abstractmethod

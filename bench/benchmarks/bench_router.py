@@ -22,6 +22,7 @@ SCENARIO = register_scenario(
         description="the router alone, on the whole batch",
         prepare=router_alone,
         every_input=True,
+        with_floor=True,
     )
 )
 

@@ -26,6 +26,7 @@ from bench.presets import PRESETS, get_preset
 from bench.record.journal import Journal, JournalError
 from bench.record.output import WholeFile
 from bench.router.inputs import INPUTS, PROSE
+from bench.timing.modes import available_devices
 from harness.command_line import most_threads, parse
 from harness.progress import progress_bar
 
@@ -43,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(parser, sys.argv[1:] if arguments is None else arguments)
     if options.base is None and not options.self_test:
         parser.error("BASE is missing: the revision to compare with")
+    if options.device not in available_devices():
+        found = ", ".join(available_devices())
+        parser.error(f"unknown device {options.device!r}; on this machine there are: {found}")
+    if options.self_test and options.device != "cpu":
+        parser.error("--self-test makes calls slower on the host, and therefore measures the device cpu alone")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that worktrees and workers are cleared away
     try:
         root = find_root()
@@ -123,6 +129,7 @@ def _settings(options: argparse.Namespace, select: str | None, budget_s: float) 
         threads=options.threads,
         routers=tuple(options.router),
         models=tuple(options.model),
+        device=options.device,
     )
 
 
@@ -221,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--expect", action="append", default=[], metavar="[ROUTER:]FIGURE", help="will change, time too; repeatable")
     add("--budget", type=_seconds, metavar="SECONDS", help="for measuring (240; for each trial of the self-test 60)")
     add("--limit", type=_seconds, default=180.0, metavar="SECONDS", help="for one answer of a worker (180)")
+    add("--device", default="cpu", metavar="DEVICE", help="cpu, or cuda: device time by events (cpu)")
     add("--threads", type=_threads, default=1, help="torch's threads while something is timed (1)")
     add("--router", action="append", default=[], metavar="MODULE:CLASS", help="one more, in both revisions; repeatable")
     add("--model", action="append", default=[], help="pretrained encoder, as pytest bench takes it; repeatable")

@@ -65,6 +65,7 @@ class GateSettings:
         budget_s: for the whole run, in seconds.
         limit_s: how long a worker may take for one answer, in seconds.
         threads: torch's, while something is timed.
+        device: "cpu" or "cuda"; there, processes of the revisions take turns on one card.
         routers: additional routers, as `--router` takes them.
         models: replaces the preset's.
     """
@@ -77,6 +78,7 @@ class GateSettings:
     threads: int
     routers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    device: str = "cpu"
 
     @property
     def plan(self) -> SamplingPlan:
@@ -87,6 +89,8 @@ class GateSettings:
     def worker_options(self) -> list[str]:
         """The command line of `python -m bench.gate.worker`."""
         options = ["--preset", self.preset.name, "--threads", str(self.threads)]
+        # Said where it is not the only one that a worker knew before it was asked for a device.
+        options += ["--device", self.device] if self.device != "cpu" else []
         options += ["--select", self.select] if self.select else []
         options += [word for router in self.routers for word in ("--router", router)]
         return options + [word for model in self.models for word in ("--model", model)]
@@ -96,7 +100,7 @@ class GateSettings:
         return {
             "preset": asdict(self.preset) | {"models": list(self.models or self.preset.models)},
             "select": self.select,
-            "device": "cpu",
+            "device": self.device,
             "threads": self.threads,
             "threshold": self.rules.threshold,
             "margin": self.rules.margin,

@@ -80,7 +80,9 @@ class Worker:
         from bench.gate.worker_side.worker_inputs import WorkerInputs
 
         options = self._options
-        self._inputs = WorkerInputs(get_preset(options.preset), tuple(options.model), _parse(benchmarks))
+        self._inputs = WorkerInputs(
+            get_preset(options.preset), tuple(options.model), _parse(benchmarks), options.device
+        )
         self._inputs.store(Path(folder))
         return self._inputs.shapes()
 
@@ -92,7 +94,7 @@ class Worker:
         for router in self._options.router:
             routers.register_from_path(router)
         preset = get_preset(self._options.preset)
-        self._timed = TimedBenchmarks(preset, Path(folder), _parse(benchmarks), slowdowns, seed)
+        self._timed = TimedBenchmarks(preset, Path(folder), _parse(benchmarks), slowdowns, seed, self._options.device)
 
     def _time(self, benchmark: str, calls: int) -> list[int]:
         assert self._timed is not None, "load comes first"
@@ -108,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.gate.worker")
     parser.add_argument("--preset", required=True)
     parser.add_argument("--select")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--router", action="append", default=[])
     parser.add_argument("--model", action="append", default=[])

@@ -5,6 +5,7 @@ Axes: B batch, S sequence, D hidden size, E experts, K experts per token.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,14 +17,17 @@ import torch
 from bench.case import Case
 from bench.language_model.checked import CheckedModel, InstalledRouters, check_in_model, make_ready
 from bench.language_model.models import LoadedModel, load_first
+from bench.language_model.precision import Activations, combine_layers
 from bench.language_model.scenarios import get_language_model_scenario
 from bench.language_model.shared_weights import TWIN
 from bench.presets import Preset
 from bench.router.inputs import SHAKESPEARE
+from bench.router.precision import records
 from bench.scenario import list_scenarios
 from bench.suite import Suite, describe_text
 from bench.timing.context import MeasurementContext
 from bench.timing.group import GroupSpec
+from bench.timing.interleave import threads
 from harness.assets.errors import AssetError
 from harness.assets.resolve import ModelAsset
 from harness.replacement.moe_blocks import STOCK, find_moe_blocks
@@ -80,6 +84,7 @@ class LanguageModelSuite(Suite[CheckedModel]):
         super().__init__(preset, context)
         self.names = tuple(names) or tuple(dict.fromkeys((preset.language_model, "embedded")))
         self._installed: dict[str, InstalledRouters | Exception] = {}
+        self._behaviour: dict[str, dict[str, Any]] = {}
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -133,10 +138,14 @@ class LanguageModelSuite(Suite[CheckedModel]):
         return {"language model": self._identity} if self.planned else {}
 
     def store(self, folder: Path) -> dict[str, Any] | None:
-        """Nothing but the model's name: it is on the disk. It is let go here, because each process has its own."""
+        """Nothing but the model's name: it is on the disk. It is let go here, because each process has its own.
+
+        What its routers decide in other precisions is found out before, while it is still there.
+        """
         if not self.planned:
             return None
         about = self.about
+        self._observe_precisions()
         self.__dict__.pop("loaded", None)
         return {"names": [about.taken], "identity": self._identity}
 
@@ -158,6 +167,7 @@ class LanguageModelSuite(Suite[CheckedModel]):
             "experts_per_token": installed.experts_per_token,
             "dtype": self.about.dtype,
             "parameters": installed.parameters,
+            "behaviour": self._behaviour.get(case.router),
         } | installed.backend
 
     def label(self, case: Case) -> str:
@@ -187,7 +197,29 @@ class LanguageModelSuite(Suite[CheckedModel]):
                 name: self._record(name) for name in list_scenarios(self.subject) if (name, "") in self.planned
             },
             "language_model": about_model,
+            **records(),
         }
+
+    def _observe_precisions(self) -> None:
+        """Every router that works, on the activations of as many passages as there are seeds."""
+        seeds, length = self.preset.seeds, self.preset.precision_length
+        if not length:
+            return
+        planned = dict.fromkeys((STOCK, *(name for group in self.planned.values() for name in group)))
+        names = [name for name in planned if isinstance(self._installed.get(name), InstalledRouters)]
+        kept = {name: self.context.journal.get(f"precision | {self._identity} | {name}") for name in names}
+        missing = [name for name in names if kept[name] is None]
+        with (
+            threads(os.cpu_count() or 1),  # nothing is timed here
+            self.context.progress("precision | language model", len(missing)) as bar,
+        ):
+            activations = Activations.record(self.loaded, seeds, length) if missing else None
+            for name in missing:
+                assert activations is not None
+                kept[name] = [activations.observe(name, seed) for seed in range(seeds)]
+                self.context.journal.append(f"precision | {self._identity} | {name}", kept[name])
+                bar.update()
+        self._behaviour = {name: combine_layers(observed) for name, observed in kept.items() if observed}
 
     def _record(self, scenario_name: str) -> dict[str, str]:
         scenario = get_language_model_scenario(scenario_name)

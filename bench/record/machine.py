@@ -25,6 +25,16 @@ Answer = TypeVar("Answer")
 CPUS = Path("/sys/devices/system/cpu")
 ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS")
 
+THROTTLE_REASONS = {
+    0x4: "the power cap",
+    0x8: "hardware",
+    0x10: "another card (sync boost)",
+    0x20: "heat (software)",
+    0x40: "heat (hardware)",
+    0x80: "the power supply",
+}
+"""Bits of NVML's reasons for a clock below the highest, without idleness and clocks that were asked for."""
+
 
 def describe_machine() -> dict[str, Any]:
     """What stays the same from run to run and has a say in how fast they are; JSON values. Never raises.
@@ -129,11 +139,32 @@ def _gpu() -> dict[str, Any] | None:
     }
 
 
-def _gpu_conditions() -> dict[str, float | None] | None:
+def _gpu_conditions() -> dict[str, Any] | None:
     if not torch.cuda.is_available():
         return None
-    fields = {"sm_mhz": "clocks.sm", "memory_mhz": "clocks.mem", "temperature_c": "temperature.gpu"}
-    return dict(zip(fields, map(_number, _nvidia_smi(*fields.values())), strict=True))
+    fields = {
+        "sm_mhz": "clocks.sm",
+        "memory_mhz": "clocks.mem",
+        "temperature_c": "temperature.gpu",
+        "power_w": "power.draw",
+    }
+    found: dict[str, Any] = dict(zip(fields, map(_number, _nvidia_smi(*fields.values())), strict=True))
+    # One by one: the tool refuses a whole question for a field that it does not know.
+    (reasons,) = _nvidia_smi("clocks_event_reasons.active")
+    if reasons is None:
+        (reasons,) = _nvidia_smi("clocks_throttle_reasons.active")  # as older drivers call it
+    if found["sm_mhz"] is None:
+        with suppress(Exception):  # it needs a package of its own, and raises what that likes
+            found["sm_mhz"] = float(torch.cuda.clock_rate())
+    return found | {"throttled_by": _throttled_by(reasons)}
+
+
+def _throttled_by(reasons: str | None) -> list[str] | None:
+    """The names of the bits of "0x0000000000000004"; None where the driver says nothing."""
+    with suppress(TypeError, ValueError):
+        bits = int(reasons, 16)  # type: ignore[arg-type]  # None is a TypeError
+        return [name for bit, name in THROTTLE_REASONS.items() if bits & bit]
+    return None
 
 
 def _nvidia_smi(*fields: str) -> list[str | None]:

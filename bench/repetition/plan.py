@@ -24,6 +24,8 @@ class Plan:
         preset: sizes.
         device: "cpu" or "cuda".
         threads: of torch's operators.
+        clock: what a duration is, and
+        l2: in which state a call finds the cache, as `ClockMode.parse` reads them.
         routers: name -> where its class is, as `--router` takes it; of those that are not the suite's own.
         language_model: {"names", "identity"} of the one that was checked, or None.
         groups: what is measured.
@@ -32,6 +34,8 @@ class Plan:
     preset: Preset
     device: str
     threads: int
+    clock: str
+    l2: str
     routers: dict[str, str]
     language_model: dict[str, Any] | None
     groups: tuple[GroupSpec, ...]
@@ -47,7 +51,10 @@ class Plan:
         preset = fields.pop("preset")
         return cls(
             preset=Preset.from_dict(preset),
-            groups=tuple(GroupSpec(**group | {"routers": tuple(group["routers"])}) for group in fields.pop("groups")),
+            groups=tuple(
+                GroupSpec(**group | {name: tuple(group[name]) for name in ("routers", "floors")})
+                for group in fields.pop("groups")
+            ),
             **fields,
         )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -16,10 +16,10 @@ from bench.repetition.plan import Plan
 from bench.router.calls import RouterCalls
 from bench.router.inputs import Inputs
 from bench.scenario import list_scenarios
-from bench.timing.clocks import CLOCKS
-from bench.timing.group import Block, GroupSpec, PreparedCall
+from bench.timing.group import FLOOR, Block, GroupSpec, PreparedCall, floor_of
 from bench.timing.interleave import CallError, balanced_calls, measure_block, one_line, peak_gflops, threads
 from bench.timing.memory import peak_memory
+from bench.timing.modes import ClockMode
 from bench.timing.placement import padding
 from harness.assets.errors import AssetError
 
@@ -43,10 +43,11 @@ class Repetition:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan = plan
-        self._clock = CLOCKS[plan.device]()
+        mode = ClockMode.parse(plan.clock, plan.l2, device=plan.device)
+        self._clock, self._flush = mode.clock(), mode.flush()
         # The system's own random numbers: two runs must not share their layouts.
         self._generator = random.SystemRandom()
-        self._calls: dict[str, Calls] = {"router": RouterCalls(Inputs(plan.preset, plan.device), folder)}
+        self._calls: dict[str, Calls] = {"router": RouterCalls(Inputs(plan.preset, plan.device), folder, mode.ways)}
         if plan.language_model is not None:
             self._calls["language_model"] = LanguageModelCalls(plan.preset, device=plan.device, **plan.language_model)
         self._subjects = {scenario: subject for subject in self._calls for scenario in list_scenarios(subject)}
@@ -94,15 +95,15 @@ class Repetition:
     def _ready(self, spec: GroupSpec, failed: dict[str, str]) -> dict[str, PreparedCall]:
         """The calls of a group, made in random order with random space between them."""
         calls, self._padding = self._calls[self._subjects[spec.scenario]], []
-        ready = {}
-        for name in self._generator.sample(spec.routers, len(spec.routers)):
+        ready, subjects = {}, (*spec.routers, *map(floor_of, spec.floors))
+        for name in self._generator.sample(subjects, len(subjects)):
             self._padding += padding(self._generator)
             try:
-                self._plan.register(name)
+                self._plan.register(name.removesuffix(FLOOR))
                 ready[name] = calls.ready(spec.case(name))
             except Exception as error:  # a router of a user's may fail in any way; the others go on
                 failed[name] = one_line(error)
-        return {name: ready[name] for name in spec.routers if name in ready}
+        return {name: ready[name] for name in subjects if name in ready}
 
     def _measure(
         self,
@@ -115,7 +116,8 @@ class Repetition:
     ) -> Block:
         calls = {name: prepared.call for name, prepared in ready.items()}
         resets = {name: prepared.reset for name, prepared in ready.items() if prepared.reset is not None}
-        warm_up = measure_block(calls, self._clock, rounds=spec.warmup, seed=spec.key, resets=resets, tick=tick)
+        around: dict[str, Any] = {"resets": resets, "before": self._flush, "tick": tick}
+        warm_up = measure_block(calls, self._clock, rounds=spec.warmup, seed=spec.key, **around)
         times = dict(calls_per_round or balanced_calls(warm_up))
         durations = measure_block(
             calls,
@@ -123,7 +125,7 @@ class Repetition:
             rounds=spec.rounds,
             seed=f"{spec.key} | block {index}",
             calls_per_round=times,
-            resets=resets,
-            tick=tick,
+            **around,
         )
-        return Block(durations, {name: times.get(name, 1) for name in durations}, failed)
+        setup = {name: asdict(prepared.setup) for name, prepared in ready.items() if prepared.setup is not None}
+        return Block(durations, {name: times.get(name, 1) for name in durations}, failed, setup=setup)

@@ -6,7 +6,7 @@ Axes: T tokens, D hidden size, E experts, K experts per token.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.router.experts import ExpertBanks
 from bench.router.inputs import Batch
+from bench.router.precision import combine_precision
 from bench.timing.intervals import summarise
 from routers import MoELayer, Router, Routing, metrics
 from routers.metric import METRICS, Observed
@@ -36,6 +37,7 @@ class Observation:
         co_activation: (E, E).
         layer: kind of experts -> output_std, and output_error or None.
         figures: what the figures show of it, or empty.
+        precision: what `observe_precision` says of it, or empty where it was not asked.
     """
 
     metrics: dict[str, float]
@@ -43,6 +45,7 @@ class Observation:
     co_activation: list[list[float]]
     layer: dict[str, dict[str, float | None]]
     figures: dict[str, Any]
+    precision: dict[str, Any] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -136,4 +139,5 @@ def combine(observations: list[Observation]) -> dict[str, Any]:
             }
             for kind in first.layer
         },
+        "precision": combine_precision([observation.precision for observation in observations]),
     }

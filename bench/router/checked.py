@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from bench.router.attention_kernels import AttentionKernels
 from bench.router.inputs import Inputs
 from bench.router.scenarios import RouterScenario, count_flops
 from bench.router.seeds import derive_seed
@@ -30,10 +31,22 @@ class CheckedRouter(Checked):
     router: Router | None = None
 
 
-def backend(router: nn.Module) -> dict[str, str]:
-    """For the JSON: what a router computes with here, if there is a choice that it tells."""
+def backend(router: nn.Module, hidden_states: Tensor | None = None) -> dict[str, str]:
+    """For the JSON: what a router computes with here, if there is a choice that it tells, and the kernel that then ran.
+
+    Args:
+        router: in the mode in which it is timed, and so is autograd: some kernels have no backward pass.
+        hidden_states: (T, D), of the batch that is timed; by default some of the router's own.
+    """
     name = getattr(router, "backend", None)
-    return {} if name is None else {"backend": str(name)}
+    if name is None:
+        return {}
+    if hidden_states is None:
+        like = next(router.parameters())
+        hidden_states = torch.ones(8, router.hidden_size, dtype=like.dtype, device=like.device)  # type: ignore[call-overload]  # an attribute of every router
+    with AttentionKernels() as seen:
+        router(hidden_states)
+    return {"backend": ": ".join(filter(None, (str(name), ", ".join(seen.names))))}
 
 
 def draw_router(name: str, inputs: Inputs, hidden_size: int, seed: int) -> Router:

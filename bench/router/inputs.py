@@ -50,6 +50,7 @@ class InputKind:
         text: name of the text that it is made from, or None.
         pretrained: the width is the encoder's, and so are the experts.
         timed: in every scenario; otherwise with the router alone, in few rounds: it is compared in behaviour.
+        precision: routers are compared with float64 on it whatever the preset; otherwise where that has it everywhere.
         own_sizes: whatever the preset's are. It is measured at no others.
     """
 
@@ -59,6 +60,7 @@ class InputKind:
     text: str | None = None
     pretrained: bool = True
     timed: bool = False
+    precision: bool = False
     own_sizes: bool = False
 
     def can_have(self, sizes: Sizes) -> bool:
@@ -222,19 +224,26 @@ def normal_values(seed: int, tokens: int, hidden_size: int) -> Tensor:
     return torch.randn(tokens, hidden_size, generator=generator)
 
 
-@register_input("random", "N(0, 1)", pretrained=False, timed=True)
+@register_input("random", "N(0, 1)", pretrained=False, timed=True, precision=True)
 def random(inputs: Inputs, seed: int) -> Batch:
     """Normal values at the preset's sizes."""
     return inputs.normal(seed, hidden_size=inputs.preset.hidden_size)
 
 
-@register_input("contextual", "last hidden states of {model} over Shakespeare", text=SHAKESPEARE, timed=True)
+@register_input(
+    "contextual", "last hidden states of {model} over Shakespeare", text=SHAKESPEARE, timed=True, precision=True
+)
 def contextual(inputs: Inputs, seed: int) -> Batch:
     """What the encoder makes of real text."""
     return inputs.from_text(SHAKESPEARE, seed, contextual_embeddings)
 
 
-@register_input("in_place", "what enters the first feed-forward network of {model}, over Shakespeare", text=SHAKESPEARE)
+@register_input(
+    "in_place",
+    "what enters the first feed-forward network of {model}, over Shakespeare",
+    text=SHAKESPEARE,
+    precision=True,
+)
 def in_place(inputs: Inputs, seed: int) -> Batch:
     """What an MoE layer is given that stands in place of the encoder's first feed-forward network."""
     return inputs.from_text(SHAKESPEARE, seed, feed_forward_inputs)

@@ -1,6 +1,6 @@
 """How much memory a run at asked sizes needs, before anything of it is allocated.
 
-Axes: T tokens, D hidden size, E experts, I intermediate size.
+Axes: T tokens, D hidden size, E experts, K experts per token, I intermediate size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DoesNotFitError(Exception):
 
 
 def needed_bytes(preset: Preset, *, experts: bool) -> int:
-    """Of hidden states with their gradient, of a router's (T, E) tensors and weights, and of a bank where it is wanted.
+    """Of hidden states with their gradient, a router's (T, E) tensors and weights, and a bank with its rows if wanted.
 
     Args:
         preset: at the sizes that are measured.
@@ -38,7 +38,9 @@ def needed_bytes(preset: Preset, *, experts: bool) -> int:
     router = (ROWS_OF_EXPERTS * tokens + preset.hidden_size) * preset.num_experts * FLOAT32
     # Drawn in float32 and then rounded, so that both are alive for a moment.
     bank = 2 * preset.num_experts * preset.hidden_size * preset.intermediate_size * (width + FLOAT32)
-    return COPIES * (hidden_states + router + (bank if experts else 0))
+    # A call's rows there and back and inside the networks; one process makes calls at a time.
+    rows = 2 * tokens * preset.top_k * (preset.hidden_size + preset.intermediate_size) * width
+    return COPIES * (hidden_states + router + (bank if experts else 0)) + (rows if experts else 0)
 
 
 def refuse_what_does_not_fit(preset: Preset, cases: Iterable[Case], device: str) -> None:

@@ -27,6 +27,7 @@ class RouterScenario(Scenario):
         prepare: (router, hidden_states (T, D), experts) -> the call to time; the experts are made when called.
         tokens: how many of the T tokens one call handles; all, unless said otherwise.
         every_input: it is timed on every input; otherwise on those alone that say so.
+        with_floor: routers are timed beside their floors.
         with_experts: a call goes through the experts, so that memory has to hold them.
         routers: () -> the names of those that it is measured of; all that are registered, unless said otherwise.
     """
@@ -36,6 +37,7 @@ class RouterScenario(Scenario):
     prepare: Callable[[Router, Tensor, MakeExperts], Call]
     tokens: Callable[[int], int] = lambda tokens: tokens
     every_input: bool = False
+    with_floor: bool = False
     with_experts: bool = False
     routers: Callable[[], Sequence[str]] = list_routers
 

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.timing.clocks import CLOCKS, available_devices
 from bench.timing.interleave import Call, measure_block
 from bench.timing.intervals import Interval, paired_ratio
+from bench.timing.modes import ClockMode, available_devices
 from routers import Router, create_router
 from routers.selection import use_selection_path
 from routers.selection.paths import choose_selection_path
@@ -120,7 +120,7 @@ def measure(anchor: Anchor, tokens: int, paths: Sequence[str], device: str, roun
         for path, call in calls.items():
             _check(path, call, expected, anchor.num_experts)
         timed = {path: _repeated(call, device) for path, call in calls.items()}
-        clock = CLOCKS[device]()
+        clock = ClockMode.parse(None, device=device).clock()
         blocks = [
             measure_block({path: call for path, (call, _) in timed.items()}, clock, rounds=rounds, seed=str(block))
             for block in range(BLOCKS)

@@ -19,6 +19,7 @@ from bench.router.calls import SEED, store_input
 from bench.router.checked import BASELINE, TWIN, CheckedRouter, backend, check, count, draw_router
 from bench.router.experts import KINDS, ExpertBanks, intermediate_size, make_experts
 from bench.router.inputs import INPUTS, Inputs, input_kind
+from bench.router.precision import observe_precision, records
 from bench.router.scenarios import get_router_scenario
 from bench.scenario import list_scenarios
 from bench.sizes import SEPARATOR
@@ -78,6 +79,7 @@ class RouterSuite(Suite[CheckedRouter]):
             warmup=min(preset.warmup, rounds) if timed else 1,
             repetitions=preset.repetitions,
             rounds=rounds,
+            floors=tuple(name for name in routers if name != TWIN) if scenario.with_floor and timed else (),
         )
 
     def check(self, case: Case) -> CheckedRouter:
@@ -127,7 +129,9 @@ class RouterSuite(Suite[CheckedRouter]):
         }
         shown = observations[0].figures if case.scenario == "router" else {}
         figures = {"figures": shown} if shown else {}
-        return info | backend(router) | figures
+        with torch.set_grad_enabled(get_router_scenario(case.scenario).gradients):
+            computed_with = backend(router, batch.hidden_states)
+        return info | computed_with | figures
 
     def label(self, case: Case) -> str:
         """The benchmark's group, for pytest-benchmark's tables."""
@@ -157,6 +161,7 @@ class RouterSuite(Suite[CheckedRouter]):
             "model": model,
             "texts": {name: describe_text(self.inputs.text(name)) for name in texts},
             "metrics": {name: metric.as_dict() for name, metric in METRICS.items()},
+            **records(),
             "scenarios": {
                 name: scenario.as_dict() for name, scenario in list_scenarios(self.subject).items() if name in scenarios
             },
@@ -222,6 +227,9 @@ class RouterSuite(Suite[CheckedRouter]):
         # At asked sizes decisions are compared and no layer's output: a bank of experts may not fit into memory.
         at_sizes = SEPARATOR in input_name
         experts = ExpertBanks({}, None) if at_sizes else make_experts(self.inputs, input_name, seed)
+        # A router that is asked for in another precision has nothing that it could be compared with.
+        compared = self.preset.precision_everywhere or input_kind(input_name).precision
+        in_precisions = compared and batch.hidden_states.dtype is torch.float32
         observed = {}
         for name in found:
             try:
@@ -229,6 +237,8 @@ class RouterSuite(Suite[CheckedRouter]):
                 observed[name] = asdict(
                     observe(router, batch, experts, self.preset.output_tokens, figures=seed == 0 and not at_sizes)
                 )
+                if in_precisions:
+                    observed[name]["precision"] = observe_precision(router, batch.hidden_states, seed)
             except Exception as error:  # as in `prepare_router`: a user's router may fail in any way
                 found[name] = error
             bar.update()

@@ -61,12 +61,29 @@ class CudaClock:
         return [round(start.elapsed_time(end) * 1e6) for start, end in events]
 
 
-CLOCKS: dict[str, Callable[[], Clock]] = {"cpu": CpuClock, "cuda": CudaClock}
+class HostClock:
+    """`time.perf_counter_ns` around the call and what it has the device do: the paper's latency.
 
+    Args:
+        synchronize: waits until the device has nothing left to do.
+    """
 
-def available_devices() -> list[str]:
-    """The devices that can be measured on this machine."""
-    return [device for device in CLOCKS if device != "cuda" or torch.cuda.is_available()]
+    def __init__(self, synchronize: Callable[[], object] = torch.cuda.synchronize) -> None:
+        self._synchronize = synchronize
+        self._durations: list[int] = []
+
+    def time(self, call: Callable[[], object]) -> None:
+        """Wait, make the call, wait for it, and note how long that took."""
+        self._synchronize()  # what was done between two calls is not of this one's time
+        start = time.perf_counter_ns()
+        call()
+        self._synchronize()
+        self._durations.append(time.perf_counter_ns() - start)
+
+    def durations(self) -> list[int]:
+        """Nanoseconds of every call since the last reading."""
+        durations, self._durations = self._durations, []
+        return durations
 
 
 class ReplayClock:

@@ -10,6 +10,7 @@ from bench.record.journal import Results
 from bench.record.machine import conditions, describe_machine
 from bench.timing.group import AnyChecked, Group
 from bench.timing.interleave import threads
+from bench.timing.modes import ClockMode
 from harness.progress import Progress
 
 
@@ -25,13 +26,17 @@ class MeasurementContext:
         progress: makes a progress bar.
         device: "cpu" or "cuda".
         num_threads: of torch's operators while something is timed.
+        clock: what a duration is; by default the device's own timing of eager calls.
     """
 
-    def __init__(self, journal: Results, progress: Progress, device: str, num_threads: int) -> None:
+    def __init__(
+        self, journal: Results, progress: Progress, device: str, num_threads: int, clock: ClockMode | None = None
+    ) -> None:
         self.journal = journal
         self.progress = progress
         self.device = device
         self.num_threads = num_threads
+        self.clock = clock or ClockMode.parse(None, device=device)
         self.groups: dict[str, Group[Any]] = {}
         self.peak = 0.0
         self._conditions_before = conditions()
@@ -55,6 +60,7 @@ class MeasurementContext:
             "device": self.device,
             "threads": self.num_threads,
             "dtype": "float32",
+            "clock": self.clock.as_dict(),
             "torch": torch.__version__,
             "machine": machine,
             "conditions": {"before": self._conditions_before, "after": after},

@@ -14,16 +14,31 @@ from bench.timing.intervals import Interval, paired_ratio, resolution
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What it took to have a call compiled or captured, outside of its time.
+
+    Attributes:
+        seconds: until it could be timed.
+        graph_breaks: at how many places torch.compile has left what it compiles.
+    """
+
+    seconds: float
+    graph_breaks: int
+
+
+@dataclass(frozen=True)
 class PreparedCall:
     """A call to time.
 
     Attributes:
         call: what is timed.
         reset: puts back what a call has changed, outside of the time; None where it changes nothing.
+        setup: what it took, where the call is not made eagerly.
     """
 
     call: Call
     reset: Call | None = None
+    setup: Setup | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +59,14 @@ class Checked:
 AnyChecked = TypeVar("AnyChecked", bound=Checked, covariant=True)
 
 
+FLOOR = "@floor"
+
+
+def floor_of(router: str) -> str:
+    """The subject of a group that does what no implementation of a router can do without."""
+    return router + FLOOR
+
+
 @dataclass(frozen=True)
 class GroupSpec:
     """What is measured, against what, and how much of it.
@@ -62,6 +85,7 @@ class GroupSpec:
         repetitions: blocks, each in a process of its own.
         rounds: in a block.
         memory: the first process measures what a call needs, after its block: it has the calls ready and warm.
+        floors: the routers whose floors are measured beside them, see `floor_of`.
     """
 
     key: str
@@ -76,6 +100,7 @@ class GroupSpec:
     repetitions: int
     rounds: int
     memory: bool = False
+    floors: tuple[str, ...] = ()
 
     def case(self, router: str) -> Case:
         """The benchmark of one of the routers."""
@@ -91,12 +116,14 @@ class Block:
         calls_per_round: router -> of how many calls a round's duration is the mean.
         failed: router -> why it could not be timed, in one line.
         peak_memory: router -> bytes that a call needs, or None; of the first process alone, where that was asked for.
+        setup: router -> the fields of its `Setup`, where calls are not made eagerly.
     """
 
     durations: Mapping[str, list[int]]
     calls_per_round: Mapping[str, int]
     failed: Mapping[str, str] = field(default_factory=dict)
     peak_memory: Mapping[str, int | None] = field(default_factory=dict)
+    setup: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class NotTimedError(Exception):
@@ -153,6 +180,11 @@ class Group(Generic[AnyChecked]):
         found = [block.peak_memory[name] for block in self.blocks if name in block.peak_memory]
         return found[0] if known is None and found else known
 
+    def setup(self, name: str) -> dict[str, Any] | None:
+        """What it took to have a router's call compiled or captured, one figure a process; None of eager calls."""
+        found = [block.setup[name] for block in self.blocks if name in block.setup]
+        return {figure: [setup[figure] for setup in found] for figure in found[0]} if found else None
+
     def ratios(self, name: str) -> list[float]:
         """A router's time over the baseline's, one a process: the median over the rounds."""
         return [paired_ratio(block.durations[name], block.durations[self.spec.baseline]) for block in self.blocks]
@@ -176,6 +208,16 @@ class Group(Generic[AnyChecked]):
         flops = self.checked[name].flops
         return None if flops is None else flops / geometric_mean(self.process_us(name)) / 1e3
 
+    def floor(self, name: str) -> dict[str, Any] | None:
+        """The JSON's `floor` of a router: its time over its floor's, by process; None where none was measured."""
+        floor = floor_of(name)
+        if not self.blocks or not all(floor in block.durations for block in self.blocks):
+            return None
+        over = Interval.of_ratios(
+            [paired_ratio(block.durations[name], block.durations[floor]) for block in self.blocks]
+        )
+        return {"us_per_call": geometric_mean(self.process_us(name)) / over.estimate, "ratio": over.as_dict()}
+
     def process_us(self, name: str) -> list[float]:
         """Microseconds a call, one a process.
 
@@ -192,6 +234,7 @@ class Group(Generic[AnyChecked]):
             "clock": "replayed: interleaved measurement, read back by pytest-benchmark",
             "repetitions": len(self.blocks),
             "rounds": len(self.blocks[0].durations[name]),
+            "setup": self.setup(name),
             "calls_per_round": round(fmean(block.calls_per_round[name] for block in self.blocks)),
             "us_per_call": us_per_call,
             "tokens_per_call": tokens,
@@ -201,6 +244,7 @@ class Group(Generic[AnyChecked]):
             "ratio": Interval.of_ratios(self.ratios(name)).as_dict(),
             "noise_floor": self.noise_floor.as_dict(),
             "resolution": self.resolution,
+            "floor": self.floor(name),
             "gflops": self.gflops(name),
             "peak_gflops": peak_gflops,
         }

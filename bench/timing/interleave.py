@@ -47,6 +47,7 @@ def measure_block(
     seed: str,
     calls_per_round: Mapping[str, int] | None = None,
     resets: Mapping[str, Call] | None = None,
+    before: Call | None = None,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, list[int]]:
     """Call every subject in every round.
@@ -62,6 +63,7 @@ def measure_block(
         seed: of the order.
         calls_per_round: how often a subject is called in a round, scattered over it; once, unless said otherwise.
         resets: subject -> what is done after each of its calls, outside of the time.
+        before: done before each call, outside of the time.
         tick: called after each round, for a progress bar.
 
     Returns:
@@ -77,6 +79,8 @@ def measure_block(
         for order in orders:
             for subject in order:
                 try:
+                    if before:
+                        before()
                     clock.time(calls[subject])
                     if subject in after:
                         after[subject]()

@@ -14,7 +14,6 @@ from harness.assets.encoders import EMBEDDED, embedded_model
 from harness.assets.errors import AssetError, RefusedAssetError
 from harness.assets.fetch import file_sha256
 from harness.assets.files import pickles_in
-from harness.assets.hub import hub_snapshot
 
 _BESIDE_WEIGHTS = {".json", ".txt", ".model"}
 """Suffixes of configurations and tokenizers."""
@@ -125,3 +124,10 @@ def _weights_sha256(weights: list[Path]) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def hub_snapshot(name: str) -> Path:
+    """As `harness.assets.hub` has it, whose library is imported where a hub is asked for and nowhere else."""
+    from harness.assets import hub
+
+    return hub.hub_snapshot(name)

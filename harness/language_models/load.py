@@ -12,7 +12,6 @@ import torch
 
 from harness.assets.config_checks import LOCAL_ONLY, read_model_config
 from harness.assets.errors import AssetError
-from harness.assets.hub import hub_snapshot
 from harness.assets.memory import check_memory, stored_tensors
 from harness.assets.resolve import ModelAsset, directory_asset
 from harness.hf_logging import log_errors_only
@@ -56,6 +55,8 @@ def resolve_language_model(name: str, *, dtype: torch.dtype = torch.float32) -> 
     if path.exists():
         path, source = path.absolute(), f"directory {path}"
     else:
+        from harness.assets.hub import hub_snapshot  # its library is imported where a hub is asked for
+
         path = hub_snapshot(name, admit=lambda tensors: check_memory(name, tensors, dtype))
         source = f"Hugging Face {name} at {path.name}"
     # Before all weights are read for their SHA-256.

@@ -17,7 +17,7 @@ from reports.records.report_data import Source
 _VOLATILE = frozenset({"hz_actual", "hz_actual_friendly"})
 _GIBIBYTE = 2**30
 SETTING = ("device", "threads", "dtype")
-"""What a run states of how it timed, beside its preset."""
+"""What a run states of how it timed, beside its preset and its clock."""
 # A list up to this long is shown whole, a longer one by what only one side has.
 _SHORT_LIST = 4
 
@@ -87,10 +87,16 @@ def machines_of(first: Source, second: Source) -> tuple[Mapping[str, Any], Mappi
 def unlike_conditions(first: Source, second: Source) -> tuple[Difference, ...]:
     """What keeps the times of two files out of one column: another machine or another setting."""
     base, head = (
-        {**machine, "setting": {name: source.run.get(name) for name in SETTING} | {"preset": source.preset}}
+        {**machine, "setting": setting_of(source) | {"preset": source.preset}}
         for machine, source in zip(machines_of(first, second), (first, second), strict=True)
     )
     return differences(base, head)
+
+
+def setting_of(source: Source) -> dict[str, Any]:
+    """How a run timed; what its file does not say is None."""
+    clock = mapping_in(source.run, "clock")
+    return {name: source.run.get(name) for name in SETTING} | {"clock": clock.get("mode"), "l2": clock.get("l2")}
 
 
 def describe(machine: Mapping[str, Any]) -> str:

@@ -153,8 +153,15 @@ def _expect_records(measurement: Measurement, records: RunRecords, where: str) -
         raise ReportError(f"{where}.scenario is {excerpt(scenario)}, no {subject} scenario of study.scenarios")
     if unknown := [name for name in measurement.metric_stats if name not in records.metrics]:
         raise ReportError(f"{where}.behaviour.metrics has {excerpt(unknown[0])}, none of study.metrics")
+    if unknown := [name for name in _precisions_of(measurement) if name not in records.precisions]:
+        raise ReportError(f"{where}.behaviour.precision has {excerpt(unknown[0])}, none of study.precisions")
     if isinstance(measurement, Entry) and measurement.input not in records.inputs:
         raise ReportError(f"{where}.input is {excerpt(measurement.input)}, none of study.inputs")
+
+
+def _precisions_of(measurement: Measurement) -> list[str]:
+    found = measurement.precision
+    return [] if found is None else [*found.compared, *(name for layer in found.layers.values() for name in layer)]
 
 
 def _contradictions(
@@ -179,6 +186,10 @@ def _contradictions(
         said, here = study.get(name), measurement.setting[name]
         if None not in (said, here) and said != here:
             yield f"{name} is {excerpt(here)}, and study.{name} is {excerpt(said)}"
+    clock = mapping_in(study, "clock")
+    for name, said, here in (("clock_mode", clock.get("mode"), timing.clock_mode), ("l2", clock.get("l2"), timing.l2)):
+        if None not in (said, here) and said != here:
+            yield f"timing.{name} is {excerpt(here)}, and study.clock has {excerpt(said)}"
     if isinstance(measurement, LanguageEntry):
         model = mapping_in(study, "language_model")
         for name in ("hidden_size", "num_experts", "top_k"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import TypeVar
 
-from reports.format.machine import SETTING, describe, machines_of, unlike_conditions
+from reports.format.machine import describe, machines_of, setting_of, unlike_conditions
 from reports.format.numbers import listing
 from reports.format.plot import Plot
 from reports.format.table import Table
@@ -102,7 +102,7 @@ def _fields(sources: Sequence[Source]) -> set[str]:
 def _about(sources: Sequence[Source]) -> str:
     first = sources[0]
     machine, _ = machines_of(first, first)
-    setting = [f"{name} {first.run[name]}" for name in SETTING if first.run.get(name) is not None]
+    setting = [f"{name} {value}" for name, value in setting_of(first).items() if value is not None]
     return (
         f"{', '.join([describe(machine), *setting, f'preset {first.preset}'])} ({listing([s.file for s in sources])})"
     )

@@ -27,6 +27,8 @@ def _of_source(source: Source) -> str:
     parts = [
         f"{source.file}: preset {source.preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
         f"threads {run.get('threads', 'unknown')}, {run.get('dtype', 'unknown dtype')}, {source.date}.",
+        _clock(mapping_in(run, "clock")),
+        _gpu(mapping_in(run, "conditions")),
         *_models(mapping_in(run, "model"), source.language_model),
         _noise(source.records),
     ]
@@ -39,6 +41,39 @@ def _machine(machine: Mapping[str, Any]) -> str:
     cores = cpu.get("count")
     processor = f"{name} ({cores} cores)" if cores else str(name)
     return f"{machine['gpu']} beside {processor}" if machine.get("gpu") else processor
+
+
+def _clock(clock: Mapping[str, Any]) -> str:
+    if not clock:
+        return ""
+    timed, called = clock.get("timed", "in a way that is not stated"), clock.get("called", "in one that is not")
+    return f"Clock {clock.get('mode')}: calls are made {called} and timed {timed}; L2 cache {clock.get('l2')}."
+
+
+_GPU_FIGURES = {
+    "sm_mhz": ("SM clock", "MHz"),
+    "memory_mhz": ("memory clock", "MHz"),
+    "temperature_c": ("temperature", "°C"),
+    "power_w": ("power", "W"),
+}
+
+
+def _gpu(conditions: Mapping[str, Any]) -> str:
+    """The card's clocks before and after the measurement; nothing where there was no card."""
+    before, after = (mapping_in(mapping_in(conditions, when), "gpu") for when in ("before", "after"))
+    if not before or not after:
+        return ""
+    figures = [
+        f"{label} {_figure(before.get(name))} and {_figure(after.get(name))} {unit}"
+        for name, (label, unit) in _GPU_FIGURES.items()
+    ]
+    reasons = [reason for each in (before, after) for reason in each.get("throttled_by") or []]
+    slowed = f"; slowed down by {listing(list(dict.fromkeys(map(str, reasons))))}" if reasons else ""
+    return f"The GPU before and after: {', '.join(figures)}{slowed}."
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,.0f}" if isinstance(value, int | float) else "unknown"
 
 
 def _models(encoder: Mapping[str, Any], language_model: Mapping[str, Any]) -> list[str]:

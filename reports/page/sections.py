@@ -34,6 +34,11 @@ LANGUAGE_MODEL = Topic(
     "the files hold no benchmark inside a language model",
     measurements=lambda data: data.language,
 )
+PRECISION = Topic(
+    lambda data: any(each.precision and each.precision.compared for each in data.measurements),
+    "the files compare no decisions with float64",
+    measurements=lambda data: [each for each in data.measurements if each.precision],
+)
 FINE_TUNING = Topic(lambda data: data.fine_tuning is not None, "the files hold no fine-tuning")
 
 
@@ -72,6 +77,12 @@ PLAN = (
     SectionPlan("supplemental", "Supplemental"),
     SectionPlan("contextual", "Random against contextual", CLAIM_RULE),
     SectionPlan("experts", "Experts"),
+    SectionPlan(
+        "precision",
+        "Precision",
+        "What rounding does to decisions: the same weights and hidden states in another precision and in float64.",
+        topic=PRECISION,
+    ),
     SectionPlan("costs", "Costs"),
     SectionPlan("balance", "Balance"),
     SectionPlan(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import Field, model_validator
 
+from reports.records.precision import Precision
 from reports.records.record import Count, Name, Number, Record
 from reports.records.rules import other_than, outside, repeated
 from reports.records.stat import NO_STAT, Stat
@@ -37,6 +38,7 @@ class Behaviour(Record):
     metrics: dict[Name, Stat]
     loads: Loads = Field(alias="expert_load")
     layer: dict[Name, LayerOutput]
+    precision: Precision | None = None
 
     def contradictions(self) -> Iterator[str | None]:
         """A seed is drawn from once."""
@@ -50,6 +52,8 @@ class Behaviour(Record):
             layer.output_std.give_seeds(self.seeds, f"layer.{kind}.output_std")
             if layer.output_error:
                 layer.output_error.give_seeds(self.seeds, f"layer.{kind}.output_error")
+        if self.precision:
+            self.precision.give_seeds(self.seeds, "precision")
         return self
 
     @property

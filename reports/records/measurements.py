@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from reports.judging.standing import Shift
 from reports.records.behaviour import Behaviour
+from reports.records.precision import LanguageBehaviour, Precision
 from reports.records.record import Amount, Count, Name, Positive, Record, Size, expect_length
 from reports.records.rules import above, other_than
 from reports.records.sample import Sample
@@ -58,7 +59,14 @@ class Measurement(Record):
     @property
     def setting(self) -> dict[str, Any]:
         """What two measurements must share to be compared, apart from their sizes."""
-        return {"preset": self.preset, "device": self.device, "threads": self.threads, "dtype": self.dtype}
+        return {
+            "preset": self.preset,
+            "device": self.device,
+            "threads": self.threads,
+            "dtype": self.dtype,
+            "clock": self.timing.clock_mode,
+            "l2": self.timing.l2,
+        }
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -91,6 +99,11 @@ class Measurement(Record):
     def metric_stats(self) -> Mapping[str, Stat]:
         """What the router decided, by metric; empty where that was not measured."""
         return {}
+
+    @property
+    def precision(self) -> Precision | None:
+        """What other precisions do to its decisions, where that was compared."""
+        raise NotImplementedError
 
 
 class Entry(Measurement):
@@ -147,6 +160,11 @@ class Entry(Measurement):
         """The behaviour's metrics."""
         return self.behaviour.metrics
 
+    @property
+    def precision(self) -> Precision | None:
+        """The behaviour's."""
+        return self.behaviour.precision
+
 
 class LanguageEntry(Measurement):
     """One benchmark inside a language model, all of whose routers are of one kind; `stock` is the model's own gate."""
@@ -158,6 +176,7 @@ class LanguageEntry(Measurement):
     batch_size: Size | None
     sequence_length: Size | None
     experts_per_token: Positive | None = None
+    behaviour: LanguageBehaviour | None = None
 
     def contradictions(self) -> Iterator[str | None]:
         """A call handles whole texts, or one token of each."""
@@ -180,3 +199,8 @@ class LanguageEntry(Measurement):
     def counts(self) -> Mapping[str, float | None]:
         """Parameters and selected experts."""
         return {"parameters": self.parameters, "experts_per_token": self.experts_per_token}
+
+    @property
+    def precision(self) -> Precision | None:
+        """The behaviour's, of all layers."""
+        return self.behaviour.precision if self.behaviour else None

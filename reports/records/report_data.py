@@ -12,7 +12,7 @@ from reports.judging.order import in_order, start_rank
 from reports.records.fine_tuning import FineTuning
 from reports.records.measurements import Entry, LanguageEntry, Measurement
 from reports.records.record import mapping_in
-from reports.records.run import InputRecord, MetricRecord, RunRecords, ScenarioRecord
+from reports.records.run import InputRecord, MetricRecord, PrecisionRecord, RunRecords, ScenarioRecord
 
 PROVES_NOTHING = "Such a run proves that the parts work: its numbers mean nothing, and nothing is concluded from them."
 
@@ -121,6 +121,11 @@ class ReportData:
     def inputs(self) -> dict[str, InputRecord]:
         """The records of all inputs, in order; of a name, the last file's."""
         return {name: record for source in self.sources for name, record in source.records.inputs.items()}
+
+    @cached_property
+    def precisions(self) -> dict[str, PrecisionRecord]:
+        """The records of all comparisons with float64, in the order in which tables show them."""
+        return {name: record for source in self.sources for name, record in source.records.precisions.items()}
 
     def scenarios(self, subject: str) -> dict[str, ScenarioRecord]:
         """The records of a subject's scenarios, in order; of a name, the last file's."""

@@ -61,6 +61,13 @@ class InputRecord(Record):
     sizes: Name | None = None
 
 
+class PrecisionRecord(Record):
+    """What was compared with float64 under a name."""
+
+    label: Name
+    definition: Text
+
+
 class NoiseRecord(Record):
     """How far equal code differed in a group, and the smallest difference, a share of one, that the group can tell."""
 
@@ -78,3 +85,4 @@ class RunRecords(Record):
     metrics: dict[Name, MetricRecord] = Field(default_factory=dict)
     scenarios: dict[Name, ScenarioRecord] = Field(default_factory=dict)
     inputs: dict[Name, InputRecord] = Field(default_factory=dict)
+    precisions: dict[Name, PrecisionRecord] = Field(default_factory=dict)

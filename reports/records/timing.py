@@ -13,10 +13,19 @@ from reports.records.record import Amount, Count, Name, Positive, Ratio, Record,
 from reports.records.rules import above, other_than
 
 
+class Floor(Record):
+    """What no implementation can do without, the bare products and one read of the input, and the time over it."""
+
+    us_per_call: Positive
+    ratio: Ratio
+
+
 class Timing(Record):
     """How long a call takes, in itself and beside the baseline."""
 
     clock: Text
+    clock_mode: Name | None = None  # what a duration is
+    l2: Name | None = None
     repetitions: Size
     rounds: Size
     us_per_call: Positive
@@ -27,6 +36,7 @@ class Timing(Record):
     ratio: Ratio
     noise_floor: Ratio
     resolution: Amount  # smallest difference that the group can tell, a share of one
+    floor: Floor | None = None
     gflops: Amount | None
     peak_gflops: Positive | None
 
@@ -37,6 +47,11 @@ class Timing(Record):
             "us_per_call", self.us_per_call, geometric_mean(self.process_us), "geometric mean of process_us"
         )
         yield above("gflops", self.gflops, self.peak_gflops, "peak_gflops")
+        if self.floor is not None:
+            over = self.us_per_call / self.floor.us_per_call
+            yield other_than(
+                "floor.ratio.estimate", self.floor.ratio.estimate, over, "us_per_call over floor.us_per_call"
+            )
 
     def in_calls_of(self, tokens: int | None) -> Iterator[str | None]:
         """The rules for a benchmark on so many tokens: a call handles no more, and a token takes its part of a call."""

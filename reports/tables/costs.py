@@ -12,7 +12,13 @@ from reports.format.table import EXPERTS, Column, Table, interval_column, text_c
 from reports.judging.standing import STANDING_RULE, UNSEPARATED, judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.tables.precision import HEADLINE_COLUMN, headline_caption, headline_fields
 from reports.tables.ranking import among, apart, equals, why_unranked
+
+FLOOR = (
+    " The floor of a router is its bare matrix products and one read of its input, measured beside it: by how much a "
+    "call takes longer is what activations, selection, allocations and Python cost."
+)
 
 
 @registry.table("summary", "Summary", place=1, timed=True)
@@ -23,12 +29,14 @@ def summary(data: ReportData) -> Table:
     rows = [
         _cost_row(entry)
         | {name: entry.behaviour.metric(name).mean for name in ("token_entropy", "mean_top_k_prob", "cv")}
+        | headline_fields(data, entry.router)
         for entry in entries
     ]
     return Table(
         name="summary",
         title="The router alone on random input",
-        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes.",
+        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes."
+        f"{headline_caption(data)}",
         rows=rows,
         columns=(
             text_column("Router", "router"),
@@ -41,6 +49,7 @@ def summary(data: ReportData) -> Table:
             Column("Entropy (nats)", ("token_entropy",), fixed(4)),
             Column("Mean top-k", ("mean_top_k_prob",), fixed(4)),
             Column("CV", ("cv",), fixed(3)),
+            HEADLINE_COLUMN,
         ),
         findings=(_fastest(data, entries),),
     )
@@ -55,14 +64,14 @@ def costs(scenario: str, data: ReportData) -> Table:
         inputs = " or ".join(f"“{name}”" for name in timed) or "that is timed"
         raise MissingDataError(f"the files hold no measurement of scenario “{scenario}” on input {inputs}")
     absent = [name for name in timed if not data.find(scenario, name)]
-    described = data.scenarios("router")[scenario]
+    described, with_floor = data.scenarios("router")[scenario], any(entry.timing.floor for entry in entries)
     return Table(
         name=f"costs-{scenario}",
         title=f"Cost: {described.label.lower()}",
         caption=f"{sentence(described.description)} Peak memory: what one call allocates at its worst moment, beyond "
         "what was there before. Throughput counts matrix products only; its peak is the most that the run reached "
         "on this machine with these threads, by large matrix products or by a router. Standing to the baseline: "
-        f"{STANDING_RULE}",
+        f"{STANDING_RULE}{FLOOR if with_floor else ''}",
         rows=_with_standings(entries),
         columns=(
             text_column("Input", "input"),
@@ -72,6 +81,7 @@ def costs(scenario: str, data: ReportData) -> Table:
             Column("ns/token", ("ns_per_token",), significant),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", significant),
             verdict_column("Standing", "standing"),
+            *((interval_column("Over its floor", "over_floor", significant),) if with_floor else ()),
             Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
             Column("GFLOP/s", ("gflops",), significant),
             Column("Share of peak", ("share_of_peak",), percent),
@@ -100,6 +110,7 @@ def _cost_row(entry: Entry) -> dict[str, object]:
         "ns_per_token": timing.ns_per_token,
         **interval_fields("ratio", timing.ratio),
         **interval_fields("noise_floor", timing.noise_floor),
+        **(interval_fields("over_floor", timing.floor.ratio) if timing.floor else {}),
         "gflops": timing.gflops,
         "peak_gflops": timing.peak_gflops,
         "share_of_peak": timing.gflops / timing.peak_gflops if timing.gflops and timing.peak_gflops else None,

@@ -24,6 +24,7 @@ from routers.layer.moe_layer import MoELayer
 from routers.logit_router import LogitRouter
 from routers.reference.routing import ReferenceRouting, TokenReference
 from routers.reference.rule import reference_selection
+from routers.reference.scale import compare_scale
 from routers.routing import Routing, TokenChoice
 
 Module = TypeVar("Module", bound=torch.nn.Module)
@@ -126,8 +127,8 @@ def expected_rounding(router: Router, hidden_states: Tensor, probs: Tensor) -> f
     In float32 that is the router's own tolerance, from D = 1024 on √(D/1024) times as much: the rounding of a sum of D
     products grows with √D. In a coarser dtype a logit is wrong by about ε of its size, and a probability p by at most p
     times as much: by ε·max_t (max_e p · (max_e ln p − min_e ln p)). The suite's routers stay below that (but where all
-    probabilities are nearly alike, which `LEAST_SPREAD` is for) and are allowed four times as much, so that weights
-    which are wrong by a fifth are found.
+    probabilities are nearly alike, which `LEAST_SPREAD` is for) and are allowed four times as much; weights that are
+    all too large or too small by less than that shows are found by `compare_scale`.
 
     Args:
         router: whose parameters' dtype counts; one without parameters computes in the dtype of its input.
@@ -197,6 +198,7 @@ def _compare_softmax(routing: Routing, reference: list[TokenReference], index: T
     """Probabilities, those of the selected, whose order may be another where they are alike, and weights."""
     expected_probs = torch.stack([token.probs for token in reference])
     _compare("router_probs", routing.router_probs[index], expected_probs, index, tolerance)
+    compare_scale(routing.router_probs[index].double(), expected_probs)
     if not isinstance(routing, TokenChoice):
         return
     expected_top = torch.stack([token.probs[token.selected] for token in reference])

@@ -36,9 +36,10 @@ class AttentionRouter(LogitRouter):
         query_size: Q, 64 in the paper.
         temperature: fixed, not learned.
         backend: "plain", the formula, selects on logits. The others take the probabilities from an attention kernel
-            whose values are the identity, and select on those: "flash" is flash-attn's, "sdpa" torch's own, "fused" the
-            first of the two that can serve the router where it lies. In half precision "flash" rounds: experts whose
-            probabilities are closer than `tolerance` may change places.
+            whose values are the identity, and select on those: "flash3" is FlashAttention-3's of fa3-fwd, which has no
+            backward pass, "flash" flash-attn's, "torch_flash" torch's own FlashAttention, "sdpa" whatever torch chooses
+            in float32, "fused" the first of these that can serve the router where it lies. The first three round to
+            half precision: experts whose probabilities are closer than `tolerance` may change places.
         **sizes_and_options: see `Router`.
     """
 
@@ -58,7 +59,7 @@ class AttentionRouter(LogitRouter):
 
     @property
     def backend(self) -> str:
-        """What computes the probabilities where the router lies now: "plain", "flash" or "sdpa".
+        """What computes the probabilities where the router lies now: "plain" or a name of `KERNELS`.
 
         Raises:
             ValueError: the backend that was asked for cannot, and why.

@@ -246,6 +246,8 @@ def test_pytest_benchmarks_own_tools_read_the_file(run_bench: Runner, tmp_path: 
         (("--threads", "0"), f"--threads is 0, expected 1 to {most_threads()}"),
         (("--threads", "1000000000"), "--threads is 1000000000, expected 1 to"),
         (("--preset=--",), "--preset=--: '--' is no value"),
+        (("--clock", "graph"), "--clock is 'graph': 'graph' needs a CUDA device; on cpu there are: host, compile"),
+        (("--l2", "flushed"), "--l2 is 'flushed', which needs a CUDA device; on cpu there is: warm"),
     ],
 )
 def test_a_wrong_option_is_one_line_before_anything_runs(

@@ -110,4 +110,4 @@ def test_what_does_not_fit_is_refused_with_both_figures() -> None:
 def test_a_bank_is_counted_once_in_each_process_and_dtype() -> None:
     preset = Preset("any", 1, 1, 1, 1, batch_size=1, sequence_length=1, hidden_size=10, intermediate_size=30)
     with_experts = needed_bytes(preset, experts=True) - needed_bytes(preset, experts=False)
-    assert with_experts == 2 * (2 * 8 * 10 * 30 * (4 + 4))
+    assert with_experts == 2 * (2 * 8 * 10 * 30 * (4 + 4)) + 2 * 1 * 2 * (10 + 30) * 4

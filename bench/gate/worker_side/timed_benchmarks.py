@@ -16,11 +16,9 @@ from bench.presets import Preset
 from bench.router.calls import RouterCalls
 from bench.router.inputs import Inputs
 from bench.router.scenarios import get_router_scenario
-from bench.timing.clocks import CLOCKS
 from bench.timing.interleave import Call
+from bench.timing.modes import ClockMode
 from bench.timing.placement import padding
-
-DEVICE = "cpu"
 
 
 class TimedBenchmarks:
@@ -32,6 +30,7 @@ class TimedBenchmarks:
         benchmarks: what will be asked for.
         slowdowns: benchmark -> by what share of its own time its calls are made slower.
         seed: of the padding.
+        device: "cpu" or "cuda", timed as a run does it there by default.
     """
 
     def __init__(
@@ -41,12 +40,13 @@ class TimedBenchmarks:
         benchmarks: Sequence[Case],
         slowdowns: Mapping[str, float],
         seed: int,
+        device: str = "cpu",
     ) -> None:
         generator = random.Random(seed)
         self._padding: list[Tensor] = []
-        self._clock = CLOCKS[DEVICE]()
+        self._clock = ClockMode.parse(None, device=device).clock()
         self._calls: dict[Case, tuple[Call, bool]] = {}
-        calls = RouterCalls(Inputs(preset, DEVICE), folder)
+        calls = RouterCalls(Inputs(preset, device), folder)
         for benchmark in benchmarks:
             self._padding += padding(generator)
             call, share = calls.ready(benchmark).call, slowdowns.get(str(benchmark), 0.0)

@@ -13,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from bench.case import Case
-from bench.gate.worker_side.timed_benchmarks import DEVICE
 from bench.presets import Preset
 from bench.router.behaviour import observe
 from bench.router.calls import SEED, store_input
@@ -31,10 +30,13 @@ class WorkerInputs:
         preset: sizes.
         models: replaces the preset's, if given.
         benchmarks: what will be asked for.
+        device: "cpu" or "cuda".
     """
 
-    def __init__(self, preset: Preset, models: tuple[str, ...], benchmarks: Sequence[Case]) -> None:
-        self.inputs = Inputs(preset, DEVICE, models)
+    def __init__(
+        self, preset: Preset, models: tuple[str, ...], benchmarks: Sequence[Case], device: str = "cpu"
+    ) -> None:
+        self.inputs = Inputs(preset, device, models)
         self.batches = {
             name: self.inputs.batch(name, SEED).hidden_states
             for name in sorted({benchmark.input for benchmark in benchmarks})

@@ -84,7 +84,7 @@ def test_a_process_refuses_a_model_of_the_same_weights_and_another_configuration
 
 def test_every_entry_says_what_was_measured(suite: LanguageModelSuite) -> None:
     info = suite.extra_info(Case("decode", "hash"))
-    timing = info.pop("timing")
+    timing, behaviour = info.pop("timing"), info.pop("behaviour")
     assert isinstance(info.pop("peak_memory"), int)
     assert info == {
         "subject": "language_model",
@@ -106,6 +106,9 @@ def test_every_entry_says_what_was_measured(suite: LanguageModelSuite) -> None:
         "parameters": 0,
         "flops": None,
     }
+    assert behaviour["seeds"] == [0, 1]
+    assert len(behaviour["precision"]["layers"]) == 2
+    assert behaviour["precision"]["compared"]["float32"]["changed_tokens"]["mean"] == 0
     assert (timing["baseline"], timing["gflops"], timing["repetitions"], timing["rounds"]) == (STOCK, None, 2, 2)
     assert timing["ratio"]["low"] <= timing["ratio"]["estimate"] <= timing["ratio"]["high"]
     assert suite.extra_info(Case("decode", STOCK))["initialise"] == "original"

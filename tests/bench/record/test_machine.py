@@ -183,8 +183,15 @@ def test_a_gpu_is_described_by_torch_and_its_driver(gpu: Path) -> None:
         "max_sm_mhz": 1980,
         "max_memory_mhz": 2619,
     }
-    nvidia_smi(gpu, 'echo "345, 2619, [N/A]"')
-    assert conditions()["gpu"] == {"sm_mhz": 345, "memory_mhz": 2619, "temperature_c": None}
+    reasons = """case "$1$2" in *reasons*) echo 0x0000000000000024;; *) echo "345, 2619, [N/A], 71.5";; esac"""
+    nvidia_smi(gpu, reasons)
+    assert conditions()["gpu"] == {
+        "sm_mhz": 345,
+        "memory_mhz": 2619,
+        "temperature_c": None,
+        "power_w": 71.5,
+        "throttled_by": ["the power cap", "heat (software)"],
+    }
     assert "--id=GPU-12-34" in (gpu / "arguments").read_text()
 
 
@@ -193,3 +200,17 @@ def test_a_driver_tool_that_does_not_answer_is_no_error(gpu: Path, answer: str) 
     nvidia_smi(gpu, answer)
     assert describe_machine()["gpu"]["driver"] is None
     assert set(conditions()["gpu"].values()) == {None}
+
+
+def test_an_older_driver_is_asked_for_the_reasons_by_their_older_name(gpu: Path) -> None:
+    nvidia_smi(
+        gpu, """case "$1$2" in *event_reasons*) exit 2;; *throttle*) echo 0x0;; *) echo "1980, 3201, 60, 500";; esac"""
+    )
+    found = conditions()["gpu"]
+    assert (found["sm_mhz"], found["throttled_by"]) == (1980, [])
+
+
+def test_without_the_drivers_tool_torch_is_asked_for_the_clock(gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi(gpu, "exit 9")
+    monkeypatch.setattr(torch.cuda, "clock_rate", lambda: 1755)
+    assert conditions()["gpu"]["sm_mhz"] == 1755

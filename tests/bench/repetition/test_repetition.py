@@ -56,7 +56,7 @@ def spec(*routers: str, rounds: int = 3) -> GroupSpec:
 
 
 def plan(*routers: str, rounds: int = 3) -> Plan:
-    return Plan(SMOKE, "cpu", 1, {}, None, (spec(*routers, rounds=rounds),))
+    return Plan(SMOKE, "cpu", 1, "host", "warm", {}, None, (spec(*routers, rounds=rounds),))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from bench.repetition import repetition
 from bench.router.checked import BASELINE, TWIN
 from bench.router.inputs import Inputs
 from bench.router.suite import RouterSuite
+from bench.timing import ways
 from bench.timing.context import MeasurementContext
+from bench.timing.group import NotTimedError, floor_of
+from bench.timing.modes import ClockMode
 from harness.progress import Progress
 from routers import Router, get_router_class, temporary_router
 
@@ -37,12 +41,13 @@ def make_suite(tmp_path: Path, no_bar: Progress, measure: Measure) -> Iterator[C
     """Suites of two routers on one journal, which the next one may resume, measured with what else is planned."""
     studies: list[RouterSuite] = []
 
-    def make(*cases: Case, resume: bool = False) -> RouterSuite:
+    def make(*cases: Case, resume: bool = False, clock: str | None = None) -> RouterSuite:
         for earlier in studies:
             earlier.context.journal.close()
         preset = get_preset("smoke")
         journal = Journal(tmp_path / "journal", {}, resume=resume)
-        suite = RouterSuite(Inputs(preset, "cpu"), MeasurementContext(journal, no_bar, "cpu", 1))
+        mode = ClockMode.parse(clock, device="cpu")
+        suite = RouterSuite(Inputs(preset, "cpu"), MeasurementContext(journal, no_bar, "cpu", 1, mode))
         for name in ("linear", "hash"):
             suite.plan(Case("router", name, "random"))
         for case in cases:
@@ -59,7 +64,9 @@ def make_suite(tmp_path: Path, no_bar: Progress, measure: Measure) -> Iterator[C
 def test_a_group_is_measured_once_with_the_baseline_twice(make_suite: Callable[..., RouterSuite]) -> None:
     suite = make_suite()
     group = suite.group(Case("router", "hash", "random"))
-    assert [list(block.durations) for block in group.blocks] == [[BASELINE, TWIN, "hash"]] * 2
+    assert [list(block.durations) for block in group.blocks] == [
+        [BASELINE, TWIN, "hash", floor_of(BASELINE), floor_of("hash")]
+    ] * 2
     assert all(len(rounds) == 3 for block in group.blocks for rounds in block.durations.values())
     assert suite.durations(Case("router", "hash", "random")) == [
         duration for block in group.blocks for duration in block.durations["hash"]
@@ -97,9 +104,33 @@ def test_a_suite_is_not_resumed_with_another_encoder(
         make_suite(Case("router", "hash", "skewed"), resume=True)
 
 
+def test_a_call_that_cannot_be_compiled_fails_alone_and_the_others_are_timed_in_their_mode(
+    make_suite: Callable[..., RouterSuite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "BACKEND", "eager")
+    compiled = ways.compiled
+
+    def not_of_hash(call: Callable[[], object]) -> Callable[[], object]:
+        if "HashRouter" in str(call.__closure__):
+            raise ways.WayError("cannot be compiled: no reason")
+        return compiled(call)
+
+    monkeypatch.setitem(ways.WAYS, "compile", replace(ways.WAYS["compile"], wrap=not_of_hash))
+    suite = make_suite(Case("router", "mlp", "random"), clock="compile")
+    with pytest.raises(NotTimedError, match=r"^WayError: cannot be compiled: no reason$"):
+        suite.durations(Case("router", "hash", "random"))
+    timing = suite.extra_info(Case("router", "mlp", "random"))["timing"]
+    assert timing["clock_mode"] == "compile+host"
+    assert timing["setup"]["graph_breaks"] == [0, 0]
+    assert min(timing["setup"]["seconds"]) > 0
+    assert suite.context.summary()["clock"]["mode"] == "compile+host"
+
+
 def test_the_summary_names_the_routers_and_the_noise(make_suite: Callable[..., RouterSuite]) -> None:
     suite = make_suite()
-    suite.extra_info(Case("router", "hash", "random"))
+    timing = suite.extra_info(Case("router", "hash", "random"))["timing"]
+    assert (timing["clock_mode"], timing["l2"], timing["setup"]) == ("host", "warm", None)
+    assert suite.context.summary()["clock"]["called"] == "eagerly"
     summary = suite.summary()
     assert summary["routers"] == {
         "linear": {"class": "routers.scorers.linear.LinearRouter"},

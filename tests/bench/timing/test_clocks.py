@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.timing.clocks import CLOCKS, CpuClock, CudaClock, ReplayClock, available_devices
+from bench.timing.clocks import CpuClock, CudaClock, HostClock, ReplayClock
 
 
 def test_the_cpu_clock_times_every_call_in_order() -> None:
@@ -42,9 +42,19 @@ def test_a_reading_too_many_is_an_error() -> None:
         clock()
 
 
-def test_the_cpu_can_always_be_measured() -> None:
-    assert "cpu" in available_devices()
-    assert set(available_devices()) <= set(CLOCKS)
+def test_the_hosts_clock_waits_for_the_device_before_a_call_and_times_the_wait_after_it() -> None:
+    done: list[str] = []
+
+    def synchronize() -> None:
+        done.append("waited")
+        time.sleep(0.02)
+
+    clock = HostClock(synchronize)
+    clock.time(lambda: done.append("called"))
+    assert done == ["waited", "called", "waited"]
+    (duration,) = clock.durations()
+    assert 20_000_000 <= duration < 40_000_000
+    assert clock.durations() == []
 
 
 @pytest.mark.gpu

@@ -133,6 +133,16 @@ def test_other_sizes_are_not_compared_and_new_ones_are_listed(two_runs, compared
     assert (comparison.added, comparison.removed) == (("token | random | newcomer",), ("token | random | veteran",))
 
 
+@pytest.mark.parametrize(("field", "value"), [("clock_mode", "graph+events"), ("l2", "flushed")])
+def test_times_of_two_clock_modes_are_not_compared(two_runs, compared, field, value):
+    for entry in two_runs[1]["benchmarks"]:
+        entry["extra_info"]["timing"][field] = value
+    two_runs[1]["study"]["clock"] |= {{"clock_mode": "mode"}.get(field, field): value}
+    name = field.partition("_")[0]
+    with pytest.raises(NothingToCompareError, match=rf"3 benchmarks in common and none comparable: .*: {name} .* / "):
+        compared()
+
+
 def test_nothing_in_common(two_runs, compared):
     for entry in two_runs[1]["benchmarks"]:
         entry["extra_info"]["input"] = "plain"

@@ -151,6 +151,19 @@ def deviation_of_other_values(draw, document):
     found["sd"] = found["sd"] * draw(factors) + 0.001 * max(1, *map(abs, found["values"]))
 
 
+@breaks("bench", "flip_rate.values[")
+def assignments_that_change_in_no_token(draw, document):
+    compared = entry(draw, document, behaviour=None)["behaviour"]["precision"]["compared"]
+    changes = compared[draw(st.sampled_from(("bfloat16", "mixed")))]
+    changes["changed_tokens"] = stat([0.0] * 3)
+
+
+@breaks("bench", "not within 0 and above")
+def error_below_nothing(draw, document):
+    compared = entry(draw, document, behaviour=None)["behaviour"]["precision"]["compared"]
+    compared[draw(st.sampled_from(sorted(compared)))]["weight_error"] = stat([-draw(factors)] * 3)
+
+
 @breaks("bench", "behaviour.seeds has")
 def seed_twice(draw, document):
     behaviour = entry(draw, document, behaviour=None)["behaviour"]
@@ -231,6 +244,12 @@ def size_of_nothing(draw, document):
 def setting_other_than_the_runs(draw, document):
     info = entry(draw, document)
     info.update(draw(st.sampled_from(({"device": "cuda"}, {"threads": 64}))))
+
+
+@breaks("bench", "study.clock has")
+def clock_other_than_the_runs(draw, document):
+    info = entry(draw, document)
+    info["timing"].update(draw(st.sampled_from(({"clock_mode": "graph+events"}, {"l2": "flushed"}))))
 
 
 @breaks("bench", "study.language_model.")

@@ -44,6 +44,19 @@ def test_one_machine_is_one_part_in_several_files_too(document, save):
     assert not [name for name in whole if name.endswith(("-a", "-b"))]
 
 
+def test_times_of_two_clock_modes_stand_apart(document, save):
+    other = only(document, "mlp", "hash")
+    other["study"]["clock"] |= {"mode": "compile+host"}
+    for benchmark in other["benchmarks"]:
+        benchmark["extra_info"]["timing"]["clock_mode"] = "compile+host"
+    data = load_report_data([save(only(document, "linear", "mlp"), "a.json"), save(other, "b.json")])
+    tables = tables_of(data)
+    assert list(tables["summary-a"].frame["router"]) == ["linear", "mlp"]
+    assert "clock host, l2 warm" in tables["summary-a"].caption
+    assert "clock compile+host, l2 warm" in tables["summary-b"].caption
+    assert tables["summary-b"].title == "The router alone on random input, setting B"
+
+
 def test_times_of_two_machines_stand_apart_and_what_is_no_time_stands_together(document, save):
     other = only(document, "mlp", "hash")
     other["machine_info"]["cpu"] |= {"brand_raw": "Another CPU", "count": 64}

@@ -67,6 +67,7 @@ def test_fine_tuning_alone_makes_a_page_that_says_what_is_left_out(tuning, save,
     for sentence in (
         "Summary, Parameters, Random input, Latency, Supplemental, Random against contextual, Experts, Costs, Balance "
         "and Figures: left out, because the files hold no benchmark of routers.",
+        "Precision: left out, because the files compare no decisions with float64.",
         "Language model: left out, because the files hold no benchmark inside a language model.",
     ):
         assert sentence in html

@@ -26,11 +26,14 @@ class Wrong(LinearRouter):
         return (self.factor * super().compute_router_logits(hidden_states)).roll(self.shift, dims=-1)
 
 
-@pytest.mark.parametrize(("factor", "shift"), [(1.2, 0), (0.8, 0), (1.0, 1)])
-def test_a_wrong_router_is_found_in_bfloat16(factor: float, shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("factor", "shift"), [(1.1, 0), (0.9, 0), (1.0, 1)])
+@pytest.mark.parametrize("hidden_size", [64, 2048])
+def test_a_wrong_router_is_found_in_bfloat16(
+    factor: float, shift: int, hidden_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
-    router = Wrong(hidden_size=768, num_experts=8, top_k=2).bfloat16()
-    hidden_states = torch.randn(64, 768).bfloat16()
+    router = Wrong(hidden_size=hidden_size, num_experts=8, top_k=2).bfloat16()
+    hidden_states = torch.randn(64, hidden_size).bfloat16()
     check_router(router, hidden_states, tolerance=None)
     # The reference is a copy of the router, so that it must be wrong in the fast computation alone.
     exact = as_float64(router)

@@ -126,7 +126,9 @@ def test_it_is_in_no_table_unless_it_is_named():
 
 
 def test_refuses_an_unknown_backend(make_router):
-    with pytest.raises(ValueError, match="unknown attention backend 'fast'; there are: plain, fused, flash, sdpa"):
+    with pytest.raises(
+        ValueError, match="unknown attention backend 'fast'; there are: plain, fused, flash3, flash, torch_flash, sdpa"
+    ):
         make_router("attention", backend="fast")
 
 

@@ -14,13 +14,14 @@ from routers.scorers.fused_attention import (
     KERNELS,
     attention_probabilities,
     choose_kernel,
+    flash3_function,
     flash_function,
 )
 
 
 def keys_on(device, *shape, dtype=torch.float32):
     """What a kernel is asked about: it looks at nothing but these."""
-    return SimpleNamespace(device=torch.device(device), shape=shape, dtype=dtype)
+    return SimpleNamespace(device=torch.device(device), shape=shape, dtype=dtype, requires_grad=True)
 
 
 @pytest.fixture
@@ -48,9 +49,72 @@ def flash_calls(monkeypatch):
 @pytest.mark.parametrize("installed", [ModuleType("flash_attn"), None], ids=["flash_attn_4", "broken"])
 def test_a_package_of_that_name_without_the_function_does_not_count(installed, monkeypatch):
     monkeypatch.setitem(sys.modules, "flash_attn", installed)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
     flash_function.cache_clear()
     assert choose_kernel("fused", keys_on("cuda", 8, 64)) == "sdpa"
     flash_function.cache_clear()
+
+
+@pytest.fixture
+def flash3_calls(monkeypatch):
+    """fa3-fwd's function: that of flash-attn, in bfloat16 alone and without a backward pass."""
+    calls = []
+
+    def flash_attn_func(q, k, v, softmax_scale=None):
+        assert q.dtype == k.dtype == v.dtype == torch.bfloat16
+        assert q.shape[0] == k.shape[0] == q.shape[2] == k.shape[2] == 1
+        calls.append(q.shape)
+        scores = torch.einsum("bthd,bshd->bhts", q.float(), k.float()) * softmax_scale
+        return torch.einsum("bhts,bshd->bthd", scores.softmax(dim=-1), v.float()).to(q.dtype).detach()
+
+    monkeypatch.setitem(sys.modules, "fa3_fwd_interface", SimpleNamespace(flash_attn_func=flash_attn_func))
+    flash3_function.cache_clear()
+    yield calls
+    flash3_function.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_flash3_is_called_in_bfloat16(dtype, flash3_calls, random_tokens, assert_simplex):
+    queries = torch.nn.functional.normalize(random_tokens(6, 64), dim=-1).to(dtype)
+    keys = torch.nn.functional.normalize(random_tokens(9, 64, seed=1), dim=-1).to(dtype)
+    probs = attention_probabilities(queries, keys, "flash3")
+    assert flash3_calls == [(1, 6, 1, 64)]
+    assert_simplex(probs)
+    expected = torch.softmax(queries.float() @ keys.float().T, dim=-1)
+    torch.testing.assert_close(probs, expected, atol=KERNELS["flash3"].tolerance, rtol=0)
+
+
+def test_flash3_serves_where_no_gradient_is_wanted(flash3_calls, monkeypatch):
+    monkeypatch.setattr(fused_attention, "flash_function", lambda: None)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    keys = keys_on("cuda", 8, 64)
+    assert choose_kernel("fused", keys) == "torch_flash"
+    with torch.no_grad():
+        assert choose_kernel("fused", keys) == "flash3"
+    with pytest.raises(ValueError, match="attention kernel 'flash3': it has no backward pass"):
+        choose_kernel("flash3", keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("flash3", "fa3-fwd is not inst"), ("torch_flash", "this torch was built")]
+)
+def test_other_kernels_say_why_they_cannot(name, reason, monkeypatch):
+    monkeypatch.setattr(fused_attention, "flash3_function", lambda: None)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
+    with torch.no_grad(), pytest.raises(ValueError, match=f"attention kernel '{name}': {reason}"):
+        choose_kernel(name, keys_on("cuda", 8, 64))
+    with pytest.raises(ValueError, match=f"attention kernel '{name}': it needs a CUDA device"):
+        choose_kernel(name, keys_on("cpu", 8, 64))
+
+
+def test_torchs_flash_kernel_is_asked_for_and_no_other(random_tokens, assert_simplex):
+    """On a CPU it is another kernel of the same name; it has no float16 everywhere, so bfloat16 is asked for."""
+    queries, keys = (random_tokens(n, 16, seed=n, dtype=torch.bfloat16) for n in (6, 5))
+    probs = attention_probabilities(queries, keys, "torch_flash")
+    assert_simplex(probs)
+    expected = torch.softmax(queries.float() @ keys.float().T, dim=-1)
+    torch.testing.assert_close(probs, expected, atol=2e-2, rtol=0)
+    assert attention_probabilities(queries[:0], keys, "torch_flash").shape == (0, 5)
 
 
 @given(
@@ -140,5 +204,7 @@ def test_flash_says_why_it_cannot(keys, reason, monkeypatch):
 
 
 def test_an_unknown_kernel_is_answered_with_those_there_are():
-    with pytest.raises(ValueError, match="unknown attention kernel 'fast'; there are: fused, flash, sdpa"):
+    with pytest.raises(
+        ValueError, match="unknown attention kernel 'fast'; there are: fused, flash3, flash, torch_flash, sdpa"
+    ):
         choose_kernel("fast", torch.ones(2, 2))

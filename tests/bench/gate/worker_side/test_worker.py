@@ -49,7 +49,7 @@ def serve(options: dict[str, Any], *requests: dict[str, Any]) -> list[dict[str, 
     """A worker's answers."""
     asked = io.BytesIO(b"".join(json.dumps(request).encode() + b"\n" for request in requests))
     answers = io.BytesIO()
-    defaults = {"preset": "smoke", "select": None, "threads": 1, "router": [], "model": []}
+    defaults = {"preset": "smoke", "select": None, "threads": 1, "router": [], "model": [], "device": "cpu"}
     Worker(asked, answers, argparse.Namespace(**(defaults | options))).serve()
     return [json.loads(line) for line in answers.getvalue().splitlines()]
 
