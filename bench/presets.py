@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bench.sizes import Sizes
@@ -110,6 +110,10 @@ class Preset:
             if at.top_k > at.num_experts:
                 raise ValueError(f"{label}: top_k is {at.top_k}, expected at most num_experts = {at.num_experts}")
             get_selection_rule(at.selection, **at.rule_fields).check_sizes(at.num_experts, at.top_k)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which has lists and no tuples."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preset:

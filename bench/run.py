@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -104,7 +103,7 @@ class Run:
         """The JSON's `study`: what holds for the whole run."""
         suites = list(dict.fromkeys(self._suites.values()))
         planned = sum(len(routers) for suite in suites for routers in suite.planned.values())
-        summary = {"schema": SCHEMA, "preset": asdict(self.preset), "planned": planned} | self.context.summary()
+        summary = {"schema": SCHEMA, "preset": self.preset.as_dict(), "planned": planned} | self.context.summary()
         shared: dict[str, dict[str, Any]] = {name: {} for name in _SHARED}
         for suite in suites:
             said = suite.summary()

@@ -34,7 +34,7 @@ def open_journal(session: pytest.Session, preset: Preset) -> Journal:
     """The journal of the run that the collected benchmarks ask for; raises `JournalError`."""
     config = session.config
     configuration = {
-        "preset": asdict(preset) | {"models": config.getoption("--model") or preset.models},
+        "preset": preset.as_dict() | {"models": config.getoption("--model") or list(preset.models)},
         "language_models": config.getoption("--language-model"),
         "device": config.getoption("--device"),
         "threads": config.getoption("--threads"),

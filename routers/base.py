@@ -226,7 +226,7 @@ class Router(nn.Module, ABC):
             weights = top_scores
             if rule.norm_topk_prob:
                 # By slot and not by token: a sum over a short last axis is slow on a CPU.
-                weights = (by_slot := top_scores.t().contiguous()).div(by_slot.sum(dim=0)).t()
+                weights = top_scores / top_scores.t().contiguous().sum(dim=0).unsqueeze(1)
         elif rule.norm_topk_prob:
             # p_i / Σ p_j over the selected equals the softmax over their logits alone: the full one is not needed.
             weights = expert_softmax(top_scores)

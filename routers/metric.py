@@ -35,9 +35,11 @@ class Observed:
     layer_output: Tensor | None
 
     @property
-    def output(self) -> tuple[Tensor] | None:
-        """(T', D)."""
-        return None if self.layer_output is None else (self._counted(self.layer_output),)
+    def output(self) -> Tensor:
+        """(T', D); a single NaN where there was no layer."""
+        if self.layer_output is None:
+            return torch.full((1, 1), torch.nan)
+        return self._counted(self.layer_output)
 
     @property
     def router_probs(self) -> Tensor:

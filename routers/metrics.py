@@ -112,7 +112,7 @@ def score_std(router_probs: Tensor) -> Tensor:
 @metric(
     "Output STD",
     "standard deviation of the MoE layer's output",
-    lambda seen: seen.output,
+    lambda seen: (seen.output,),
     bounds=(0, None),
     format=".4f",
 )

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from routers.routing.probabilities import no_view
+
 FEW_EXPERTS = 8
 """Up to so many rows of a weight, W xᵀ is faster on a CPU than x Wᵀ; from 16 on the two are alike."""
 SEVERAL_TOKENS = 16
@@ -22,13 +24,13 @@ BLOCK_BYTES = 3 << 19
 def expert_product(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b, tokens (…, N), weight (E, N) and bias (E,) -> (…, E), as `torch.nn.functional.linear`.
 
-    Of few experts on a CPU the result lies in memory by expert, as a transposed (E, T).
+    Of few experts on a CPU the result lies in memory by expert, as a transposed (E, T), unless it has a gradient.
     """
     if torch.compiler.is_compiling() or tokens.shape[0] < SEVERAL_TOKENS or not _suits(tokens, weight):
         return F.linear(tokens, weight, bias)
     if bias is None:
-        return torch.mm(weight, tokens.t()).t()
-    return torch.addmm(bias.unsqueeze(1), weight, tokens.t()).t()
+        return no_view(torch.mm(weight, tokens.t()).t())
+    return no_view(torch.addmm(bias.unsqueeze(1), weight, tokens.t()).t())
 
 
 def _suits(tokens: Tensor, weight: Tensor) -> bool:

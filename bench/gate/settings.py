@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.presets import Preset
@@ -98,7 +98,7 @@ class GateSettings:
     def as_dict(self) -> dict[str, Any]:
         """The settings as the JSON and the journal's configuration state them."""
         return {
-            "preset": asdict(self.preset) | {"models": list(self.models or self.preset.models)},
+            "preset": self.preset.as_dict() | {"models": list(self.models or self.preset.models)},
             "select": self.select,
             "device": self.device,
             "threads": self.threads,

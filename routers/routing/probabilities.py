@@ -17,8 +17,16 @@ def expert_softmax(logits: Tensor) -> Tensor:
     if logits.dtype.itemsize < torch.float32.itemsize:
         logits = logits.to(torch.float32)
     if logits.dim() == 2 and logits.shape[0] > 1 and logits.device.type == "cpu":
-        return torch.softmax(logits.t().contiguous(), dim=0).t()
+        return no_view(torch.softmax(logits.t().contiguous(), dim=0).t())
     return torch.softmax(logits, dim=-1)
+
+
+def no_view(transposed: Tensor) -> Tensor:
+    """A copy where a gradient goes through it, otherwise itself.
+
+    FSDP2 warns of a module whose outputs are views, which would lose its hooks if they were changed in place.
+    """
+    return transposed.contiguous() if transposed.requires_grad else transposed
 
 
 def divided_by_sum(scores: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from bench.presets import PRESETS
 from harness.command_line import most_threads
 from reports.loading.schema import json_schema
 from routers import list_routers
@@ -239,7 +240,7 @@ def test_pytest_benchmarks_own_tools_read_the_file(run_bench: Runner, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--preset", "fast"), "unknown preset 'fast'; there are: quick, paper, ci, smoke"),
+        (("--preset", "fast"), f"unknown preset 'fast'; there are: {', '.join(PRESETS)}"),
         (("--device", "tpu"), "unknown device 'tpu'; on this machine there are: cpu"),
         (("--router", "nowhere"), "unknown router 'nowhere'; there are: attention, cosine"),
         (("--router", "no.such:Router"), "no.such cannot be imported"),

@@ -17,7 +17,7 @@ from reports.loading.schema import json_schema
 ROOT = Path(__file__).parents[3]
 SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
 LINEAR = "router | random | linear"
-FORWARD = "        return F.linear("
+FORWARD = "        return expert_product("
 
 
 @pytest.fixture
@@ -91,11 +91,14 @@ def test_a_comment_is_no_regression(gate: Callable[..., int], sources: Path, cap
 def test_more_work_moves_the_flops_and_a_wrong_router_fails(
     gate: Callable[..., int], sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = "        F.linear(as_parameter_dtype(hidden_states, self.weight), self.weight)\n"
+    again = "        expert_product(as_parameter_dtype(hidden_states, self.weight), self.weight)\n"
     changes = {
         "routers/scorers/linear.py": (FORWARD, 2 * again + FORWARD),
         # Alone, a token would get other probabilities.
-        "routers/scorers/mlp.py": ("        return logits\n", "        return logits * hidden_states.abs().mean()\n"),
+        "routers/scorers/mlp.py": (
+            "        return in_blocks(self._block_logits, hidden_states)\n",
+            "        return self._block_logits(hidden_states) * hidden_states.abs().mean()\n",
+        ),
     }
     monkeypatch.setattr("bench.gate.verdicts.sampling.FIRST_LOOKS", 0)  # nothing is timed
     assert gate(changes, "(linear or mlp) and not hadamard", "--expect", "peak_memory") == 1
