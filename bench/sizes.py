@@ -143,7 +143,7 @@ def _parsed(name: str, text: str) -> Iterator[Any]:
             get_selection_rule(part)
         if name in NUMBERS:
             if not part.isdecimal() or not part.isascii() or not 0 < int(part) < 2**40:
-                raise ValueError(f"{option} is {part!r}, expected whole numbers above 0, separated by commas")
+                raise ValueError(f"{option} is {part!r}, expected whole numbers from 1 to 2⁴⁰, separated by commas")
             yield int(part)
         else:
             yield part

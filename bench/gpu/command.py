@@ -89,8 +89,8 @@ def _words(outcome: Outcome) -> str:
 
 def _minutes(text: str) -> float:
     value = float(text)
-    if not 0 < value < 1e4:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10,000")
+    if not 0 < value <= 1e4:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 10,000")
     return value
 
 

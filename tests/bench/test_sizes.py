@@ -36,7 +36,7 @@ def test_options_multiply_and_labels_say_what_differs() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"tokens": "0"}, "--tokens is '0', expected whole numbers above 0"),
+        ({"tokens": "0"}, "--tokens is '0', expected whole numbers from 1"),
         ({"top_k": "1,two"}, "--top-k is 'two', expected whole numbers"),
         ({"hidden_size": "-1"}, "--hidden-size is '-1'"),
         ({"tokens": ""}, "--tokens is ''"),

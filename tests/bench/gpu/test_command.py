@@ -34,7 +34,7 @@ def known(tmp_path: Path) -> Steps:
         (("--device", "tpu"), "unknown device 'tpu'; on this machine there are: cpu"),
         (("--device", "cpu", "--preset", "fast"), "unknown preset 'fast'; there are: quick, paper"),
         (("--device", "cpu", "--only", "dance"), "unknown step 'dance'; there are: tests, paper-router"),
-        (("--minutes", "0"), "0 is not between 0 and 10,000"),
+        (("--minutes", "0"), "0 is not above 0 and at most 10,000"),
         (("--minutes", "ten"), "invalid number value: 'ten'"),
         (("--device", "cpu", "-o", "/dev/null/here"), "cannot be used"),
     ],
