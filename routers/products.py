@@ -17,6 +17,8 @@ FEW_EXPERTS = 8
 """Up to so many rows of a weight, W xᵀ is faster on a CPU than x Wᵀ; from 16 on the two are alike."""
 SEVERAL_TOKENS = 16
 """From so many tokens on."""
+FEW_VALUES = 128
+"""Where tokens have a gradient, whose product is then a transposed one as well: up to so many values of a token."""
 BLOCK_BYTES = 3 << 19
 """What a block of tokens takes (512 of D = 768 in float32): it and what is made of it stay in a core's cache."""
 
@@ -37,6 +39,7 @@ def _suits(tokens: Tensor, weight: Tensor) -> bool:
     """The transposed product is the faster one."""
     return (
         weight.shape[0] <= FEW_EXPERTS
+        and (not tokens.requires_grad or tokens.shape[-1] <= FEW_VALUES)
         and tokens.dim() == 2
         and tokens.dtype == weight.dtype == torch.float32
         and tokens.device.type == "cpu"

@@ -46,13 +46,12 @@ class HadamardRouter(LogitRouter):
 
     def compute_router_logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) -> (…, E)."""
-        return at_least_float32(in_blocks(self._block_products, hidden_states)) / math.sqrt(self.hidden_size)
-
-    def _block_products(self, hidden_states: Tensor) -> Tensor:
         tokens = as_parameter_dtype(hidden_states, self.rows)
-        if self.constrained:
-            tokens = F.layer_norm(tokens, (self.hidden_size,))
-        return expert_product(tokens, self.rows)
+        products = in_blocks(self._normed_products, tokens) if self.constrained else expert_product(tokens, self.rows)
+        return at_least_float32(products) / math.sqrt(self.hidden_size)
+
+    def _normed_products(self, tokens: Tensor) -> Tensor:
+        return expert_product(F.layer_norm(tokens, (self.hidden_size,)), self.rows)
 
 
 @register_router("hadamard_unconstrained")
