@@ -18,7 +18,10 @@ FEW_EXPERTS = 8
 SEVERAL_TOKENS = 16
 """From so many tokens on."""
 FEW_VALUES = 128
-"""Where tokens have a gradient, whose product is then a transposed one as well: up to so many values of a token."""
+"""Up to so many values of a token, in any case."""
+MANY_VALUES = 512
+"""From so many on where tokens have no gradient, whose product would be a transposed one as well. In between, what the
+product gains is lost again where the tokens come from memory and not from a cache."""
 BLOCK_BYTES = 3 << 19
 """What a block of tokens takes (512 of D = 768 in float32): it and what is made of it stay in a core's cache."""
 
@@ -39,7 +42,7 @@ def _suits(tokens: Tensor, weight: Tensor) -> bool:
     """The transposed product is the faster one."""
     return (
         weight.shape[0] <= FEW_EXPERTS
-        and (not tokens.requires_grad or tokens.shape[-1] <= FEW_VALUES)
+        and (tokens.shape[-1] <= FEW_VALUES or (tokens.shape[-1] >= MANY_VALUES and not tokens.requires_grad))
         and tokens.dim() == 2
         and tokens.dtype == weight.dtype == torch.float32
         and tokens.device.type == "cpu"
