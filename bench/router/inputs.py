@@ -64,8 +64,9 @@ class InputKind:
     own_sizes: bool = False
 
     def can_have(self, sizes: Sizes) -> bool:
-        """Whether it is measured at those sizes: an encoder has its own width, and reads whole windows of a text."""
-        follows = not self.pretrained or (sizes.tokens is None and sizes.hidden_size is None)
+        """Whether it is measured at those sizes: an encoder has its own widths, and reads whole windows."""
+        of_the_encoder = (sizes.tokens, sizes.hidden_size, sizes.intermediate_size)
+        follows = not self.pretrained or not any(of_the_encoder)
         return self.timed and not self.own_sizes and follows
 
 

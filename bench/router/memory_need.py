@@ -18,7 +18,7 @@ from bench.sizes import DTYPES, SEPARATOR
 FLOAT32 = 4
 COPIES = 2
 """The run and the process that measures have the same tensors at once."""
-ROWS_OF_EXPERTS = 4
+SCORES_ALIVE = 4
 """(T, E) tensors in float32 that are alive at once in a router: logits, scores, what is ranked, probabilities."""
 
 
@@ -35,7 +35,7 @@ def needed_bytes(preset: Preset, *, experts: bool) -> int:
     """
     tokens, width = preset.batch_size * preset.sequence_length, DTYPES[preset.dtype].hidden_states.itemsize
     hidden_states = tokens * preset.hidden_size * (width + FLOAT32)
-    router = (ROWS_OF_EXPERTS * tokens + preset.hidden_size) * preset.num_experts * FLOAT32
+    router = (SCORES_ALIVE * tokens + preset.hidden_size) * preset.num_experts * FLOAT32
     # Drawn in float32 and then rounded, so that both are alive for a moment.
     bank = 2 * preset.num_experts * preset.hidden_size * preset.intermediate_size * (width + FLOAT32)
     # A call's rows there and back and inside the networks; one process makes calls at a time.

@@ -72,6 +72,7 @@ def test_an_encoder_keeps_its_width_and_its_windows() -> None:
     assert inputs_of(at(num_experts="16"), every=True) == ["random@E16", "contextual@E16"]
     assert inputs_of(at(hidden_size="32"), every=True) == ["random@D32"]
     assert inputs_of(at(tokens="4"), every=False) == ["random@T4"]
+    assert inputs_of(at(intermediate_size="32"), every=False) == ["random@I32"]  # its experts are the encoder's
     assert "supplemental" in inputs_of(SMOKE, every=True)
 
 
