@@ -52,9 +52,12 @@ class BenchmarkPlugin:
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave what the preset asks for, and make pytest-benchmark read the recorded durations."""
-        wanted = [item for item in items if self._is_wanted(item)]
-        if len(wanted) < len(items):
-            config.hook.pytest_deselected(items=[item for item in items if not self._is_wanted(item)])
+        wanted: list[pytest.Item] = []
+        others: list[pytest.Item] = []
+        for item in items:
+            (wanted if self._is_wanted(item) else others).append(item)
+        if others:
+            config.hook.pytest_deselected(items=others)
             items[:] = wanted
         for item in items:
             if case_of(item):
