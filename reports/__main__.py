@@ -1,4 +1,4 @@
-"""python -m reports FILE.json... -o DIR, and its other commands: gate, compare, operating."""
+"""python -m reports FILE.json... -o DIR, and its other commands, which are modules of `reports.commands`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from reports.commands import COMMANDS, report
+from reports.commands.command import commands
+from reports.commands.report import report
 from reports.errors import ReportError
 from reports.format.escape import one_line, shorten
 
@@ -19,7 +20,7 @@ LONGEST_LINE = 900
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the first word says, or makes a report where it is a file; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    command = COMMANDS.get(words[0]) if words else None
+    command = commands().get(words[0]) if words else None
     try:
         said = command.run(words[1:]) if command else report(words)
     except ReportError as error:

@@ -309,7 +309,7 @@ def test_a_file_that_is_nested_too_deeply_is_one_line(capsys, monkeypatch):
     def recurse(paths):
         raise RecursionError
 
-    monkeypatch.setattr("reports.commands.load_report_data", recurse)
+    monkeypatch.setattr("reports.commands.report.load_report_data", recurse)
     assert main(["run.json"]) == 2
     assert capsys.readouterr().err == "reports: a file is nested too deeply\n"
 

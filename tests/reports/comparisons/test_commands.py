@@ -146,7 +146,7 @@ def test_an_interrupt_is_one_line(gate_document, save, tmp_path, capsys, monkeyp
     def interrupt(comparison):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reports.commands.to_comment", interrupt)
+    monkeypatch.setattr("reports.commands.comparing.to_comment", interrupt)
     assert main(["gate", str(save(gate_document)), "--markdown", str(tmp_path / "comment.md")]) == 130
     assert capsys.readouterr().err == "reports: interrupted, nothing written\n"
     assert not (tmp_path / "comment.md").exists()

@@ -6,7 +6,7 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from reports.commands import schema
+from reports.commands.schema import schema
 from reports.loading.schema import DOCUMENTS, json_schema
 from tests.reports.comparisons.conftest import mixed_gate
 from tests.reports.conftest import make_document, make_fine_tuning, make_language_document

@@ -1,0 +1,1 @@
+"""What `python -m reports` can do: a module is a command."""
