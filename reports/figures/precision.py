@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.figures.ratio_axis import name_rows
-from reports.figures.style import OKABE_ITO, label, shared_legend, whiskers
+from reports.figures.style import label, shared_legend, whiskers
+from reports.figures.theme import OKABE_ITO
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging.intervals import Interval
