@@ -15,7 +15,7 @@ from reports.figures.theme import FAINT, OKABE_ITO, QUIET
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.records.fine_tuning import FineTuning, Variant
-from reports.tables.perplexity import after, before
+from reports.tables.fine_tuning.perplexity import after, before
 
 _BEFORE, _AFTER, _FROZEN = OKABE_ITO[1], OKABE_ITO[0], OKABE_ITO[3]
 # How far apart, in rows, a router's values stand.
