@@ -173,7 +173,7 @@ def analyse(
         pair_tokens=counts.pair_tokens,
         weight_by_rank=None if counts.weights is None else counts.weights / counts.tokens.sum(),
         importance=counts.importance,
-        domains=None if counts.by_domain is None else _specialisation(names, counts.by_domain),
+        domains=None if counts.by_domain is None else _specialisation(names, counts.by_domain, tokens.first.top_k),
         drift=_drift(counts, labels, by_steps=steps is not None) if len(labels) > 1 else None,
         agreement=None if other is None else agree(tokens, other),
     )
@@ -185,13 +185,15 @@ def _ranks(asked: Sequence[int] | None, tokens: Tokens) -> list[int]:
         return [each for each in RANKS if experts % each == 0]
     for each in asked:
         if each < 1 or experts % each:
-            said = "" if not tokens.inferred else "; E is taken from the largest expert that occurs, --num-experts says it"
+            said = (
+                "" if not tokens.inferred else "; E is taken from the largest expert that occurs, --num-experts says it"
+            )
             raise TraceError(f"ranks is {each}, expected a divisor of the number of experts, {experts}{said}")
     return list(dict.fromkeys(asked))
 
 
 def _windows(mask: Array, steps: Array | None, windows: int) -> tuple[Array, tuple[int, ...]]:
-    """Each token's window (T,), and what each window begins with. Tokens that do not count belong to none in earnest."""
+    """Each token's window (T,), and what each window begins with. Those of tokens that do not count mean nothing."""
     if steps is None:
         counted = np.maximum(mask.cumsum() - 1, 0)
         total = int(mask.sum())
@@ -221,10 +223,12 @@ def _domains(tokens: Tokens, mask: Array) -> tuple[tuple[str, ...], Array | None
     return tuple(map(str, names[used])), order[places]
 
 
-def _specialisation(names: tuple[str, ...], load: Array) -> Domains:
-    """I(expert; domain) = H(f) − Σ_d p_d H(f | d), of assignments, and (E' − 1)(G' − 1)/2N for what chance gives.
+def _specialisation(names: tuple[str, ...], load: Array, top_k: int) -> Domains:
+    """I(expert; domain) = H(f) − Σ_d p_d H(f | d), of assignments, and what chance gives in the mean.
 
-    E' are the experts that occur, G' the domains (Miller 1955: the bias of the plug-in estimate, of independent draws).
+    That is (E' − K)(G − 1)/2N of N assignments to E' experts that occur: the bias of the plug-in estimate (Miller
+    1955), (E' − 1)(G − 1)/2N for independent draws, times the (E' − K)/(E' − 1) by which K different experts of a token
+    vary less.
     """
     total = load.sum(axis=0)
     assignments = total.sum(axis=-1)
@@ -232,7 +236,7 @@ def _specialisation(names: tuple[str, ...], load: Array) -> Domains:
     within = np.nan_to_num(measures.load_entropy(load)) * parts
     information = np.nan_to_num(measures.load_entropy(total)) - within.sum(axis=0)
     occurring = (total > 0).sum(axis=-1)
-    by_chance = np.maximum(occurring - 1, 0) * (len(names) - 1) / (2 * np.maximum(assignments, 1))
+    by_chance = np.maximum(occurring - top_k, 0) * (len(names) - 1) / (2 * np.maximum(assignments, 1))
     return Domains(names, load, np.maximum(information, 0), by_chance)
 
 

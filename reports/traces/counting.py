@@ -68,7 +68,8 @@ class Probabilities:
     @classmethod
     def of(cls, layers: int, num_experts: int) -> Probabilities:
         """Of no token."""
-        return cls(0, *(np.zeros(layers) for _ in range(4)), np.zeros((layers, num_experts)), np.zeros(layers))
+        sums = np.zeros((5, layers))
+        return cls(0, sums[0], sums[1], sums[2], sums[3], np.zeros((layers, num_experts)), sums[4])
 
     def add(self, piece: Piece) -> None:
         """Of a piece that has logits."""

@@ -1,8 +1,8 @@
 """A trace for others: one row a routing decision, written piece by piece.
 
-Columns: `token`, `layer`, `rank`, `expert`; where the trace has them, `weight`, `step`, `domain`. Tokens that do not count
-and slots that are empty have no row. In an npz each column is an array, and `layer` and `domain` are numbers of the
-names in `layer_names` and `domain_names`.
+Columns: `token`, `layer`, `rank`, `expert`; where the trace has them, `weight`, `step`, `domain`. Tokens that do not
+count and slots that are empty have no row. In an npz each column is an array, and `layer` and `domain` are numbers of
+the names in `layer_names` and `domain_names`.
 
 Axes: n tokens of a piece, L layers, K experts per token, N rows.
 """
@@ -64,7 +64,9 @@ def _pyarrow(path: Path) -> Any:
         import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]  # an extra
         import pyarrow.parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
-        raise TraceError(f"{path.name}: Parquet is written by pyarrow, which is not installed; an .npz needs nothing") from None
+        raise TraceError(
+            f"{path.name}: Parquet is written by pyarrow, which is not installed; an .npz needs nothing"
+        ) from None
     return pyarrow
 
 
@@ -114,7 +116,7 @@ def _write_npz(tokens: Tokens, path: Path) -> int:
                     "fortran_order": False,
                     "shape": (number,),
                 }
-                np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]  # any file will do
+                np.lib.format.write_array_header_1_0(file, header)
                 for columns in _pieces(tokens):
                     file.write(columns[name].tobytes())
         names = {"layer_names": np.array(tokens.first.layer_names, dtype=str)}

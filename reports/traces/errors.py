@@ -6,4 +6,4 @@ from reports.errors import ReportError
 
 
 class TraceError(ReportError, ValueError):
-    """A trace that cannot be read or measured; one line that names the file, the place, the value, what was expected."""
+    """A trace that cannot be read or measured; one line with the file, the place, the value and what was expected."""

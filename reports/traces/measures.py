@@ -24,14 +24,14 @@ def entropy(probs: Array) -> Array:
     """−Σ p ln p over the last axis, in nats, 0 ln 0 = 0: (…, E) -> (…)."""
     logs = np.log(probs, where=probs > 0, out=np.zeros_like(probs))
     # A plain minus would give −0 for a one-hot row.
-    return 0.0 - (probs * logs).sum(axis=-1)
+    return np.asarray(0.0 - (probs * logs).sum(axis=-1))
 
 
 def shares(load: Array) -> Array:
     """A load as shares, sum 1; NaN where there is none."""
     load = np.asarray(load, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return load / load.sum(axis=-1, keepdims=True)
+        return np.asarray(load / load.sum(axis=-1, keepdims=True))
 
 
 def load_entropy(load: Array) -> Array:
@@ -53,10 +53,10 @@ def gini(load: Array) -> Array:
     """Σ_i Σ_j |n_i − n_j| / (2 E Σ n), by the sorted load: 0 at balance, 1 − 1/E if one expert takes all."""
     load = np.sort(np.asarray(load, dtype=np.float64), axis=-1)
     number = load.shape[-1]
-    # Of sorted values, n_(i) is the larger one in i pairs and the smaller one in E − 1 − i: twice each, both ways round.
+    # Of sorted values, n_(i) is the larger in i pairs and the smaller in E − 1 − i; the sum has each pair twice.
     ranks = 2 * np.arange(number) - number + 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (load * ranks).sum(axis=-1) / (number * load.sum(axis=-1))
+        return np.asarray((load * ranks).sum(axis=-1) / (number * load.sum(axis=-1)))
 
 
 def dead_experts(load: Array) -> Array:
@@ -69,7 +69,7 @@ def max_over_min(load: Array) -> Array:
     """The largest load over the smallest: 1 at balance, infinite where an expert has none."""
     load = np.asarray(load, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return load.max(axis=-1) / load.min(axis=-1)
+        return np.asarray(load.max(axis=-1) / load.min(axis=-1))
 
 
 def drop_rate(load: Array) -> Array:
@@ -79,7 +79,7 @@ def drop_rate(load: Array) -> Array:
     rows = -(-total * CAPACITY_FACTOR.numerator // (CAPACITY_FACTOR.denominator * load.shape[-1]))
     dropped = np.maximum(load - rows[..., None], 0).sum(axis=-1)
     with np.errstate(invalid="ignore"):
-        return dropped / np.where(total, total, np.nan)
+        return np.asarray(dropped / np.where(total, total, np.nan))
 
 
 def rank_imbalance(load: Array, ranks: int) -> Array:
@@ -99,7 +99,7 @@ def rank_imbalance(load: Array, ranks: int) -> Array:
 
 def distance(first: Array, second: Array) -> Array:
     """Total-variation distance of two loads, ½ Σ |f − g| of their shares: 0 if alike, 1 if no expert is shared."""
-    return np.abs(shares(first) - shares(second)).sum(axis=-1) / 2
+    return np.asarray(np.abs(shares(first) - shares(second)).sum(axis=-1) / 2)
 
 
 def co_activation(pairs: Array, counts: Array) -> Array:
@@ -118,12 +118,15 @@ def independent_pairs(pairs: Array, counts: Array) -> Array:
     product[..., np.arange(counts.shape[-1]), np.arange(counts.shape[-1])] = 0
     total = product.sum(axis=(-2, -1), keepdims=True)
     scale = np.divide(pairs.sum(axis=(-2, -1), keepdims=True), total, out=np.zeros_like(total), where=total > 0)
-    return product * scale
+    return np.asarray(product * scale)
 
 
 def _over_mean(load: Array, value: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(value / np.mean(np.asarray(load, dtype=np.float64), axis=-1))
+
+
+_THREE_DECIMALS = fixed(3)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class Measure:
     label: str
     definition: str
     measure: Callable[[Array], Array]
-    show: Show = fixed(3)
+    show: Show = _THREE_DECIMALS
 
 
 LOAD_MEASURES = (
@@ -151,7 +154,9 @@ LOAD_MEASURES = (
     Measure("cv", "CV", "standard deviation of the counts over their mean", coefficient_of_variation),
     Measure("gini", "Gini", "Σ Σ |load difference| / (2 E Σ load)", gini),
     Measure("dead_experts", "Dead experts", "share of experts with a load below 0.1 %", dead_experts, percent),
-    Measure("max_over_min", "Max/min", "the largest load over the smallest; a dash where an expert has none", max_over_min),
+    Measure(
+        "max_over_min", "Max/min", "the largest load over the smallest; a dash where an expert has none", max_over_min
+    ),
     Measure(
         "drop_rate",
         "Drop rate",

@@ -15,16 +15,18 @@ from reports.traces.trace import Array
 
 def softmax(logits: Array) -> Array:
     """(T, E) -> (T, E), rows sum to 1."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    shifted: Array = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
 
 
 def normalised_sigmoid(logits: Array) -> Array:
     """(T, E) -> (T, E): each expert's sigmoid over the sum of the token's, so that rows sum to 1."""
     # Both branches of the quotient are finite for logits of any size.
     small = np.exp(-np.abs(logits))
-    scores = np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
-    return scores / np.maximum(scores.sum(axis=-1, keepdims=True), np.finfo(scores.dtype).tiny)
+    scores: Array = np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+    scores /= np.maximum(scores.sum(axis=-1, keepdims=True), np.finfo(scores.dtype).tiny)
+    return scores
 
 
 SELECTIONS: dict[str, Callable[[Array], Array]] = {"softmax": softmax, "sigmoid": normalised_sigmoid}
@@ -48,8 +50,10 @@ def check_selection(name: str, source: str) -> str:
 def top_k(logits: Array, k: int) -> Array:
     """The K largest of each row, the largest first: (T, E) -> (T, K) of the smallest integer dtype that holds E."""
     number = logits.shape[-1]
-    found = np.argpartition(-logits, min(k, number - 1), axis=-1)[:, :k] if k < number else np.tile(
-        np.arange(number), (len(logits), 1)
+    found = (
+        np.argpartition(-logits, min(k, number - 1), axis=-1)[:, :k]
+        if k < number
+        else np.tile(np.arange(number), (len(logits), 1))
     )
     order = np.argsort(-np.take_along_axis(logits, found, axis=-1), axis=-1, kind="stable")
     return np.take_along_axis(found, order, axis=-1).astype(np.min_scalar_type(-number))

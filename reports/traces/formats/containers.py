@@ -96,7 +96,8 @@ class Arrays:
 
     def get(self, name: str) -> Any:
         """An array, or None where there is none of that name."""
-        return self[name] if name in self else None
+        opener = self._openers.get(name)
+        return None if opener is None else opener()
 
 
 def open_arrays(path: Path) -> Arrays | None:
@@ -114,7 +115,9 @@ def _open_safetensors(path: Path) -> Arrays:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(LONGEST_HEADER, size - 8):
-            raise TraceError(f"{path.name}: no safetensors file, or cut off: its header claims {length:,} bytes of {size:,}")
+            raise TraceError(
+                f"{path.name}: no safetensors file, or cut off: its header claims {length:,} bytes of {size:,}"
+            )
         try:
             header = json.loads(file.read(length))
         except (ValueError, RecursionError):
@@ -198,7 +201,9 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ca
     def read() -> Array:
         needed, memory = member.file_size, _memory()
         if needed > memory // 2:
-            raise TraceError(f"{where}: {needed:,} bytes when decompressed, expected at most half of {memory:,} in memory")
+            raise TraceError(
+                f"{where}: {needed:,} bytes when decompressed, expected at most half of {memory:,} in memory"
+            )
         try:
             with zipfile.ZipFile(path) as archive, archive.open(member) as file:
                 return np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False)
@@ -222,8 +227,8 @@ def _npy_header(file: Any, where: str, size: int) -> tuple[tuple[int, ...], bool
     expected = math.prod(shape) * dtype.itemsize
     if expected != size - start:
         raise TraceError(
-            f"{where}: shape {_shape(list(shape))} of {dtype} takes {expected:,} bytes, there are {size - start:,}: cut "
-            "off, or a false header"
+            f"{where}: shape {_shape(list(shape))} of {dtype} takes {expected:,} bytes, there are {size - start:,}: "
+            "cut off, or a false header"
         )
     return shape, fortran, dtype, start
 

@@ -34,7 +34,9 @@ def _read(candidate: Candidate, hints: Hints) -> RoutingTrace:
     found: dict[Layer, list[tuple[int, Array]]] = {}
     for where, record in candidate.objects():
         if "tpe" in record:
-            raise TraceError(f"{where}: counts of tokens per expert (tpe) without tokens; expected a trace (top_indices)")
+            raise TraceError(
+                f"{where}: counts of tokens per expert (tpe) without tokens; expected a trace (top_indices)"
+            )
         layer, step, experts = _record(record, where)
         found.setdefault(layer, []).append((step, experts))
     if not found:
@@ -51,7 +53,9 @@ def _read(candidate: Candidate, hints: Hints) -> RoutingTrace:
     for layer in layers:
         for step, part in found[layer]:
             if part.shape[1] != top_k:
-                raise TraceError(f"{candidate.name}: {_name(layer)}, step {step}: K is {part.shape[1]}, expected {top_k}")
+                raise TraceError(
+                    f"{candidate.name}: {_name(layer)}, step {step}: K is {part.shape[1]}, expected {top_k}"
+                )
     hints.agreed("top_k", top_k, candidate.name)
     hints.agreed("layers", len(layers), candidate.name)
     return RoutingTrace(

@@ -82,7 +82,9 @@ def _labels(arrays: Arrays, name: str) -> Array | None:
         return None
     names = np.array(_list(arrays.metadata, "domains", name), dtype=str)
     places = np.asarray(places)
-    if not np.issubdtype(places.dtype, np.integer) or (places.size and not 0 <= places.min() <= places.max() < len(names)):
+    if not np.issubdtype(places.dtype, np.integer) or (
+        places.size and not 0 <= places.min() <= places.max() < len(names)
+    ):
         raise TraceError(f"{name}: domains hold a number that none of the {len(names)} names in the metadata has")
     return np.asarray(names[places])
 

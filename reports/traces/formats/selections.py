@@ -1,7 +1,7 @@
 """One row a decision, in a table: CSV, JSON lines, Parquet, or the npz that `--export` writes.
 
-Columns: `token`, `layer`, `rank` (or `k`) and `expert`; where they are, `weight`, `step` and `domain`. Tokens, ranks and
-experts are whole numbers, layers numbers or names. In JSON lines a row may instead be a token in a layer, with
+Columns: `token`, `layer`, `rank` (or `k`) and `expert`; where they are, `weight`, `step` and `domain`. Tokens, ranks
+and experts are whole numbers, layers numbers or names. In JSON lines a row may instead be a token in a layer, with
 `experts`, and `weights`, as lists. Rows may stand in any order.
 
 Axes: T tokens, L layers, K experts per token, N rows.
@@ -69,7 +69,9 @@ def _trace(columns: dict[str, Array], name: str, hints: Hints) -> RoutingTrace:
     if (seen > 1).any():
         raise TraceError(f"{name}: {_place(np.argmax(seen > 1), shape, tokens, layers)} stands {seen.max()} times")
     if not hints.empty_slots and not seen.all():
-        raise TraceError(f"{name}: {_place(np.argmin(seen), shape, tokens, layers)} is missing: cut off, or K disagrees")
+        raise TraceError(
+            f"{name}: {_place(np.argmin(seen), shape, tokens, layers)} is missing: cut off, or K disagrees"
+        )
     hints.agreed("top_k", top_k, name)
     hints.agreed("layers", len(layers), name)
     return RoutingTrace(
@@ -88,7 +90,8 @@ def _refuse_sparse(shape: tuple[int, int, int], rows: int, name: str) -> None:
     """A false rank or layer must not make an array that is all but empty."""
     if math.prod(shape) > 100 * rows:
         raise TraceError(
-            f"{name}: {shape} (tokens, layers, K) of {rows:,} rows: nearly all slots would be empty; a false rank or layer?"
+            f"{name}: {shape} (tokens, layers, K) of {rows:,} rows: nearly all slots would be empty; a false rank or "
+            "layer?"
         )
 
 
@@ -157,8 +160,10 @@ def _of_tokens(columns: dict[str, Array], column: str, token: Array, tokens: Arr
     unlike = found[token] != values
     if unlike.any():
         row = int(np.argmax(unlike))
-        raise TraceError(f"{name}: row {row + 1}: {column} {str(values[row])[:40]!r} of token {tokens[token[row]]}, "
-                         f"which has {str(found[token[row]])[:40]!r} elsewhere")
+        raise TraceError(
+            f"{name}: row {row + 1}: {column} {str(values[row])[:40]!r} of token {tokens[token[row]]}, "
+            f"which has {str(found[token[row]])[:40]!r} elsewhere"
+        )
     return found
 
 
@@ -172,7 +177,11 @@ def _read_csv(candidate: Candidate) -> dict[str, Array]:
     separator = {".tsv": "\t"}.get(candidate.suffix, ",")
     try:
         frame = pd.read_csv(
-            candidate.path, sep=separator, dtype={"domain": str, "layer": str}, keep_default_na=False, skipinitialspace=True
+            candidate.path,
+            sep=separator,
+            dtype={"domain": str, "layer": str},
+            keep_default_na=False,
+            skipinitialspace=True,
         )
     except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
         raise TraceError(f"{candidate.name}: no CSV, or cut off: {' '.join(str(error).split())[:200]}") from None
@@ -211,7 +220,9 @@ def _read_npz(candidate: Candidate) -> dict[str, Array]:
 
 
 def _named(places: Array, labels: Array, where: str) -> Array:
-    if not np.issubdtype(places.dtype, np.integer) or (places.size and not 0 <= places.min() <= places.max() < len(labels)):
+    if not np.issubdtype(places.dtype, np.integer) or (
+        places.size and not 0 <= places.min() <= places.max() < len(labels)
+    ):
         raise TraceError(f"{where}: a number that none of the {len(labels)} names has")
     return np.asarray(labels[places])
 
@@ -241,7 +252,9 @@ def _rows(record: dict[str, Any], where: str) -> list[dict[str, Any]]:
     if "experts" not in record:
         return [record]
     experts, weights = record["experts"], record.get("weights")
-    if not isinstance(experts, list) or not (weights is None or (isinstance(weights, list) and len(weights) == len(experts))):
+    if not isinstance(experts, list) or not (
+        weights is None or (isinstance(weights, list) and len(weights) == len(experts))
+    ):
         raise TraceError(f"{where}: experts are no list, or weights none of the same length")
     rest = {name: value for name, value in record.items() if name not in ("experts", "weights")}
     beside = [{}] * len(experts) if weights is None else [{"weight": each} for each in weights]

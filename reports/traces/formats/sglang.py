@@ -2,8 +2,9 @@
 
 The server runs with `--enable-return-routed-experts`, the request asks with `return_routed_experts`. The numbers are
 ordered by token, layer and slot, (T, L, K), −1 where a layer has no experts (sgl-project/sglang-jax,
-docs/features/return_routed_experts.md, which says the same of SGLang). Neither L nor K is in the response: `--top-k` says
-K, and L follows from the tokens that the response counts, prompt and completion but for the last, or is `--layers`.
+docs/features/return_routed_experts.md, which follows SGLang's design). Neither L nor K is in the response: `--top-k`
+says K, and L follows from the tokens that the response counts, prompt and completion but for the last, or is
+`--layers`.
 
 Responses as JSON, one or a list, or as JSON lines. Axes: T tokens, L layers, K experts per token.
 """
@@ -48,7 +49,9 @@ def _response(where: str, response: dict[str, Any], hints: Hints, top_k: int) ->
     meta = response.get("meta_info")
     text = meta.get("routed_experts") if isinstance(meta, dict) else None
     if not isinstance(meta, dict) or not isinstance(text, str):
-        raise TraceError(f"{where}: meta_info.routed_experts is no string: was it asked for with return_routed_experts?")
+        raise TraceError(
+            f"{where}: meta_info.routed_experts is no string: was it asked for with return_routed_experts?"
+        )
     data = decode_base64(text, f"{where}: meta_info.routed_experts")
     if not data or len(data) % 4:
         raise TraceError(f"{where}: meta_info.routed_experts has {len(data):,} bytes, expected int32, four a number")

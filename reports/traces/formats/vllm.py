@@ -1,10 +1,10 @@
 """The routed experts that vLLM returns with `enable_return_routed_experts`: (T, L, K), whole numbers.
 
-Two forms (https://docs.vllm.ai/en/latest/training/routed_experts/, and /en/v0.21.0/training/routed_experts_replay/ for the
-former one):
+Two forms (https://docs.vllm.ai/en/latest/training/routed_experts/, and for what was before
+https://docs.vllm.ai/en/v0.21.0/training/routed_experts_replay/):
 
-- `RequestOutput.outputs[0].routed_experts`, an array (T, L, K), saved as npy, as nested lists in JSON, or in an npz under
-  `routed_experts` (`prompt_routed_experts` beside it is put before it);
+- `RequestOutput.outputs[0].routed_experts`, an array (T, L, K), saved as npy, as nested lists in JSON, or in an npz
+  under `routed_experts` (`prompt_routed_experts` beside it is put before it);
 - the response of the OpenAI server as JSON, or responses as JSON lines: `routed_experts` of each choice, and
   `prompt_routed_experts` of the response where there is one, each nested lists, or base64 of an npy array, or an object
   with `data` (base64), `dtype` and `shape`.
@@ -47,7 +47,8 @@ def _read(candidate: Candidate, hints: Hints) -> RoutingTrace:
     for part in parts[1:]:
         if part.shape[1:] != parts[0].shape[1:]:
             raise TraceError(
-                f"{candidate.name}: {part.shape[1:]} (layers, K), expected {parts[0].shape[1:]} as in what stands before"
+                f"{candidate.name}: {part.shape[1:]} (layers, K), expected {parts[0].shape[1:]} as in what stands "
+                "before"
             )
     experts = parts[0] if len(parts) == 1 else np.concatenate(parts)
     hints.agreed("layers", experts.shape[1], candidate.name)
