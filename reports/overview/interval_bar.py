@@ -10,7 +10,7 @@ from markupsafe import Markup
 from reports.format.numbers import missing
 from reports.judging.intervals import Interval
 
-_WIDTH, _HEIGHT, _MARGIN = 104, 14, 4
+_WIDTH, _HEIGHT, _MARGIN = 88, 14, 4
 Bar = Callable[..., Markup]
 
 
@@ -35,7 +35,7 @@ def interval_bar(intervals: Sequence[Interval], centre: float = 1.0) -> Bar:
         return Markup(
             f'<svg class="bar" width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">'
             f'<path class="centre" d="M{place(centre)} 0V{_HEIGHT}"/>{whisker}'
-            f'<circle cx="{place(estimate)}" cy="7" r="3"/></svg>'
+            f'<circle cx="{place(estimate)}" cy="7" r="2.6"/></svg>'
         )
 
     return draw

@@ -68,7 +68,7 @@ def routers_table(data: ReportData, prefix: str = "router") -> Table:
                 why="ratio_missing",
             ),
             Column("One token", ("token", "token_low", "token_high"), _ratio, why="token_missing"),
-            Column("Largest load on text", ("max_load", "max_load_sd"), percents, why="max_load_missing"),
+            Column("Largest load", ("max_load", "max_load_sd"), percents, why="max_load_missing"),
             Column("Flips in bfloat16", ("flips",), _SHARE, why="flips_missing"),
             Column(
                 f"{(inside_scenario(data) or 'Inside').capitalize()} to stock",
@@ -90,14 +90,15 @@ def _caption(data: ReportData, time: str) -> str:
     """What is to be seen, column by column."""
     within = (inside_scenario(data) or "inside").capitalize()
     return (
-        f"Time: the router alone, {time} with its 95 % interval over processes; the picture has a logarithmic scale and "
-        "a line at 1. One token: it and the experts that it selects, as a ratio. Largest load: the busiest expert's "
-        f"share of all assignments on “{text_input(data) or 'text'}”, mean ± sd over seeds. Flips: share of assignments "
-        f"that bfloat16 changes on “{headline_input(data) or 'text'}”. {within}: inside a language model, as a ratio to "
-        "its own gates; level where the intervals tell no difference. Perplexity: after fine-tuning, of the better "
-        "start. Over floor: the time over that of the bare matrix products and one read of the input. Verdict: fast and "
-        "even are those that cannot be told apart from the fastest and the most even, among routers that select as many "
-        "experts; other work is another number of them; paper: how many of its numbers are reproduced."
+        f"Time: the router alone, {time} with its 95 % interval over processes; the picture has a logarithmic scale "
+        "and a line at 1. One token: it and the experts that it selects, as a ratio. Largest load: the busiest "
+        f"expert's share of all assignments on “{text_input(data) or 'text'}”, mean ± sd over seeds. Flips: share of "
+        f"assignments that bfloat16 changes on “{headline_input(data) or 'text'}”. {within}: inside a language model, "
+        "as a ratio to its own gates; level where the intervals tell no difference. Perplexity: after fine-tuning, of "
+        "the better start. Over floor: the time over that of the bare matrix products and one read of the input. "
+        "Verdict: fast and even are those that cannot be told apart from the fastest and the most even, among routers "
+        "that select as many experts; other work is another number of them; paper: how many of its numbers are "
+        "reproduced."
     )
 
 
@@ -160,7 +161,7 @@ class _Found:
         said += _place(router, self._by_evenness, "most even", "even")
         tally = self._paper.get(router, Counter())
         numbers = sum(tally[verdict] for verdict in COMPARED)
-        said += [f"paper {tally[Verdict.REPRODUCED]} of {numbers}"] if numbers else []
+        said += [f"paper {tally[Verdict.REPRODUCED]}/{numbers}"] if numbers else []
         return ", ".join(said) or ("the model's own" if router == STOCK else None)
 
 

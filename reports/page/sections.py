@@ -104,6 +104,7 @@ PLAN = (
         "Language model",
         "Routers inside a language model, timed beside the same model with its own gates in the same interleaved run.",
         topic=LANGUAGE_MODEL,
+        brief="Model",
     ),
     SectionPlan("fine-tuning", "Fine-tuning", FINE_TUNING_RULE, topic=FINE_TUNING),
     SectionPlan(
