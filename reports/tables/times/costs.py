@@ -12,7 +12,7 @@ from reports.format.table import EXPERTS, Column, Table, interval_column, text_c
 from reports.judging.standing import STANDING_RULE, UNSEPARATED, judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
-from reports.tables.precision import HEADLINE_COLUMN, headline_caption, headline_fields
+from reports.tables.precision.decisions import HEADLINE_COLUMN, headline_caption, headline_fields
 from reports.tables.ranking import among, apart, equals, why_unranked
 
 FLOOR = (

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.style import OKABE_ITO, label
+from reports.figures.style import label
+from reports.figures.theme import GRID, OKABE_ITO
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.records.measurements import Entry
@@ -72,7 +73,7 @@ def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
         base = -row
         colour = OKABE_ITO[row % 6]
         ax.fill_between(centres, base, base + 0.85 * density, color=colour, alpha=0.75, linewidth=0)
-        ax.axhline(base, color="0.8", linewidth=0.6, zorder=0)
+        ax.axhline(base, color=GRID, linewidth=0.6, zorder=0)
         sigma = "" if ridge.sd is None else f"σ {ridge.sd:#.3g}"
         ax.text(0.99, base + 0.3, sigma, transform=ax.get_yaxis_transform(), ha="right", fontsize=8)
     ax.set_xlim(-reach, reach * 1.25)

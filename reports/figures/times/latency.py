@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import Point, draw_panels
+from reports.figures.theme import QUIET
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging import paper
@@ -48,5 +49,5 @@ def _draw_paper(ax: Axes, routers: list[str]) -> list[float]:
         for row, router in enumerate(routers)
         if router in latencies
     }
-    ax.plot(list(ratios.values()), list(ratios), "x", color="0.25", markersize=5, label="paper (A100)")
+    ax.plot(list(ratios.values()), list(ratios), "x", color=QUIET, markersize=5, label="paper (A100)")
     return list(ratios.values())

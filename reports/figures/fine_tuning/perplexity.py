@@ -10,16 +10,17 @@ from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import name_rows
-from reports.figures.style import OKABE_ITO, label, log_ticks, shared_legend
+from reports.figures.style import label, log_ticks, shared_legend
+from reports.figures.theme import FAINT, OKABE_ITO, QUIET
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.records.fine_tuning import FineTuning, Variant
-from reports.tables.perplexity import after, before
+from reports.tables.fine_tuning.perplexity import after, before
 
 _BEFORE, _AFTER, _FROZEN = OKABE_ITO[1], OKABE_ITO[0], OKABE_ITO[3]
 # How far apart, in rows, a router's values stand.
 _APART = 0.22
-_ORIGINAL = "0.35"
+_ORIGINAL = QUIET
 # Inches that the legend takes.
 _LEGEND_WIDTH = 7.0
 
@@ -85,7 +86,7 @@ def _draw_variant(ax: Axes, variant: Variant, row: int) -> None:
             "",
             xy=(fmean(last), row),
             xytext=(fmean(first), row - _APART),
-            arrowprops={"arrowstyle": "->", "color": "0.5", "linewidth": 0.8, "shrinkA": 5, "shrinkB": 5},
+            arrowprops={"arrowstyle": "->", "color": FAINT, "linewidth": 0.8, "shrinkA": 5, "shrinkB": 5},
         )
 
 

@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import OKABE_ITO, label, log_ticks, panels, shared_legend
+from reports.figures.style import label, log_ticks, panels, shared_legend
+from reports.figures.theme import FAINT, INK, OKABE_ITO
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging import paper
 from reports.judging.order import start_rank
 from reports.records.fine_tuning import FineTuning, Runs
 
-_STOCK, _PAPER = "0.55", "0.15"
+_STOCK, _PAPER = FAINT, INK
 
 
 @registry.figure("fine-tuning", "Figure of fine-tuning losses", place=1)
