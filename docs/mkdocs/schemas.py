@@ -33,35 +33,45 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _tables(kind: str) -> str:
     schema = json_schema(kind)
-    parts = [f"[{kind}.json](schemas/{kind}.json) is the schema itself.", _table(schema)]
+    parts = [f"[{kind}.json](schemas/{kind}.json) is the schema itself.", _table(schema, kind)]
     for name, record in sorted(schema["$defs"].items()):
-        parts += [f"### {kind}: {name.lstrip('_')}", record.get("description", ""), _table(record)]
+        parts += [f"### {kind}: {name.lstrip('_')}", record.get("description", ""), _table(record, kind)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _table(record: dict[str, Any]) -> str:
-    """A row a field; nothing of a record that has none."""
+def _table(record: dict[str, Any], kind: str) -> str:
+    """A row a field; of a record that has none, what it is."""
     fields = record.get("properties")
     if not fields:
-        return ""
-    rows = [f"| `{name}` | {_kind(field)} | {_presence(name, field, record)} |" for name, field in fields.items()]
-    return "\n".join(["| field | holds | |", "|---|---|---|", *rows])
+        return f"{_holds(record, kind)}."
+    rows = [
+        f"| `{name}` | {_holds(field, kind)} | {_presence(name, field, record)} |" for name, field in fields.items()
+    ]
+    return "\n".join(["| field | holds | presence |", "|---|---|---|", *rows])
 
 
 def _presence(name: str, field: dict[str, Any], record: dict[str, Any]) -> str:
     return "required" if name in record.get("required", ()) else f"default `{json.dumps(field.get('default'))}`"
 
 
-def _kind(field: dict[str, Any]) -> str:
-    """What a field holds, in words; a field that may hold several things has them all."""
+def _holds(field: dict[str, Any], kind: str) -> str:
+    """What a field holds, in words, records with links to their tables; where it may be several things, all of them."""
+
+    def inner(part: dict[str, Any]) -> str:
+        return _holds(part, kind)
+
+    def link(path: str) -> str:
+        name = path.rpartition("/")[2].lstrip("_")
+        return f"[{name}](#{kind}-{name.lower()})"
+
     known = {
-        "anyOf": lambda kinds: " or ".join(map(_kind, kinds)),
-        "$ref": lambda path: path.rpartition("/")[2].lstrip("_"),
+        "anyOf": lambda parts: " or ".join(map(inner, parts)),
+        "$ref": link,
         "const": lambda value: f"`{json.dumps(value)}`",
         "enum": lambda values: ", ".join(f"`{value}`" for value in values),
-        "prefixItems": lambda kinds: "array: " + ", ".join(map(_kind, kinds)),
-        "items": lambda kind: f"array of {_kind(kind)}",
-        "additionalProperties": lambda kind: "object" if kind is True else f"object, its values {_kind(kind)}",
+        "prefixItems": lambda parts: "array: " + ", ".join(map(inner, parts)),
+        "items": lambda part: f"array of {inner(part)}",
+        "additionalProperties": lambda part: "object" if part is True else f"object, its values {inner(part)}",
         "type": str,
     }
     return next((said(field[key]) for key, said in known.items() if field.get(key) not in (None, False)), "anything")
