@@ -78,24 +78,18 @@ def written() -> str:
 def table(actions: Sequence[argparse.Action]) -> list[str]:
     """A row an option, but for its help."""
     rows = [_row(action) for action in actions if not isinstance(action, argparse._HelpAction)]
-    return ["| option | what it is | default |", "|---|---|---|", *rows]
+    return ["| option | what it is |", "|---|---|", *rows]
 
 
 def _row(action: argparse.Action) -> str:
     value = "" if action.nargs == 0 else f" {_value(action)}"
     names = ", ".join(f"`{name}{value}`" for name in action.option_strings) or f"`{_value(action)}`"
     said = (action.help or "") % {"default": action.default}
+    if (default := action.default) and default != argparse.SUPPRESS and not re.search(r"\([^)]*\)$|default: ", said):
+        said += f" ({default})"
     if action.choices and not all(str(choice) in said for choice in action.choices):
         said += f"; one of {', '.join(map(str, action.choices))}"
-    return f"| {names} | {_cell(said)} | {_default(action, said)} |"
-
-
-def _default(action: argparse.Action, said: str) -> str:
-    """What holds where the option is not given, unless its help says so or there is nothing."""
-    default = action.default
-    if default in (None, False, argparse.SUPPRESS) or default == [] or re.search(r"\([^)]*\)$|default: ", said):
-        return ""
-    return f"`{default}`"
+    return f"| {names} | {_cell(said)} |"
 
 
 def _value(action: argparse.Action) -> str:
