@@ -77,6 +77,11 @@ def read_folder(folder: Path) -> Stored:
     return Stored(str(folder), tuple(sorted(runs, key=_order)), tuple(skipped))
 
 
+def read_run(path: Path) -> Run:
+    """The run of one file, whose complaints name it."""
+    return _read(path, os.fsencode(path).decode(errors="replace"))
+
+
 def _files(folder: Path) -> list[Path]:
     """Every JSON below the folder, by name; links to folders are not followed, which could go round in circles."""
 
@@ -93,7 +98,7 @@ def _read(path: Path, name: str) -> Run:
     date = moment(source.date)
     time = commit_time(source.commit) or date
     if time is None:
-        raise ReportError("has neither its commit's time nor a date")
+        raise ReportError(f"{path}: has neither its commit's time nor a date")
     return Run(name, source, data.measurements, time, date)
 
 

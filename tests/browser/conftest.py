@@ -24,7 +24,9 @@ OpenPage = Callable[..., ReportPage]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--screenshots", type=Path, metavar="DIR", help="save pictures of all pages there, to be looked at")
+    parser.addoption(
+        "--screenshots", type=Path, metavar="DIR", help="save pictures of all pages there, to be looked at"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,10 @@ def forty_routers() -> list[Document]:
 
 def hostile() -> list[Document]:
     """Names of routers, texts, machines and models that would be markup if a page believed them."""
-    bench, inside = _few(make_document(("linear", *HOSTILE))), make_language_document(("linear", *HOSTILE), ("prefill",))
+    bench, inside = (
+        _few(make_document(("linear", *HOSTILE))),
+        make_language_document(("linear", *HOSTILE), ("prefill",)),
+    )
     for document in (bench, inside):
         document["study"]["model"]["note"] = HOSTILE[0]
         document["machine_info"]["cpu"]["brand_raw"] = HOSTILE[2] + HOSTILE[-1]
