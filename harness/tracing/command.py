@@ -100,8 +100,8 @@ def _windows(tokenizer: PreTrainedTokenizerBase, text: str, tokens: int, length:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness trace",
-        description="Record which experts a Mixture-of-Experts language model sends each token of a text to. Exit codes: "
-        "0 recorded; 2 a mistake, said in one line; 130 interrupted.",
+        description="Record which experts a Mixture-of-Experts language model sends each token of a text to. Exit "
+        "codes: 0 recorded; 2 a mistake, said in one line; 130 interrupted.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     models = ", ".join(list_language_models())
@@ -117,7 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--length", type=int, default=256, help="tokens that are read as one sequence")
     parser.add_argument("--logits", action="store_true", help="record router logits too")
     parser.add_argument("--threads", type=int, help="torch's threads")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("build/trace.safetensors"), metavar="FILE", help="where"
-    )
+    output = Path("build/trace.safetensors")
+    parser.add_argument("-o", "--output", type=Path, default=output, metavar="FILE", help="where")
     return parser
