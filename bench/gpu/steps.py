@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.gpu.requirements import TO_REPORT, TO_TEST, missing
+from bench.gpu.requirements import TO_COMPARE, TO_REPORT, TO_TEST, missing
 
 ROOT = Path(__file__).parents[2]
 RANDOM = "random and not supplemental"
@@ -164,10 +164,11 @@ def _selection(device: str) -> Step:
 
 
 def _peers(device: str, folder: Path) -> Step:
-    """The same work by others' code, of which the benchmark knows no device but the CPU."""
+    """The same work by others' code."""
     figures = folder / "peers.figures"
-    command = (sys.executable, "-m", "bench.peers", "--json", str(figures), "--resume")
-    obstacle = "they are measured on a CPU alone" if device != "cpu" else None
+    command = (sys.executable, "-m", "bench.peers", "--device", device, "--json", str(figures), "--resume")
+    lacking = missing(TO_COMPARE)
+    obstacle = f"{', '.join(lacking)} not installed" if lacking else None
     return Step("peers", "peers", command, weight=1, makes=figures, obstacle=obstacle)
 
 

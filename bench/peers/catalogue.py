@@ -14,19 +14,19 @@ LAYERS = {
     "layer-large": Sizes(2048, 1408, 60, 4),
     "layer-tiny": Sizes(64, 96, 8, 2),  # to see that everything works
 }
-WORKS: dict[str, Callable[[], Work]] = {
+WORKS: dict[str, Callable[[str], Work]] = {
     **{f"gate-{rule}": partial(Gates, rule) for rule in KINDS},
     **{name: partial(Layers, sizes) for name, sizes in LAYERS.items()},
 }
-"""What makes a work, by its name at the command line."""
+"""What makes a work on a device, by its name at the command line."""
 
 
-def get_work(name: str) -> Work:
-    """The work of that name.
+def get_work(name: str, device: str = "cpu") -> Work:
+    """The work of that name, with its weights on a device.
 
     Raises:
         ValueError: an unknown name; the message lists those that exist.
     """
     if name not in WORKS:
         raise ValueError(f"unknown work {name!r}; there are: {', '.join(WORKS)}")
-    return WORKS[name]()
+    return WORKS[name](device)

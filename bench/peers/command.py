@@ -22,6 +22,7 @@ from bench.peers.catalogue import WORKS
 from bench.peers.work import CLOSE, OURS, TWIN
 from bench.record.machine import describe_machine
 from bench.timing.intervals import Interval, paired_ratio
+from bench.timing.modes import available_devices
 from bench.timing.placement import ENVIRONMENT
 
 BAD_INPUT = 2
@@ -41,6 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", default="", help="words that a peer's name has, comma separated; all unless given")
     parser.add_argument("--processes", type=int, default=5, help="fresh processes, at least 2")
     parser.add_argument("--rounds", type=int, default=8, help="in a process")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where the figures go; what is there is added to with --resume")
     parser.add_argument("--resume", action="store_true", help="go on with the file of --json")
@@ -142,6 +144,8 @@ def run(options: argparse.Namespace) -> int:
     works = every if options.work == "all" else choose("--work", options.work, list(WORKS))
     dtypes = choose("--dtype", options.dtype, list(DTYPES))
     tokens = whole_numbers("--tokens", options.tokens)
+    if options.device not in available_devices():
+        raise PeersError(f"--device is {options.device!r}, on this machine there are: {', '.join(available_devices())}")
     for name, least in (("processes", 2), ("rounds", 1), ("threads", 1)):
         if getattr(options, name) < least:
             raise PeersError(f"--{name} is {getattr(options, name)}, expected at least {least}")
@@ -151,11 +155,12 @@ def run(options: argparse.Namespace) -> int:
     done = {(one["work"], one["dtype"]) for one in found}
     for work, dtype in [(work, dtype) for work in works for dtype in dtypes if (work, dtype) not in done]:
         request = {"work": work, "dtype": dtype, "tokens": tokens, "rounds": options.rounds}
-        request |= {"warmup": 2, "threads": options.threads}
+        request |= {"warmup": 2, "threads": options.threads, "device": options.device}
         request["peers"] = [word for word in options.peers.split(",") if word]
         found += entries(request, [ask(request | {"index": index}) for index in range(options.processes)])
         if options.json:
             about = {"torch": torch.__version__, "transformers": transformers.__version__, "threads": options.threads}
+            about |= {"device": options.device}
             about |= {"processes": options.processes, "rounds": options.rounds, "machine": describe_machine()}
             options.json.write_text(json.dumps({"peers": about, "entries": found}, indent=1))
     print("\n".join(table(found)))

@@ -61,17 +61,19 @@ class Gates(Work):
 
     Args:
         rule: a name of `KINDS`.
+        device: of the weights.
         kind: another kind than that of the name.
     """
 
     modes = ("forward",)
 
-    def __init__(self, rule: str, kind: GateKind | None = None) -> None:
-        self.rule = rule
+    def __init__(self, rule: str, device: str = "cpu", kind: GateKind | None = None) -> None:
+        self.rule, self.device = rule, device
         self.kind = KINDS[rule] if kind is None else kind
         self.name, self.sizes = f"gate {rule}", self.kind.sizes
         generator = torch.Generator().manual_seed(0)
-        self.weight = torch.empty(self.sizes.num_experts, self.sizes.hidden_size).normal_(std=0.02, generator=generator)
+        weight = torch.empty(self.sizes.num_experts, self.sizes.hidden_size).normal_(std=0.02, generator=generator)
+        self.weight = weight.to(device)
 
     def subjects(self, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], Subject]]]:
         """Ours twice, transformers' classes, Megatron-core's function, and who does other work."""
@@ -89,7 +91,7 @@ class Gates(Work):
         return self._dense(routing.selected_experts, routing.routing_weights)
 
     def _dense(self, experts: Tensor, weights: Tensor) -> Tensor:
-        dense = torch.zeros(len(experts), self.sizes.num_experts, dtype=torch.float64)
+        dense = torch.zeros(len(experts), self.sizes.num_experts, dtype=torch.float64, device=weights.device)
         return dense.scatter(1, experts, weights.double())
 
     def _router(self, dtype: torch.dtype, weight: Tensor) -> Router:
@@ -101,7 +103,7 @@ class Gates(Work):
             top_k=self.sizes.top_k,
             selection=get_selection_rule(self.rule, **self.kind.rule_fields),
             **options,
-        ).to(dtype)
+        ).to(self.device, dtype)
         with torch.no_grad():
             router.get_parameter("weight").copy_(weight)
         return router
@@ -132,7 +134,7 @@ class Gates(Work):
         gate: nn.Module = getattr(module, name)(config)
         with torch.no_grad():
             gate.get_parameter("weight").copy_(self.weight)
-        gate = gate.to(dtype)
+        gate = gate.to(self.device, dtype)
 
         def forward(tokens: Tensor) -> Tensor:
             _, weights, experts = gate(tokens)
@@ -150,10 +152,14 @@ class Gates(Work):
         except Exception as error:
             raise CannotRunError(f"it cannot be imported: {type(error).__name__}: {error}") from None
         weight = nn.Parameter(self.weight.to(dtype))
-        bias = nn.Parameter(torch.zeros(self.sizes.num_experts, dtype=dtype)) if self.kind.bias else None
+        bias = (
+            nn.Parameter(torch.zeros(self.sizes.num_experts, dtype=dtype, device=self.device))
+            if self.kind.bias
+            else None
+        )
         options = dict(self.kind.megatron)
         if options.get("score_function") == "sigmoid":
-            options["expert_bias"] = torch.zeros(self.sizes.num_experts)
+            options["expert_bias"] = torch.zeros(self.sizes.num_experts, device=self.device)
 
         def call(tokens: Tensor) -> tuple[Tensor, Tensor]:
             logits = F.linear(tokens, weight, bias)

@@ -33,18 +33,19 @@ class Layers(Work):
 
     Args:
         sizes: of the layer.
+        device: of the weights.
     """
 
     name = "layer"
     modes = ("forward", "training")
 
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes = sizes
-        generator = torch.Generator().manual_seed(0)
+    def __init__(self, sizes: Sizes, device: str = "cpu") -> None:
+        self.sizes, self.device = sizes, device
+        generator = torch.Generator(device).manual_seed(0)
         hidden, inner, experts = sizes.hidden_size, sizes.intermediate_size, sizes.num_experts
 
         def drawn(*shape: int) -> Tensor:
-            return torch.empty(shape).normal_(std=0.02, generator=generator)
+            return torch.empty(shape, device=device).normal_(std=0.02, generator=generator)
 
         self.router = drawn(experts, hidden)
         self.gate, self.up = drawn(experts, inner, hidden), drawn(experts, inner, hidden)
@@ -58,7 +59,7 @@ class Layers(Work):
         block: list[nn.Module] = []
 
         def theirs(backend: str) -> Subject:
-            if backend in NEEDS_A_GPU:
+            if backend in NEEDS_A_GPU and self.device == "cpu":
                 raise CannotRunError(NEEDS_A_GPU[backend])
             if not block:
                 block.append(self._theirs(dtype))

@@ -66,11 +66,13 @@ class Work(ABC):
         name: of the work.
         sizes: of it.
         modes: how a call is made: names of `MODES`.
+        device: where its weights are.
     """
 
     name: str
     sizes: Sizes
     modes: tuple[str, ...]
+    device: str
 
     @abstractmethod
     def subjects(self, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], Subject]]]:
@@ -99,7 +101,7 @@ def forward_call(subject: Subject, tokens: Tensor) -> Callable[[], object]:
 
 def training_call(subject: Subject, tokens: Tensor) -> Callable[[], object]:
     """Forward and backward, with gradients of tokens and parameters."""
-    upstream = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(1)).to(tokens.dtype)
+    upstream = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(1)).to(tokens)
 
     def call() -> None:
         leaf = tokens.detach().requires_grad_()
@@ -119,6 +121,7 @@ def expect_close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     """Raise a ValueError where an output is not the reference's, as far as the dtype allows."""
     if found.shape != expected.shape:
         raise ValueError(f"the output has shape {tuple(found.shape)}, expected {tuple(expected.shape)}")
+    expected = expected.to(found.device)
     scale = float(expected.abs().max())
     error = float((found.double() - expected).abs().max()) / scale
     if not error <= CLOSE[dtype]:

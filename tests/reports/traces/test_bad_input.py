@@ -69,11 +69,9 @@ def test_what_stands_beside_the_experts_is_checked(selections):
         RoutingTrace(selections, 1)
     with pytest.raises(TraceError, match=r"logits of layer 1 are \(40, 7\), expected \(tokens, experts\), \(40, 8\)$"):
         RoutingTrace(selections, logits=[np.zeros((TOKENS, 8)), np.zeros((TOKENS, 7)), np.zeros((TOKENS, 8))])
-    with pytest.raises(
-        TraceError, match=r"there are 40 different|^the trace: 100 different domains, expected at most 64$"
-    ):
-        many = np.concatenate([selections] * 3)[:100]
-        analyse(RoutingTrace(many, EXPERTS, domains=np.arange(100)))
+    many = RoutingTrace(np.concatenate([selections] * 3)[:100], EXPERTS, domains=np.arange(100))
+    with pytest.raises(TraceError, match="^the trace: 100 different domains, expected at most 64$"):
+        analyse(many)
 
 
 @pytest.mark.parametrize(
