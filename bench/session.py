@@ -90,7 +90,7 @@ def case_of(item: pytest.Item) -> Case | None:
 def source_digest(root: Path) -> str:
     """SHA-256 of the code that is measured and measures: a changed run is not continued with old results."""
     paths = {path for package in PACKAGES for path in (root / package).rglob("*.py")}
-    paths |= set(root.glob("*.md")) | set(root.glob("docs/*.md"))  # the text of the input `prose`
+    paths |= set(root.glob("*.md")) | set(root.glob("docs/**/*.md"))  # the text of the input `prose`
     for name in list_routers():
         # Routers from elsewhere, through `--router` or an entry point. A broken one fails in its own benchmarks.
         with suppress(ValueError, TypeError, OSError):

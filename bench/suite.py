@@ -103,7 +103,7 @@ class Suite(ABC, Generic[AnyChecked]):
         return self.group(case).durations(case.router)
 
     def extra_info(self, case: Case) -> dict[str, Any]:
-        """The JSON entry of one benchmark, as docs/json.md describes it."""
+        """The JSON entry of one benchmark, as docs/reference/json.md describes it."""
         checked, group = self.checked(case), self.group(case)
         return {
             "scenario": case.scenario,

@@ -16,9 +16,9 @@ from routers import registry
 from routers.reference.check import check_router
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
-# The recipes of CONTRIBUTING.md are carried out by test_recipes.py, docs/gptq.md by the tests of its own installation.
-EXECUTED = [page for page in PAGES if page not in ("CONTRIBUTING.md", "docs/gptq.md")]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
+# The recipes of CONTRIBUTING.md are carried out by test_recipes.py, and the page of GPTQ by the tests in tests/gptq.
+EXECUTED = [page for page in PAGES if page not in ("CONTRIBUTING.md", "docs/how-to/gptq.md")]
 EXAMPLES = {page: re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL) for page in EXECUTED}
 
 
@@ -42,7 +42,7 @@ def test_the_examples_of_a_page_run_in_their_order(page: str) -> None:
 
 def test_the_documented_router_keeps_the_contract(tmp_path: Path) -> None:
     (example,) = re.findall(
-        r"```python\n(# cosine_router.py\n.*?)```", (ROOT / "docs" / "usage.md").read_text(), re.DOTALL
+        r"```python\n(# cosine_router.py\n.*?)```", (ROOT / "docs" / "reference" / "commands.md").read_text(), re.DOTALL
     )
     path = tmp_path / "cosine_router.py"
     path.write_text(example)
@@ -62,7 +62,7 @@ def test_tox_environments_that_are_named_exist() -> None:
 
 
 def test_options_that_are_named_exist(pytestconfig: pytest.Config) -> None:
-    table = re.findall(r"^\| (`--.*?) \|", (ROOT / "docs" / "usage.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| (`--.*?) \|", (ROOT / "docs" / "reference" / "commands.md").read_text(), re.MULTILINE)
     options = re.findall(r"--[a-z0-9-]+", " ".join(table))
     assert len(options) >= 6
     for option in options:
@@ -72,7 +72,7 @@ def test_options_that_are_named_exist(pytestconfig: pytest.Config) -> None:
 def test_options_of_the_gate_that_are_named_exist() -> None:
     known = subprocess.run([sys.executable, "-m", "bench.gate", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert known.returncode == 0
-    page = (ROOT / "docs" / "gate.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "gate.md").read_text()
     named = set(re.findall(r"(--[a-z][a-z-]+)", page)) - {"--benchmark-compare-fail"}
     assert len(named) >= 6
     assert not named - set(re.findall(r"--[a-z-]+", known.stdout))

@@ -87,6 +87,7 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         removed=tuple(name for name in befores if name not in afters),
         geometric_mean=_geometric_mean(rows),
         reading=_reading(threshold),
+        threshold=threshold,
     )
 
 

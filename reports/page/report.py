@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from tqdm import tqdm
 
 from reports.figures.style import report_style, save
+from reports.figures.theme import THEME_CSS, with_variables
 from reports.format.escape import escape_markdown, one_line
 from reports.format.plot import Plot
 from reports.format.render import to_csv, to_latex, to_markdown, to_markdown_figure, to_text
@@ -108,6 +109,7 @@ def _page(data: ReportData, sections: list[Section], findings: Sequence[str], fi
         sources=definitions.SOURCES,
         inputs=input_sources(data),
         provenance=provenance(data),
+        theme_css=Markup(THEME_CSS),
         paper=paper,
     )
 
@@ -118,7 +120,7 @@ def _inline_svg(svg: bytes, name: str, title: str) -> Markup:
     It is safe as markup: matplotlib escapes all text that it writes.
     """
     text = svg.decode("utf-8")
-    text = text[text.index("<svg") :]
+    text = with_variables(text[text.index("<svg") :])
     # An image's id is a hash of its pixels, and no one refers to it: two equal panels would share it.
     text = re.sub(r' id="image[^"]*"', "", text)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
