@@ -14,8 +14,8 @@ from reports.judging.verdict import Verdict
 from reports.overview.headline import alone
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
-from reports.tables import paper_values
-from reports.tables.latency import orders_of
+from reports.tables.paper import paper_values
+from reports.tables.times.latency import orders_of
 
 _TABLES: tuple[tuple[Callable[[ReportData], Table], PaperTable], ...] = (
     (paper_values.parameters, paper.PARAMETERS),

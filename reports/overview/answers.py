@@ -20,7 +20,7 @@ from reports.overview.headline import alone, inside, inside_scenario, on_text, s
 from reports.overview.perplexities import COMMAND, perplexities
 from reports.records.measurements import Entry, LanguageEntry, Measurement
 from reports.records.report_data import ReportData
-from reports.tables.language_model import standings_to_stock
+from reports.tables.language_model.times import standings_to_stock
 from reports.tables.ranking import among, by_time, equals, why_unranked
 
 _RATIO = interval(significant)

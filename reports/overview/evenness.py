@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from reports.overview.by_seed import Smallest, smallest
 from reports.records.measurements import Entry
-from reports.tables.balance import largest_load
+from reports.tables.behaviour.balance import largest_load
 
 
 def largest_loads(entry: Entry) -> dict[int, float]:

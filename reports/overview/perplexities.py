@@ -7,7 +7,7 @@ from statistics import fmean
 
 from reports.judging.intervals import Interval, mean_interval
 from reports.records.report_data import ReportData
-from reports.tables.perplexity import after
+from reports.tables.fine_tuning.perplexity import after
 
 COMMAND = "python -m harness finetune --router {} --control"
 

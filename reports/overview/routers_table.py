@@ -29,8 +29,8 @@ from reports.overview.interval_bar import interval_bar
 from reports.overview.perplexities import COMMAND, perplexities
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
-from reports.tables.language_model import standings_to_stock
-from reports.tables.precision import headline_fields, headline_input
+from reports.tables.language_model.times import standings_to_stock
+from reports.tables.precision.decisions import headline_fields, headline_input
 from reports.tables.ranking import by_time, equals, why_unranked
 
 _SHARE = by_format(".2%")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from reports.figures.theme import THEME_CSS, with_variables
 from reports.format.escape import one_line, shorten
 from reports.format.plot import Plot
 from reports.format.table import Table
@@ -67,7 +68,7 @@ def page(data: ReportData, overview: Overview, sections: Sequence[Section], file
         sources=definitions.SOURCES,
         inputs=input_sources(data),
         provenance=provenance(data),
-        style=style,
+        style=Markup(THEME_CSS) + style,
         script=script,
         script_hash=f"sha256-{digest}",
     )
@@ -98,7 +99,7 @@ def inline_svg(svg: bytes, name: str, title: str) -> Markup:
     matplotlib escapes all text that it writes.
     """
     text = svg.decode("utf-8")
-    text = text[text.index("<svg") :]
+    text = with_variables(text[text.index("<svg") :])
     text = re.sub(r"\s*<metadata>.*?</metadata>|\s*<style\b.*?</style>", "", text, flags=re.DOTALL)
     # An image's id is a hash of its pixels, and no one refers to it: two equal panels would share it.
     text = re.sub(r' id="image[^"]*"', "", text)
