@@ -119,11 +119,11 @@ def time_inside(data: ReportData) -> Answer:
         for word, kinds in {"Level": UNSEPARATED, "Faster": (Standing.FASTER,), "Slower": (Standing.SLOWER,)}.items()
     }
     level = len(groups.pop("Level"))
-    others_said = [f"{word}: {_each(found, _ratio)}." for word, found in groups.items() if found]
+    others_said = [f" {word}: {_each(found, _ratio)}." for word, found in groups.items() if found]
     return Answer(
         question,
         f"Level with the model's own gates: {'all' if level == len(same) > 1 else f'{level} of'} {len(same)} "
-        f"{among(same[0]).removeprefix('of the ')}. {' '.join(others_said)}{_apart(others, _ratio)}",
+        f"{among(same[0]).removeprefix('of the ')}.{''.join(others_said)}{_apart(others, _ratio)}",
         section="language-model",
     )
 
