@@ -87,6 +87,14 @@ def test_sections_stand_where_a_reader_expects_them(document, language_document,
     assert [section.anchor for section in sections if section.left_out] == []
 
 
+def test_a_closed_section_says_what_it_holds(document, save):
+    sections = {section.anchor: section for section in build_sections(load_report_data([save(document)]))}
+    assert sections["latency"].gist.startswith("Latency: 8 of 15 pairs of routers stand in the paper's order")
+    assert sections["summary"].holds == "1 table"
+    assert sections["left-out"].holds == ""
+    assert sections["left-out"].gist.startswith("Language model: left out, because ")
+
+
 def test_a_file_from_before_language_models_reads_as_before(document, save):
     sections = build_sections(load_report_data([save(document)]))
     assert sections[-1].anchor == "left-out"
