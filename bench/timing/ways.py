@@ -135,11 +135,27 @@ def captured(call: Call) -> Call:
     except Exception as error:
         raise WayError(f"cannot be captured in a CUDA graph: {_first_line(error)}") from error
 
-    def replay() -> object:
-        graph.replay()
-        return result
+    return Replay(graph, result, call)
 
-    return replay
+
+@dataclass(frozen=True)
+class Replay:
+    """A captured call.
+
+    Attributes:
+        graph: its kernels, which read and write addresses of the card's memory, and own none of what they read.
+        result: what the call has returned, and each replay writes anew.
+        captured: the call, whose router and tokens stay where the kernels find them as long as it is kept.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    result: object
+    captured: Call
+
+    def __call__(self) -> object:
+        """Replay the graph."""
+        self.graph.replay()
+        return self.result
 
 
 WAYS: dict[str, Way] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import cycle
@@ -142,6 +144,19 @@ def test_a_captured_call_is_replayed_and_compared_with_the_eager_one_of_its_turn
     for _ in range(3):
         assert torch.equal(call.call(), torch.full((2,), WARM_UP_CALLS + 1.0))  # type: ignore[arg-type]  # a tensor
     assert card.replays == 4
+
+
+def test_what_a_captured_call_reads_lives_as_long_as_its_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    Card(monkeypatch)
+    router = create_router("linear", hidden_size=4, num_experts=2, top_k=1)
+    weights, tokens = weakref.ref(router), torch.randn(3, 4)
+    call = prepared(lambda router=router: lambda: router(tokens), ("graph",), outcome)
+    del router
+    gc.collect()
+    assert weights() is not None, "a graph reads the router's memory, and does not own it"
+    del call
+    gc.collect()
+    assert weights() is None
 
 
 def test_what_was_compiled_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
