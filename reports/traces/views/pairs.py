@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import panels
+from reports.figures.style import label, panels
 from reports.format.numbers import count, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
@@ -113,7 +114,9 @@ def _draw(analysis: Analysis, layers: list[int], found: Array) -> Figure:
         expected = independent[layer]
         ratio = np.divide(pairs[layer], expected, out=np.full(expected.shape, np.nan), where=expected > 0)
         image = panel.imshow(ratio, cmap="RdBu_r", norm=TwoSlopeNorm(1, 0, 4), interpolation="none")
-        panel.set_title(f"layer {analysis.layer_names[layer]}: {percent(found[layer])}")
+        panel.set_title(f"layer {label(analysis.layer_names[layer])}: {percent(found[layer])}")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(MaxNLocator(6, integer=True))
     drawn.supxlabel("expert", fontsize=9)
     drawn.supylabel("expert", fontsize=9)
     drawn.colorbar(image, ax=axes, label="over independent", shrink=0.7, ticks=[0, 0.5, 1, 2, 3, 4])
