@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from reports.figures.theme import THEME_CSS, with_variables
 from reports.format.escape import one_line
 from reports.format.render import to_csv, to_latex, to_markdown
 from reports.format.table import Table
@@ -94,6 +95,7 @@ def simple_page(
         finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     style, _, _ = environment.loader.get_source(environment, "simple.css") if environment.loader else ("", None, None)
+    style += THEME_CSS
     return environment.get_template("simple.html.j2").render(
         title=title, lead=lead, sections=sections, classes=classes or {}, style=Markup(style)
     )
@@ -121,7 +123,7 @@ def drawn(plot: Plot) -> Drawing:
     with report_style():
         figure = plot.draw()
         svg, png = save(figure, "svg").decode("utf-8"), save(figure, "png")
-    text = svg[svg.index("<svg") :]
+    text = with_variables(svg[svg.index("<svg") :]).replace("<svg ", '<svg class="wide" ', 1)
     # An image's id is a hash of its pixels, and no one refers to it: two equal panels would share it.
     text = re.sub(r' id="image[^"]*"', "", text)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{plot.name}-", text)
