@@ -26,7 +26,9 @@ _EXPECTED_AT_LEAST = 5.0
 
 def _known(analysis: Analysis) -> tuple[Array, Array, Array]:
     if analysis.pairs is None or analysis.independent is None or analysis.co_activation is None:
-        raise MissingDataError("each token has one expert, and no two are selected together")
+        if analysis.top_k == 1:
+            raise MissingDataError("each token has one expert, and no two are selected together")
+        raise MissingDataError(f"{analysis.num_layers} layers of {analysis.num_experts:,} experts have too many pairs")
     return analysis.pairs, analysis.independent, analysis.co_activation
 
 
