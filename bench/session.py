@@ -15,6 +15,7 @@ import torch
 
 from bench.case import Case
 from bench.language_model.suite import LanguageModelSuite
+from bench.peers.suite import PeerSuite
 from bench.presets import Preset
 from bench.record.journal import Journal, Results
 from bench.router.inputs import Inputs
@@ -60,6 +61,7 @@ def make_run(session: pytest.Session, preset: Preset, journal: Results) -> Run:
     suites: list[Suite[Any]] = [
         RouterSuite(Inputs(preset, device, models), context),
         LanguageModelSuite(preset, context, language_models),
+        PeerSuite(preset, context),
     ]
     run = Run(preset, context, suites)
     for item in session.items:
