@@ -80,7 +80,7 @@ def parts_of(data: ReportData, measurements: Sequence[Measurement]) -> list[Part
 def notices(data: ReportData) -> list[str]:
     """What a reader has to know before any number, a sentence each, for the page and for the terminal."""
     found = [f"{source.file} {said}" for source in data.sources_of(data.measurements) for said in source.warnings]
-    for measurements in (data.entries, data.language):
+    for measurements in (data.entries, data.language, data.peers):
         parts = parts_of(data, measurements)
         if len(parts) > 1:
             firsts = [part.sources[0] for part in parts]
