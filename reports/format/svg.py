@@ -10,9 +10,8 @@ from markupsafe import escape
 
 from reports.format.escape import one_line
 
-_STEPS = (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
-# Ticks of a narrow axis are multiples of one of these.
-_FINE = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+# Multiples of ten's powers that look even on a logarithmic axis, the most first.
+_STEPS = ((1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 
 
 def element(name: str, *content: str, **attributes: object) -> str:
@@ -26,6 +25,11 @@ def element(name: str, *content: str, **attributes: object) -> str:
 def text(words: str, x: float, y: float, **attributes: object) -> str:
     """A line of text, escaped, in the page's ink."""
     return element("text", str(escape(one_line(words))), **{"x": x, "y": y, "fill": "var(--ink)", **attributes})
+
+
+def title(words: str) -> str:
+    """What a pointer that rests on the element around it shows."""
+    return element("title", str(escape(one_line(words))))
 
 
 def path(points: Iterable[str], **attributes: object) -> str:
@@ -55,21 +59,50 @@ class LogAxis:
 
     def ticks(self, most: int = 5) -> list[float]:
         """Round values along it, at most so many."""
-        if self.high < 2 * self.low:
-            width = self.high - self.low
-            step = next((step for step in self._steps() if width / step <= most), width)
-            first = math.ceil(self.low / step)
-            return [count * step for count in range(first, math.floor(self.high / step * (1 + 1e-12)) + 1)]
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        for steps in (_STEPS[:-1], (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
-            found = [value for d in decades for step in steps if self.low <= (value := step * 10.0**d) <= self.high]
-            if len(found) <= most:
-                return found
-        return found[:: math.ceil(len(found) / most)]
+        choices = [
+            [value for d in decades for step in steps if self.low <= (value := step * 10.0**d) <= self.high]
+            for steps in _STEPS
+        ]
+        if self.high < 10 * self.low:
+            choices.append(_even(self.low, self.high, most))
+        few = [found for found in choices if 0 < len(found) <= most]
+        return max(few, key=len) if few else choices[-1][:: math.ceil(len(choices[-1]) / most) or 1]
 
-    def _steps(self) -> Iterable[float]:
-        size = 10.0 ** math.floor(math.log10(self.high))
-        return (step * size for step in _FINE)
+
+@dataclass(frozen=True)
+class LinearAxis:
+    """As `LogAxis`, with even steps: for values that may be zero or below."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Where a value stands."""
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
+
+    def ticks(self, most: int = 5) -> list[float]:
+        """Round values along it, at most so many."""
+        return _even(self.low, self.high, most)
+
+
+def _even(low: float, high: float, most: int) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten."""
+    width = high - low
+    size = 10.0 ** math.floor(math.log10(width / most))
+    step = next(step * size for step in (1, 2, 5, 10, 20) if width / (step * size) <= most)
+    return [place * step for place in range(math.ceil(low / step), math.floor(high / step * (1 + 1e-12)) + 1)]
+
+
+def linear_axis(values: Iterable[float], start: float, end: float) -> LinearAxis:
+    """An axis that holds these values with a little room."""
+    known = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(known), max(known)
+    room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+    return LinearAxis(low - room, high + room, start, end)
 
 
 def log_axis(values: Iterable[float], start: float, end: float, *, least: float = 1.1) -> LogAxis:

@@ -49,6 +49,35 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """One of many small drawings, which share a caption: `svg` is as in `Drawing`, the words stand above it."""
+
+    title: str
+    note: str
+    svg: str
+
+    @property
+    def markup(self) -> Markup:
+        """The element with its words for those who do not see it."""
+        label = escape(one_line(f"{self.title}: {self.note}"))
+        return Markup(f'<svg role="img" aria-label="{label}" ') + Markup(self.svg.removeprefix("<svg "))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Small drawings side by side, as many in a row as there is room for."""
+
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+
+
+Item = Table | Drawing | Gallery
+# The template's block that shows each kind.
+_BLOCKS: dict[type[Item], str] = {Table: "table", Drawing: "drawing", Gallery: "gallery"}
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the page with a heading of its own.
 
@@ -56,7 +85,7 @@ class Section:
         anchor: its id, by which it is linked.
         title: the heading.
         intro: a sentence below it.
-        items: tables and drawings, in the order of reading.
+        items: tables, drawings and galleries, in the order of reading.
         sentences: what is said below them, such as what is left out and why.
         folded: only its heading is seen until it is opened.
     """
@@ -64,14 +93,14 @@ class Section:
     anchor: str
     title: str
     intro: str = ""
-    items: tuple[Table | Drawing, ...] = ()
+    items: tuple[Item, ...] = ()
     sentences: tuple[str, ...] = ()
     folded: bool = False
 
     @property
-    def blocks(self) -> Iterator[tuple[str, Table | Drawing]]:
+    def blocks(self) -> Iterator[tuple[str, Item]]:
         """Each item with the name of the template's block that shows it."""
-        return (("table" if isinstance(item, Table) else "drawing", item) for item in self.items)
+        return ((_BLOCKS[type(item)], item) for item in self.items)
 
 
 def simple_page(
@@ -108,7 +137,7 @@ def simple_files(
         if isinstance(item, Table):
             for ending, render in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
                 files[f"tables/{item.name}.{ending}"] = render(item).encode()
-        else:
+        elif isinstance(item, Drawing):
             files[f"figures/{item.name}.svg"] = _alone(item.svg).encode()
             files |= {f"figures/{item.name}.png": item.png} if item.png else {}
     return files | {"index.html": simple_page(title, lead, sections, classes=classes).encode()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.errors import MissingDataError
 from reports.format.escape import csv_cell
@@ -47,14 +47,17 @@ def build_sections(analysis: Analysis) -> tuple[list[Section], list[str]]:
     findings: list[str] = []
     for plan in PLAN:
         items: list[Table | Drawing] = []
-        for kind in (table, figure):
+        for kind in (figure, table):
             for each in kind.of(plan.anchor):
                 try:
                     shown = each.build(analysis)
                 except MissingDataError as missing:
                     left_out.append(f"{each.name}: left out, because {missing}.")
                     continue
-                findings += shown.findings if isinstance(shown, Table) else ()
+                if isinstance(shown, Table):
+                    # They stand above all sections, once.
+                    findings += shown.findings
+                    shown = replace(shown, findings=())
                 items.append(shown if isinstance(shown, Table) else drawn(shown))
         if items:
             sections.append(Section(plan.anchor, plan.title, plan.intro, tuple(items)))

@@ -26,7 +26,7 @@ def balance(input_name: str, data: ReportData) -> Table:
     entries = data.select("router", input_name)
     rows = [
         _row(entry, data)
-        | _of_seeds("max_load", entry, partial(_largest_load, num_experts=entry.num_experts), "max_violation")
+        | _of_seeds("max_load", entry, partial(largest_load, num_experts=entry.num_experts), "max_violation")
         | _of_seeds("effective_experts", entry, _effective_experts, "token_entropy", "specialisation")
         for entry in entries
     ]
@@ -100,7 +100,7 @@ def _of_seeds(prefix: str, entry: Entry, figure: Callable[..., float], *metrics:
     return spread_fields(prefix, known if len(known) == len(values) else ())
 
 
-def _largest_load(max_violation: float, num_experts: int) -> float:
+def largest_load(max_violation: float, num_experts: int) -> float:
     """max n / Σ n from MaxVio = max n / mean n − 1."""
     return (1 + max_violation) / num_experts
 

@@ -49,7 +49,7 @@ def summary(data: ReportData) -> Table:
 def scenario(name: str, data: ReportData) -> Table:
     """One scenario: time, parameters and memory, and which routers cannot be told from the model's own."""
     entries = data.inside(name)
-    standings = _standings(entries)
+    standings = standings_to_stock(entries)
     does = data.scenarios("language_model")[name].description
     return Table(
         name=f"language-model-{name}",
@@ -73,7 +73,7 @@ def scenario(name: str, data: ReportData) -> Table:
     )
 
 
-def _standings(entries: Sequence[LanguageEntry]) -> dict[int, Standing]:
+def standings_to_stock(entries: Sequence[LanguageEntry]) -> dict[int, Standing]:
     """By the identity of an entry: how it stands to the model's own gates."""
     replaced = [entry for entry in entries if entry.router != STOCK]
     return dict(zip(map(id, replaced), judge([entry.timing.shift for entry in replaced]), strict=True))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
 from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
 from reports.format.table import EXPERTS, Column, Table, interval_column, text_column, verdict_column
-from reports.judging.standing import STANDING_RULE, UNSEPARATED, judge
+from reports.judging.standing import STANDING_RULE, judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 from reports.tables.precision.decisions import HEADLINE_COLUMN, headline_caption, headline_fields
-from reports.tables.ranking import among, apart, equals, why_unranked
+from reports.tables.ranking import among, apart, by_time, equals, why_unranked
 
 FLOOR = (
     " The floor of a router is its bare matrix products and one read of its input, measured beside it: by how much a "
@@ -131,16 +129,12 @@ def _fastest(data: ReportData, entries: list[Entry]) -> str:
     reason = why_unranked(data, entries, data.routers)
     if reason or not same:
         return f"Nobody is named the fastest on random input: {reason or 'all select another number of experts'}."
-    ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
-    best = ranked[0].timing
-    # The first was chosen by what was measured, among all pairs: they are the comparisons to correct for.
-    pairs = list(combinations(ranked, 2))
-    standings = judge([second.shift_to(first) for first, second in pairs])[: len(ranked) - 1]
-    tied = [entry.router for entry, standing in zip(ranked[1:], standings, strict=True) if standing in UNSEPARATED]
-    tie = f", level with {listing(tied)}" if tied else ""
+    ranking = by_time(same)
+    first = ranking.first
+    tie = f", level with {listing([entry.router for entry in ranking.level])}" if ranking.level else ""
     beside = f"; {apart(others, _named)}" if others else ""
     return (
-        f"Fastest on random input {among(ranked[0])}: {_named(ranked[0])}, {significant(best.us_per_call)} µs per "
+        f"Fastest on random input {among(first)}: {_named(first)}, {significant(first.timing.us_per_call)} µs per "
         f"call{tie}{beside}."
     )
 

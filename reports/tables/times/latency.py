@@ -23,7 +23,7 @@ def latency(data: ReportData) -> Table:
     entries = {entry.router: entry for entry in data.select("router", "random")}
     one_token = data.find("token", "random")
     shared = {router: entry for router, entry in entries.items() if router in _LATENCY}
-    orders = _orders(shared)
+    orders = orders_of(shared)
     rows = [_row(entry, one_token.get(router), orders) for router, entry in entries.items()]
     baseline = next(iter(entries.values())).timing.baseline
     return Table(
@@ -67,7 +67,7 @@ Orders = Mapping[frozenset[str], bool | None]
 """Two routers -> whether they stand as in the paper; None where that is open."""
 
 
-def _orders(shared: Mapping[str, Entry]) -> Orders:
+def orders_of(shared: Mapping[str, Entry]) -> Orders:
     """All pairs of routers, judged together."""
     pairs = list(combinations(shared.values(), 2))
     orders: dict[frozenset[str], bool | None] = {}

@@ -67,9 +67,10 @@ def _findings(analysis: Analysis) -> list[str]:
     ]
     dead = np.rint(analysis.measures["dead_experts"] * analysis.num_experts)
     if np.nansum(dead):
+        number = int(np.nansum(dead))
         said.append(
-            f"{int(np.nansum(dead)):,} experts in {int((dead > 0).sum())} of {len(names)} layers have less than 0.1 "
-            "% of their layer's load."
+            f"{number:,} {'expert has' if number == 1 else 'experts have'} less than 0.1 % of the load, in "
+            f"{int((dead > 0).sum())} of {len(names)} layers."
         )
     cv = float(np.median(analysis.measures["cv"]))
     said.append(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from reports.figures.style import label
 from reports.format.registry import Registry
-from reports.traces.analysis import Analysis
 from reports.traces.trace import Array
 
 table = Registry("reports.traces.views")
@@ -38,20 +38,16 @@ def by_layer(names: tuple[str, ...], axes: Axes, *, vertical: bool = False) -> N
     axes.set_xlabel("layer")
 
 
-def heat_map(values: Array, names: tuple[str, ...], across: str, legend: str, *, top: float | None = None) -> Figure:
+def heat_map(values: Array, names: tuple[str, ...], across: str, legend: str) -> Figure:
     """A row a layer, a column an expert: values (L, E)."""
     height = min(TALLEST, 1.3 + 0.16 * len(names))
     figure = Figure(figsize=(WIDTH, max(1.9, height)), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(
-        np.asarray(values, dtype=float), aspect="auto", interpolation="none", cmap="viridis", vmin=0, vmax=top
-    )
+    values = np.asarray(values, dtype=float)
+    # The square root, so that one busy expert does not make all others alike.
+    norm = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(np.nanmax(values))))
+    image = axes.imshow(values, aspect="auto", interpolation="none", cmap="viridis", norm=norm)
     by_layer(names, axes, vertical=True)
     axes.set_xlabel(across)
     figure.colorbar(image, ax=axes, label=legend, shrink=0.9, aspect=30)
     return figure
-
-
-def of_layers(analysis: Analysis) -> str:
-    """`layer 3` where there is one, `3 layers` otherwise, for a caption."""
-    return f"{analysis.num_layers} layers" if analysis.num_layers > 1 else f"layer {analysis.layer_names[0]}"
