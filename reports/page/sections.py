@@ -119,6 +119,7 @@ PLAN = (
         "The same work, gates and layers, by this suite and by others: the same weights and tokens, in the same "
         "interleaved run. Whoever is timed has given the outputs of a float64 reference before.",
         topic=PEERS,
+        brief="Peers",
     ),
     SectionPlan("fine-tuning", "Fine-tuning", FINE_TUNING_RULE, topic=FINE_TUNING),
     SectionPlan(

@@ -187,6 +187,14 @@ def _packages(data: ReportData) -> str:
     return f"Peers of {listing(named)}." if named else "Peers of packages whose versions the files do not name."
 
 
+def in_short(data: ReportData) -> str:
+    """How ours stands to the fastest peers in all, for the first screen."""
+    best = fastest_peers(data.peer_pairs)
+    mean = _geometric_mean([pair.ratio.estimate for pair in best])
+    counted = _counted(judge([pair.shift for pair in best]))
+    return f"{ratio(mean)} times the fastest peer's time, geometric mean of {len(best)} works and sizes: {counted}."
+
+
 def _findings(data: ReportData, best: Sequence[PeerPair], standings: Sequence[Standing]) -> tuple[str, ...]:
     """How ours stands in all, where it is slowest, and who was left out."""
     mean = _geometric_mean([pair.ratio.estimate for pair in best])

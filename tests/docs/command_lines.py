@@ -25,7 +25,6 @@ BEGIN, END = "<!-- commands: begin -->", "<!-- commands: end -->"
 PROGRAMS = {
     "python -m bench.gate": "bench.gate.command",
     "python -m bench.gpu": "bench.gpu.command",
-    "python -m bench.peers": "bench.peers.command",
     "python -m bench.coverage": "bench.coverage",
     "python -m bench.router.selection": "bench.router.selection",
     "python -m harness finetune": "harness.finetuning.command",
