@@ -3,8 +3,8 @@
 This is the contract between the page and its tests:
 
 - one `main`, one heading of the first level, and a link "Skip to ..." that the Tab key reaches first;
-- the line of the run in the `header`, and parts with the addresses #trust, #answers and #routers, which people send each
-  other; the last has a table with a row a router, whose names are headings of their rows;
+- the line of the run in the `header`, and parts with the addresses #trust, #answers and #routers, which people send
+  each other; the last has a table with a row a router, whose names are headings of their rows;
 - each column of that table is sorted by a button in its heading, which says so by `aria-sort`;
 - a search box filters its rows, and a `status` says how many are left;
 - whatever can be folded is a `details`, and a link to something inside opens it.
@@ -31,7 +31,7 @@ class ReportPage:
     tab: Page
 
     def part(self, address: str) -> Locator:
-        """A part of the page by its address, without the #: to look for roles in a part is quick, in all figures slow."""
+        """A part of the page by its address without the #. Roles are found quickly in a part, slowly among all figures."""
         return self.tab.locator(f"[id='{address}']")
 
     @property

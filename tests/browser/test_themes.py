@@ -1,4 +1,4 @@
-"""Light and dark: the page and its figures follow the reader's choice, and paper is always light."""
+"""Light and dark: the page and its figures follow the reader's choice."""
 
 from __future__ import annotations
 
@@ -34,14 +34,6 @@ def test_words_in_figures_are_told_from_what_is_behind_them(open_page: OpenPage)
         assert words
         plain = sorted(words)[len(words) // 2]
         assert plain > 0.6 if dark else plain < 0.4
-
-
-def test_paper_is_light(open_page: OpenPage) -> None:
-    page = open_page("whole", theme="dark")
-    before = page.tab.pdf()
-    page.tab.emulate_media(color_scheme="light")
-    # A page of dark paper would hold other colours, in many more bytes or fewer.
-    assert len(before) == len(page.tab.pdf())
 
 
 _FILLS = "words => words.map(one => getComputedStyle(one).fill).filter(fill => fill.startsWith('rgb'))"
