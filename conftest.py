@@ -11,6 +11,7 @@ import pytest
 from bench.plugin import BenchmarkPlugin
 from bench.presets import PRESETS, Preset, get_preset
 from bench.record.output import WholeFile
+from bench.scenario import get_scenario
 from bench.session import clock_mode
 from bench.shapes import shapes_table
 from bench.sizes import DTYPES, NUMBERS, asked_sizes
@@ -117,6 +118,8 @@ def _with_sizes(preset: Preset, config: pytest.Config) -> Preset:
     if sizes := asked_sizes(shapes, **options):
         preset = replace(preset, sizes=sizes)
     preset.check_sizes()
+    for name in preset.scenarios if sizes else ():
+        get_scenario(name).check_sizes(preset)
     return preset
 
 

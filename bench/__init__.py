@@ -1,1 +1,1 @@
-"""What is measured, and how. docs/measurement.md explains the method, docs/json.md the JSON."""
+"""What is measured, and how. docs/explanation/measurement.md explains the method, docs/reference/json.md the JSON."""

@@ -20,6 +20,7 @@ from bench.run import Run
 from bench.session import case_of, clock_mode, make_run, open_journal, scenario_of
 from bench.terminal import lines
 from bench.timing.clocks import ReplayClock
+from bench.timing.group import CannotRunError
 from bench.timing.modes import ClockMode
 from harness.assets.errors import AssetError
 
@@ -104,10 +105,16 @@ class BenchmarkPlugin:
         def replay(case: Case) -> None:
             if benchmark.disabled or self.run is None:
                 self._checks = self._checks or make_run(request.session, self.preset, Unkept())
-                self._checks.suite(case).expect_sound(case)
+                try:
+                    self._checks.suite(case).expect_sound(case)
+                except CannotRunError as reason:
+                    pytest.skip(str(reason))
                 return
             suite = self.run.suite(case)
-            durations = suite.durations(case)
+            try:
+                durations = suite.durations(case)
+            except CannotRunError as reason:
+                pytest.skip(str(reason))
             benchmark.extra_info.update(suite.extra_info(case))
             benchmark.group = suite.label(case)
             self.clock.load(durations)

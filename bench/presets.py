@@ -237,3 +237,15 @@ register_preset(
         inputs=("random",),
     )
 )
+# The same work by others' code: a gate takes microseconds, and a layer in training up to seconds.
+register_preset(
+    Preset(
+        "peers",
+        repetitions=5,
+        rounds=16,
+        warmup=2,
+        seeds=2,
+        sizes=tuple(Sizes(tokens=tokens, dtype=dtype) for dtype in ("float32", "bfloat16") for tokens in (1, 64, 512)),
+        scenarios=("peers",),
+    )
+)

@@ -102,8 +102,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """The JSON's `study`: what holds for the whole run."""
         suites = list(dict.fromkeys(self._suites.values()))
-        planned = sum(len(routers) for suite in suites for routers in suite.planned.values())
-        summary = {"schema": SCHEMA, "preset": self.preset.as_dict(), "planned": planned} | self.context.summary()
+        expected = sum(suite.expected for suite in suites)
+        summary = {"schema": SCHEMA, "preset": self.preset.as_dict(), "planned": expected} | self.context.summary()
         shared: dict[str, dict[str, Any]] = {name: {} for name in _SHARED}
         for suite in suites:
             said = suite.summary()

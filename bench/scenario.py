@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from bench.presets import Preset
 
@@ -25,7 +25,7 @@ class Scenario(ABC):
     """
 
     subject: ClassVar[str]
-    """What is measured: "router", or "language_model"."""
+    """What is measured: "router", "language_model", or "peer"."""
 
     name: str
     label: str
@@ -38,8 +38,14 @@ class Scenario(ABC):
         """What pytest collects: a benchmark of the scenario, whose arguments are `parameters`."""
 
     @abstractmethod
-    def parameters(self, preset: Preset) -> dict[str, Sequence[str]]:
-        """What pytest runs the benchmark with under a preset: argument -> names; one without a name runs nothing."""
+    def parameters(self, preset: Preset) -> dict[str, Sequence[Any]]:
+        """What pytest runs the benchmark with under a preset: argument -> names; one without a name runs nothing.
+
+        Several arguments, separated by commas, have tuples of names.
+        """
+
+    def check_sizes(self, preset: Preset) -> None:  # noqa: B027  # most can have any
+        """Refuse sizes of a preset that the scenario cannot have, with a ValueError."""
 
     def is_collected(self, preset: Preset) -> bool:
         """Whether a preset asks for it."""
@@ -68,7 +74,17 @@ def register_scenario(scenario: AnyScenario) -> AnyScenario:
 
 def list_scenarios(subject: str) -> dict[str, Scenario]:
     """The registered scenarios of a subject, in the order of their names, which is that of their files."""
+    _import_all()
+    return {name: scenario for name, scenario in sorted(_scenarios.items()) if scenario.subject == subject}
+
+
+def get_scenario(name: str) -> Scenario:
+    """The registered scenario of that name, whatever its subject."""
+    _import_all()
+    return _scenarios[name]
+
+
+def _import_all() -> None:
     benchmarks = import_module("bench.benchmarks")
     for module in iter_modules(benchmarks.__path__):
         import_module(f"bench.benchmarks.{module.name}")
-    return {name: scenario for name, scenario in sorted(_scenarios.items()) if scenario.subject == subject}

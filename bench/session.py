@@ -15,6 +15,7 @@ import torch
 
 from bench.case import Case
 from bench.language_model.suite import LanguageModelSuite
+from bench.peers.suite import PeerSuite
 from bench.presets import Preset
 from bench.record.journal import Journal, Results
 from bench.router.inputs import Inputs
@@ -60,6 +61,7 @@ def make_run(session: pytest.Session, preset: Preset, journal: Results) -> Run:
     suites: list[Suite[Any]] = [
         RouterSuite(Inputs(preset, device, models), context),
         LanguageModelSuite(preset, context, language_models),
+        PeerSuite(preset, context),
     ]
     run = Run(preset, context, suites)
     for item in session.items:
@@ -88,7 +90,7 @@ def case_of(item: pytest.Item) -> Case | None:
 def source_digest(root: Path) -> str:
     """SHA-256 of the code that is measured and measures: a changed run is not continued with old results."""
     paths = {path for package in PACKAGES for path in (root / package).rglob("*.py")}
-    paths |= set(root.glob("*.md")) | set(root.glob("docs/*.md"))  # the text of the input `prose`
+    paths |= set(root.glob("*.md")) | set(root.glob("docs/**/*.md"))  # the text of the input `prose`
     for name in list_routers():
         # Routers from elsewhere, through `--router` or an entry point. A broken one fails in its own benchmarks.
         with suppress(ValueError, TypeError, OSError):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic
 from bench.case import Case
 from bench.presets import Preset
 from bench.timing.context import MeasurementContext
-from bench.timing.group import AnyChecked, Block, Group, GroupSpec
+from bench.timing.group import AnyChecked, Block, CannotRunError, Group, GroupSpec
 from harness.progress import Bar
 from harness.text.texts import TextAsset
 
@@ -50,6 +50,12 @@ class Suite(ABC, Generic[AnyChecked]):
     def size(self) -> int:
         """How many cases there are in all groups."""
         return sum(len(self.cases(*group)) for group in self.planned)
+
+    @property
+    def expected(self) -> int:
+        """How many of the planned benchmarks there are to be in the JSON: all but those that cannot run here."""
+        cases = [Case(scenario, name, given) for (scenario, given), names in self.planned.items() for name in names]
+        return sum(not isinstance(self.checked(case).error, CannotRunError) for case in cases)
 
     def checked(self, case: Case) -> AnyChecked:
         """What is known of a case, found out the first time; never timed."""
@@ -97,7 +103,7 @@ class Suite(ABC, Generic[AnyChecked]):
         return self.group(case).durations(case.router)
 
     def extra_info(self, case: Case) -> dict[str, Any]:
-        """The JSON entry of one benchmark, as docs/json.md describes it."""
+        """The JSON entry of one benchmark, as docs/reference/json.md describes it."""
         checked, group = self.checked(case), self.group(case)
         return {
             "scenario": case.scenario,

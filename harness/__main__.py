@@ -1,22 +1,26 @@
-"""The commands of the harness: python -m harness finetune."""
+"""The commands of the harness: python -m harness finetune, python -m harness trace."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 MISTAKE = 2
-COMMANDS = {"finetune": "fine-tune a Mixture-of-Experts language model with its routers replaced"}
+COMMANDS = {
+    "finetune": "fine-tune a Mixture-of-Experts language model with its routers replaced",
+    "trace": "record which experts a Mixture-of-Experts language model sends each token of a text to",
+}
+_MODULES = {"finetune": "harness.finetuning.command", "trace": "harness.tracing.command"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the first word names; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["finetune"]:
+    if words and words[0] in _MODULES:
         # Imported here: what it needs takes seconds.
-        from harness.finetuning.command import main as finetune
-
-        return finetune(words[1:])
+        code: int = import_module(_MODULES[words[0]]).main(words[1:])
+        return code
     asked = words[:1] in (["-h"], ["--help"])
     if words and not asked:
         print(f"harness: no command {words[0][:40]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)

@@ -16,6 +16,15 @@ class LogitRouter(Router):
     """A router whose probabilities are the softmax of logits. Selects on the logits, which is exact and cheaper.
 
     `compute_router_probabilities` is the scorer's own distribution, whatever the rule; the rule's are the routing's.
+
+    Examples:
+        >>> import torch
+        >>> class FirstValues(LogitRouter):
+        ...     def compute_router_logits(self, hidden_states):
+        ...         return hidden_states[..., : self.num_experts]
+        >>> router = FirstValues(hidden_size=3, num_experts=2, top_k=1)
+        >>> router(torch.tensor([[0.5, 2.0, 9.0]])).selected_experts
+        tensor([[1]])
     """
 
     @abstractmethod

@@ -44,7 +44,14 @@ def load_balancing_loss(
     mask: Tensor | None = None,
     kept: Tensor | None = None,
 ) -> Tensor:
-    """α Σ f_e P_e, equation (17), without the factor E. At balance: α/E, 0.00125 for E = 8, as the paper prints."""
+    """α Σ f_e P_e, equation (17), without the factor E. At balance: α/E, 0.00125 for E = 8, as the paper prints.
+
+    Examples:
+        >>> import torch
+        >>> probs = torch.full((4, 2), 0.5)  # four tokens, two experts
+        >>> float(load_balancing_loss(probs, torch.tensor([[0], [1], [0], [1]]), alpha=1.0))
+        0.5
+    """
     mean_probs = importance(router_probs, mask)
     return alpha * (_load(router_probs, selected_experts, mask, kept) * mean_probs).sum()
 

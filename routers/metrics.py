@@ -140,7 +140,12 @@ def expert_load(selected_experts: Tensor, num_experts: int, kept: Tensor | None 
     better="lower",
 )
 def max_violation(load: Tensor) -> Tensor:
-    """max n / mean n − 1 (MaxVio, Wang et al. 2024): 0 at balance, E − 1 if one expert takes all. Counts or shares."""
+    """max n / mean n − 1 (MaxVio, Wang et al. 2024): 0 at balance, E − 1 if one expert takes all. Counts or shares.
+
+    Examples:
+        >>> float(max_violation(torch.tensor([6, 2, 2, 2])))  # 6 over a mean of 3
+        1.0
+    """
     load = _checked_load(load)
     return load.max() / load.mean() - 1
 
@@ -205,6 +210,10 @@ def co_activation(selected_experts: Tensor, num_experts: int, kept: Tensor | Non
     """P(j | i) = N_ij / N_i over all pairs of a token's experts: (T, K) -> (E, E), the diagonal 0; an idle i has 0.
 
     `kept` (T, K) bool says which slots there are.
+
+    Examples:
+        >>> co_activation(torch.tensor([[0, 1], [0, 2]]), 3)[0].tolist()  # of expert 0: half with 1, half with 2
+        [0.0, 0.5, 0.5]
     """
     count_assignments(selected_experts, num_experts)  # refuses an expert that there is not
     chosen = torch.zeros(len(selected_experts), num_experts, dtype=torch.float64, device=selected_experts.device)

@@ -1,6 +1,7 @@
 """Products and blocks in the shape that a CPU is fast at. Axes: T tokens, D hidden size, E experts, N a token's values.
 
-Which way is taken follows from sizes that docs/performance.md measures. All give the same values up to rounding.
+Which way is taken follows from sizes that docs/explanation/performance.md measures. All give the same values up to
+rounding.
 """
 
 from __future__ import annotations

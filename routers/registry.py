@@ -149,6 +149,13 @@ def create_router(name: str, *, hidden_size: int, num_experts: int, top_k: int, 
     Raises:
         ValueError: unknown name or a value that the variant refuses.
         TypeError: an option that the variant does not have.
+
+    Examples:
+        >>> import torch
+        >>> router = create_router("linear", hidden_size=64, num_experts=8, top_k=2)
+        >>> routing = router(torch.randn(10, 64))
+        >>> routing.selected_experts.shape, int(routing.tokens_per_expert.sum())
+        (torch.Size([10, 2]), 20)
     """
     return get_router_class(name)(hidden_size=hidden_size, num_experts=num_experts, top_k=top_k, **options)
 

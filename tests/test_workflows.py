@@ -114,6 +114,6 @@ def test_models_are_cached_under_what_makes_them(name: str) -> None:
 def test_packages_are_cached_under_what_pins_them(name: str) -> None:
     content = yaml.safe_load(WORKFLOWS[name].read_text())
     (paths,) = [step["with"]["cache-dependency-path"] for step in steps(content) if "cache" in step.get("with", {})]
-    installs_gptq = any(step.get("run") == ".ci/run" for step in steps(content))
-    pinned = {"constraints-gptq.txt"} if installs_gptq else set()
+    installs_more = any(step.get("run") == ".ci/run" for step in steps(content))
+    pinned = {"constraints-gptq.txt", "constraints-docs.txt"} if installs_more else set()
     assert set(paths.split()) == {"pyproject.toml", "constraints.txt"} | pinned

@@ -1,1 +1,1 @@
-"""The regression gate: two revisions measured in turn, by processes of their own. docs/gate.md explains it."""
+"""The regression gate: two revisions measured in turn, by processes of their own. docs/how-to/gate.md explains it."""

@@ -33,7 +33,7 @@ from harness.progress import progress_bar
 MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 MOST_NAMED = 10
-DOCUMENTATION = (":(glob)*.md", ":(glob)docs/*.md")
+DOCUMENTATION = (":(glob)*.md", ":(glob)docs/**/*.md")
 """What the text `prose` is made of."""
 GATE_BUDGET_S, TRIAL_BUDGET_S = 240.0, 60.0
 

@@ -44,7 +44,7 @@ def header(kind: str, settings: GateSettings, before: dict[str, Any]) -> dict[st
 def describe(
     facts: RevisionFacts, results: Mapping[str, BenchmarkResult], expectations: Expectations
 ) -> dict[str, Any]:
-    """What is known of every benchmark, and the outcome; docs/gate.md explains the keys."""
+    """What is known of every benchmark, and the outcome; docs/how-to/gate.md explains the keys."""
     rows = [_row(name, facts, results, expectations) for name in facts.benchmarks]
     moved, compared = compare_invariants(facts.invariants[BASE], facts.invariants[HEAD], expectations)
     shown = [row for row in rows if row["verdict"] is not None]

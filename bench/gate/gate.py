@@ -47,7 +47,7 @@ def judge(
         other_inputs: those on which the revisions are given different texts.
 
     Returns:
-        the gate's JSON, as docs/gate.md describes it.
+        the gate's JSON, as docs/how-to/gate.md describes it.
 
     Raises:
         GateError: one line that names the mistake or the revision.

@@ -61,7 +61,7 @@ def self_test(
         progress: makes bars.
 
     Returns:
-        the self-test's JSON, as docs/gate.md describes it.
+        the self-test's JSON, as docs/how-to/gate.md describes it.
     """
     began, before = time.monotonic(), conditions()
     equal: list[list[Finding]] = []

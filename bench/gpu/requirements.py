@@ -18,6 +18,7 @@ TO_MEASURE = {
     "tqdm": "tqdm",
 }
 """Module -> the package that brings it. Encoders and language models need more; random input does not."""
+TO_COMPARE = {"transformers": "transformers"}
 TO_TEST = {"hypothesis": "hypothesis"}
 TO_REPORT = {"pydantic": "pydantic", "pandas": "pandas", "matplotlib": "matplotlib", "jinja2": "jinja2"}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.gpu.requirements import TO_REPORT, TO_TEST, missing
+from bench.gpu.requirements import TO_COMPARE, TO_REPORT, TO_TEST, missing
 
 ROOT = Path(__file__).parents[2]
 RANDOM = "random and not supplemental"
@@ -19,6 +19,10 @@ SHORT = {"paper": "ci"}
 """The preset of what is not the paper's table, where that is measured at length; otherwise they share one."""
 SHAPES = ("mixtral", "olmoe", "qwen3-30b-a3b", "deepseek-v3", "qwen3-next")
 DTYPES = ("bfloat16", "mixed")
+SMALL_WORKS = {
+    "smoke": ("--tokens", "5", "--hidden-size", "64", "--intermediate-size", "96", "--dtype", "float32"),
+}
+"""Preset -> options of the works beside others', where a moment is all that is wanted."""
 FEW = f"{RANDOM} and (linear or attention or mlp) and not hadamard"
 
 
@@ -91,7 +95,7 @@ def steps(device: str, preset: str, folder: Path) -> list[Step]:
         ),
         *_shapes(bench),
         _selection(device),
-        _peers(device, folder),
+        _peers(device, preset, folder),
         paper.step("paper-training", "the paper's rounds, training step", ["bench_training.py"], 4),
         paper.step("paper-token", "the paper's rounds, one token with its experts", ["bench_token.py"], 5),
         _report(folder),
@@ -163,12 +167,13 @@ def _selection(device: str) -> Step:
     return Step("selection", "selection rules alone, every path", command, weight=1)
 
 
-def _peers(device: str, folder: Path) -> Step:
-    """The same work by others' code, of which the benchmark knows no device but the CPU."""
-    figures = folder / "peers.figures"
-    command = (sys.executable, "-m", "bench.peers", "--json", str(figures), "--resume")
-    obstacle = "they are measured on a CPU alone" if device != "cpu" else None
-    return Step("peers", "peers", command, weight=1, makes=figures, obstacle=obstacle)
+def _peers(device: str, preset: str, folder: Path) -> Step:
+    """The same work by others' code, at the works' own sizes."""
+    step = _Bench(device, "peers", folder).step(
+        "peers", "the same work by others' code", ["bench_peers.py"], 3, SMALL_WORKS.get(preset, ()), select=""
+    )
+    lacking = missing(TO_COMPARE)
+    return replace(step, obstacle=f"{', '.join(lacking)} not installed") if lacking else step
 
 
 def _report(folder: Path) -> Step:

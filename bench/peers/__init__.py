@@ -1,1 +1,1 @@
-"""What others have for the same work: their gates and layers beside ours, `python -m bench.peers`."""
+"""What others have for the same work: their gates and layers beside ours, measured by the preset `peers`."""

@@ -5,25 +5,31 @@ Axes: T tokens, D hidden size, I intermediate size, E experts, K experts per tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MixtralConfig
-from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
-from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
-from bench.peers.work import OURS, TWIN, CannotRunError, Sizes, Subject, Work
+from bench.peers.importing import module_of
+from bench.peers.work import Subject, Work, WorkSizes, gap
+from bench.router.checked import BASELINE, TWIN
+from bench.sizes import DType
+from bench.timing.group import CannotRunError
 from routers import MoELayer
 
-NEEDS_A_GPU = {
-    "deepgemm": "its kernels are for NVIDIA's Hopper and Blackwell, and are fetched from the hub",
-    "sonicmoe": "its kernels are for NVIDIA's Hopper and Blackwell, and are fetched from the hub",
+TRANSFORMERS = "@transformers"
+BACKENDS = ("eager", "batched_mm", "grouped_mm", "deepgemm", "sonicmoe")
+"""transformers' ways to compute experts."""
+PEERS = tuple(f"{backend}{TRANSFORMERS}" for backend in BACKENDS)
+NEED_A_GPU = {
+    f"{backend}{TRANSFORMERS}": "its kernels are for NVIDIA's Hopper and Blackwell, and are fetched from the hub"
+    for backend in ("deepgemm", "sonicmoe")
 }
-"""transformers' backends that cannot run on a CPU, and why."""
+"""Those that cannot run on a CPU, and why."""
+BATCHED = f"batched_mm{TRANSFORMERS}"
 MOST_COPIED = 2 << 30
 """Bytes of weights that a call may copy; batched_mm copies those of each token's experts."""
 
@@ -33,64 +39,60 @@ class Layers(Work):
 
     Args:
         sizes: of the layer.
+        device: of the weights.
+        dtype: as in `Work`.
     """
 
-    name = "layer"
-    modes = ("forward", "training")
-
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes = sizes
-        generator = torch.Generator().manual_seed(0)
+    def __init__(self, sizes: WorkSizes, device: str, dtype: DType) -> None:
+        super().__init__(sizes, device, dtype)
+        generator = torch.Generator(device).manual_seed(0)
         hidden, inner, experts = sizes.hidden_size, sizes.intermediate_size, sizes.num_experts
 
-        def drawn(*shape: int) -> Tensor:
-            return torch.empty(shape).normal_(std=0.02, generator=generator)
+        def drawn(dtype: torch.dtype, *shape: int) -> Tensor:
+            return torch.empty(shape, device=device).normal_(std=0.02, generator=generator).to(dtype)
 
-        self.router = drawn(experts, hidden)
-        self.gate, self.up = drawn(experts, inner, hidden), drawn(experts, inner, hidden)
-        self.down = drawn(experts, hidden, inner)
-        self._state = cache(self._make_state)  # ours and its twin share their weights, which may be most of the memory
+        # Ours and its twin share these, which may be most of the memory.
+        self._state: Mapping[str, Tensor] = {
+            "router.weight": drawn(dtype.router, experts, hidden),
+            "experts.gate_weight": drawn(dtype.hidden_states, experts, inner, hidden),
+            "experts.up_weight": drawn(dtype.hidden_states, experts, inner, hidden),
+            "experts.down_weight": drawn(dtype.hidden_states, experts, hidden, inner),
+        }
 
-    def subjects(self, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], Subject]]]:
-        """Ours twice, and one block of transformers, which all of its backends share."""
-        yield OURS, lambda: self._ours(dtype)
-        yield TWIN, lambda: self._ours(dtype)
-        block: list[nn.Module] = []
+    def subject(self, name: str) -> Subject:
+        """Ours, or transformers' block with a backend."""
+        if name in (BASELINE, TWIN):
+            return self._ours()
+        if name in NEED_A_GPU and self.device == "cpu":
+            raise CannotRunError(NEED_A_GPU[name])
+        return _with_backend(self._block, name.removesuffix(TRANSFORMERS))
 
-        def theirs(backend: str) -> Subject:
-            if backend in NEEDS_A_GPU:
-                raise CannotRunError(NEEDS_A_GPU[backend])
-            if not block:
-                block.append(self._theirs(dtype))
-            return _with_backend(block[0], backend)
-
-        for backend in ("eager", *ALL_EXPERTS_FUNCTIONS):
-            yield f"transformers {backend}", lambda backend=backend: theirs(backend)  # type: ignore[misc]
-
-    def refuse(self, subject: str, num_tokens: int, dtype: torch.dtype) -> None:
+    def refuse(self, name: str, num_tokens: int) -> None:
         """batched_mm, of more tokens than memory has room for."""
         sizes = self.sizes
-        of_expert = 3 * sizes.hidden_size * sizes.intermediate_size * dtype.itemsize
+        of_expert = 3 * sizes.hidden_size * sizes.intermediate_size * self.dtype.hidden_states.itemsize
         copied = num_tokens * sizes.top_k * of_expert
-        if subject == "transformers batched_mm" and copied > MOST_COPIED:
+        if name == BATCHED and copied > MOST_COPIED:
             raise CannotRunError(
-                f"copies {copied / 2**30:.0f} GiB of weights, of which {MOST_COPIED >> 30} are allowed"
+                f"it copies {copied / 2**30:.0f} GiB of weights at {num_tokens:,} tokens, and {MOST_COPIED >> 30} are "
+                "allowed"
             )
 
-    def reference(self, tokens: Tensor) -> Tensor:
-        """Token by token, of the weights as the dtype of the tokens has them."""
+    def reference(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Token by token, of the weights as they are rounded."""
+        router, *maps = self._state.values()
+        logits = tokens.double() @ router.double().T
         outputs = []
-        for token in tokens:
-            logits = self.router.to(tokens.dtype).double() @ token.double()
-            values, chosen = torch.softmax(logits, dim=0).topk(self.sizes.top_k)
-            maps = [[each[e].to(tokens.dtype).double() for each in (self.gate, self.up, self.down)] for e in chosen]
-            x = token.double()
-            of_experts = [down @ (F.silu(gate @ x) * (up @ x)) for gate, up, down in maps]
-            weights = values / values.sum()
-            outputs.append(torch.stack([w * y for w, y in zip(weights, of_experts, strict=True)]).sum(dim=0))
-        return torch.stack(outputs)
+        for x, row in zip(tokens.double(), logits, strict=True):
+            values, chosen = torch.softmax(row, dim=0).topk(self.sizes.top_k)
+            output = torch.zeros_like(x)
+            for expert, weight in zip(chosen.tolist(), values / values.sum(), strict=True):
+                gate, up, down = (each[expert].double() for each in maps)
+                output = output + weight * (down @ (F.silu(gate @ x) * (up @ x)))
+            outputs.append(output)
+        return torch.stack(outputs), gap(logits, self.sizes.top_k)
 
-    def _ours(self, dtype: torch.dtype) -> Subject:
+    def _ours(self) -> Subject:
         sizes = self.sizes
         with torch.device("meta"):
             layer = MoELayer(
@@ -101,28 +103,28 @@ class Layers(Work):
                 top_k=sizes.top_k,
                 experts="swiglu",
             )
-        layer.load_state_dict(self._state(dtype), assign=True)
-        return Subject(layer, list(layer.requires_grad_().parameters()))
+        layer.load_state_dict(self._state, assign=True)
+        return Subject(layer, layer, layer, list(layer.requires_grad_().parameters()))
 
-    def _make_state(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        weights = {"gate": self.gate, "up": self.up, "down": self.down}
-        state = {"router.weight": self.router} | {f"experts.{name}_weight": each for name, each in weights.items()}
-        return {name: each.to(dtype) for name, each in state.items()}
-
-    def _theirs(self, dtype: torch.dtype) -> nn.Module:
+    @cached_property
+    def _block(self) -> nn.Module:
+        """transformers' block, which all of its backends share."""
         sizes = self.sizes
-        config = MixtralConfig(
+        mixtral = module_of("transformers.models.mixtral.modeling_mixtral")
+        config = module_of("transformers.models.mixtral.configuration_mixtral").MixtralConfig(
             hidden_size=sizes.hidden_size,
             intermediate_size=sizes.intermediate_size,
             num_local_experts=sizes.num_experts,
             num_experts_per_tok=sizes.top_k,
         )
         with torch.device("meta"):
-            block: nn.Module = MixtralSparseMoeBlock(config)  # type: ignore[no-untyped-call]  # transformers' own
+            block: nn.Module = mixtral.MixtralSparseMoeBlock(config)
         state = {
-            "gate.weight": self.router.to(dtype, copy=True),
-            "experts.gate_up_proj": torch.cat([self.gate, self.up], dim=1).to(dtype),
-            "experts.down_proj": self.down.to(dtype, copy=True),
+            "gate.weight": self._state["router.weight"].clone(),
+            "experts.gate_up_proj": torch.cat(
+                [self._state[f"experts.{name}_weight"] for name in ("gate", "up")], dim=1
+            ),
+            "experts.down_proj": self._state["experts.down_weight"].clone(),
         }
         block.load_state_dict(state, assign=True)
         return block.requires_grad_()
@@ -136,4 +138,4 @@ def _with_backend(block: nn.Module, backend: str) -> Subject:
         output: Tensor = block(tokens.unsqueeze(0)).squeeze(0)
         return output
 
-    return Subject(forward, list(block.parameters()))
+    return Subject(forward, forward, forward, list(block.parameters()))

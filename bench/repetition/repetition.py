@@ -12,6 +12,7 @@ import torch
 
 from bench.case import Case
 from bench.language_model.calls import LanguageModelCalls
+from bench.peers.calls import PeerCalls
 from bench.repetition.plan import Plan
 from bench.router.calls import RouterCalls
 from bench.router.inputs import Inputs
@@ -48,6 +49,7 @@ class Repetition:
         # The system's own random numbers: two runs must not share their layouts.
         self._generator = random.SystemRandom()
         self._calls: dict[str, Calls] = {"router": RouterCalls(Inputs(plan.preset, plan.device), folder, mode.ways)}
+        self._calls["peer"] = PeerCalls(plan.preset, plan.device, mode.ways)
         if plan.language_model is not None:
             self._calls["language_model"] = LanguageModelCalls(plan.preset, device=plan.device, **plan.language_model)
         self._subjects = {scenario: subject for subject in self._calls for scenario in list_scenarios(subject)}

@@ -13,6 +13,7 @@ import torch
 from bench.case import Case
 from bench.presets import Preset
 from bench.router.scenarios import get_router_scenario
+from bench.scenario import list_scenarios
 from bench.sizes import DTYPES, SEPARATOR
 
 FLOAT32 = 4
@@ -51,7 +52,7 @@ def refuse_what_does_not_fit(preset: Preset, cases: Iterable[Case], device: str)
     """
     behind: dict[str, bool] = {}
     for case in cases:
-        if SEPARATOR in case.input:
+        if SEPARATOR in case.input and case.scenario in list_scenarios("router"):
             label = case.input.partition(SEPARATOR)[2]
             behind[label] = behind.get(label, False) or get_router_scenario(case.scenario).with_experts
     available = _AVAILABLE[device]() if behind else 0

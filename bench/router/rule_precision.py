@@ -1,4 +1,4 @@
-"""What the precision of a selection rule does to decisions in bfloat16: the table of docs/precision.md.
+"""What the precision of a selection rule does to decisions in bfloat16: the table of docs/explanation/precision.md.
 
     python -m bench.router.rule_precision
 
@@ -25,7 +25,7 @@ from harness.assets.errors import AssetError
 from routers import Router, create_router
 from routers.precision_metrics import decide, measure_change
 
-PAGE = Path(__file__).parents[2] / "docs" / "precision.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "precision.md"
 BEGIN, END = "<!-- rules: begin -->", "<!-- rules: end -->"
 BIAS_STD = 0.02
 """Of the bias of a ranking, which a router has at first as zeros and a trained one has not."""

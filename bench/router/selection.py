@@ -38,7 +38,7 @@ Select = Callable[[], Selected]
 
 
 class Anchor(NamedTuple):
-    """A size of which others report times on a card: docs/selection.md names them."""
+    """A size of which others report times on a card: docs/reference/selection.md names them."""
 
     rule: str
     num_experts: int

@@ -56,6 +56,10 @@ class Checked:
     error: Exception | None = None
 
 
+class CannotRunError(Exception):
+    """A subject that cannot do the work here; the message is the reason. It is said, and is no failure."""
+
+
 AnyChecked = TypeVar("AnyChecked", bound=Checked, covariant=True)
 
 

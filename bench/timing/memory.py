@@ -1,8 +1,9 @@
-"""How much memory one call needs at its worst moment, as torch's own allocators count it."""
+"""How much memory one call needs at its worst moment, as torch's own allocators count it, and what Python maps."""
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import sys
@@ -40,7 +41,9 @@ def peak_memory(call: Call, device: str) -> int | None:
     """How much more memory than before a call is allocated at its worst moment: temporaries and results, in bytes.
 
     The number depends on shapes and not on time, and is the same whenever the same call is measured. It is what torch's
-    allocators give out. What libraries take for themselves, such as the scratch pads of oneDNN, is not in it.
+    allocators give out. What libraries take for themselves, such as the scratch pads of oneDNN, is not in it. On a CPU
+    what is mapped, as are the gradients of a large bank of experts, counts whole and until the call's end, though pages
+    that nobody touches need none.
 
     Args:
         call: made once. It should have been made before, so that buffers which are made once and kept do not count, and
@@ -62,9 +65,26 @@ def _on_cpu(call: Call) -> int | None:
     if not torch.profiler.kineto_available():
         return None
     # Not `torch.profiler.profile`: at its first start it imports torch's compiler, which takes seconds.
-    with _quiet_allocator(), profile(profile_memory=True) as trace:
+    with _quiet_allocator(), _mappings() as mapped, profile(profile_memory=True) as trace:
         call()
-    return highest(_allocations(_memory_events(trace)))
+    return highest(_allocations(_memory_events(trace))) + sum(mapped)
+
+
+@contextmanager
+def _mappings() -> Iterator[list[int]]:
+    """The bytes of each mapping that is made inside, of which torch's allocators know nothing."""
+    made: list[int] = []
+    mapping = mmap.mmap
+
+    def counted(fileno: int, length: int, *arguments: Any, **options: Any) -> mmap.mmap:
+        made.append(length)
+        return mapping(fileno, length, *arguments, **options)
+
+    mmap.mmap = counted  # type: ignore[misc, assignment]  # for the time of a call that nobody times
+    try:
+        yield made
+    finally:
+        mmap.mmap = mapping  # type: ignore[misc]  # as it was
 
 
 def _memory_events(trace: Any) -> list[dict[str, Any]]:

@@ -139,6 +139,17 @@ def replace_routers(
         ValueError: nothing to replace, an unknown name or initialisation, no such layer, an option's value, or an
             option that has no effect here (`straight_through`; the hash router's `token_counts`).
         TypeError: an option that the router does not have.
+
+    Examples:
+        >>> import torch
+        >>> from transformers import MixtralConfig, MixtralForCausalLM
+        >>> sizes = {"vocab_size": 9, "hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+        >>> experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 8, "num_hidden_layers": 1}
+        >>> model = MixtralForCausalLM(MixtralConfig(**sizes, **experts)).eval()
+        >>> with replace_routers(model, "attention") as replacement:
+        ...     logits = model(torch.tensor([[3, 1, 4]])).logits
+        >>> list(replacement.routers)
+        ['model.layers.0.mlp']
     """
     if initialise not in INITIALISERS:
         raise ValueError(f"unknown initialisation {initialise!r}; there are: {', '.join(INITIALISERS)}")

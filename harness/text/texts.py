@@ -84,7 +84,7 @@ def _prose() -> TextAsset:
     # An installed copy has no documentation beside it, and other people's packages there.
     if not (_PROJECT / "pyproject.toml").is_file():
         raise AssetError(f"prose: it is read from a checkout of this project, and {_PROJECT} is none")
-    files = sorted([*_PROJECT.glob("*.md"), *(_PROJECT / "docs").glob("*.md")])
+    files = sorted([*_PROJECT.glob("*.md"), *(_PROJECT / "docs").rglob("*.md")])
     text = "\n\n".join(_CODE_BLOCK.sub("", file.read_text(encoding="utf-8")) for file in files)
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
     names = ", ".join(file.relative_to(_PROJECT).as_posix() for file in files)

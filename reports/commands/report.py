@@ -18,12 +18,13 @@ def report(arguments: Sequence[str]) -> str:
     options = parse(_parser(), arguments)
     data = load_report_data(options.files)
     # Imported here: pandas and matplotlib take seconds, and a mistake is told without them.
+    from reports.page.first_screen import first_screen
     from reports.page.report import announcement, report_files
     from reports.page.sections import build_sections
 
-    sections = build_sections(data)
-    write_files(report_files(data, sections), options.output)
-    return announcement(data, sections, options.output / "index.html")
+    overview, sections = first_screen(data), build_sections(data)
+    write_files(report_files(data, overview, sections), options.output)
+    return announcement(data, overview, sections, options.output / "index.html")
 
 
 def _parser() -> argparse.ArgumentParser:

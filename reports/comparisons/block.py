@@ -40,7 +40,9 @@ def fill(blocks: Sequence[Block], room: int) -> list[str]:
 
     Headings and the sentences about what is missing are counted first, so that they always fit.
     """
-    room -= sum(_size([*block.before, *block.after, block.cut, "", ""]) + _DIGITS for block in blocks)
+    room -= sum(
+        _size([*block.before, *block.after, block.cut, "", ""]) + _DIGITS for block in blocks if len(block.lines)
+    )
     kept: dict[int, int] = {}
     for index in sorted(range(len(blocks)), key=lambda index: blocks[index].importance):
         lines = blocks[index].lines[: blocks[index].most]

@@ -60,6 +60,10 @@ class Row:
     first_look: Interval | None = None
     expected: bool = False
 
+    def beyond(self, threshold: float) -> bool:
+        """Whether its estimate is off by more than that, as far below 1 as above; what was not timed may be."""
+        return self.ratio is None or not 1 / (1 + threshold) <= self.ratio.estimate <= 1 + threshold
+
 
 @dataclass(frozen=True)
 class MovedFigure:
@@ -104,6 +108,7 @@ class Comparison:
         removed: benchmarks that only base has.
         geometric_mean: of the rows' ratios.
         reading: how to read the table, as sentences.
+        threshold: the share of one by which a time may differ.
     """
 
     marker: str
@@ -125,6 +130,7 @@ class Comparison:
     removed: tuple[str, ...]
     geometric_mean: Interval | None
     reading: tuple[str, ...]
+    threshold: float
 
     @property
     def changed(self) -> tuple[Row, ...]:
@@ -135,6 +141,26 @@ class Comparison:
     def same(self) -> tuple[Row, ...]:
         """The others."""
         return tuple(row for row in self.rows if row.change is Change.SAME)
+
+    @property
+    def proved(self) -> tuple[Row, ...]:
+        """The rows that are neither SAME nor UNCERTAIN: proved, suspected or failed."""
+        return tuple(row for row in self.changed if row.change is not Change.UNCERTAIN)
+
+    @property
+    def unsettled(self) -> tuple[Row, ...]:
+        """UNCERTAIN beyond the threshold, or not timed: what may well have changed, though nothing proves it."""
+        return tuple(row for row in self.changed if row.change is Change.UNCERTAIN and row.beyond(self.threshold))
+
+    @property
+    def uncertain(self) -> tuple[Row, ...]:
+        """UNCERTAIN within the threshold: nothing points at a change."""
+        return tuple(row for row in self.changed if row.change is Change.UNCERTAIN and not row.beyond(self.threshold))
+
+    @property
+    def unexpected(self) -> tuple[MovedFigure, ...]:
+        """The figures that moved and that nobody said would."""
+        return tuple(moved for moved in self.moved if not moved.expected)
 
     @property
     def timed(self) -> int:

@@ -56,6 +56,7 @@ def load_gate(path: Path) -> Comparison:
         removed=found.removed,
         geometric_mean=found.geometric_mean,
         reading=_reading(found, [row.floor for row in rows if row.floor is not None]),
+        threshold=found.threshold,
     )
 
 

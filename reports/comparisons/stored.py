@@ -77,7 +77,7 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         machine_differences=machine_differences,
         notices=(
             *(f"{source.file} {said}" for source in sources for said in source.warnings),
-            *_other_material(*(source.run for source in sources)),
+            *other_material(*(source.run for source in sources)),
         ),
         rows=rows,
         moved=tuple(moved for found, _ in figures for moved in found),
@@ -87,6 +87,7 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         removed=tuple(name for name in befores if name not in afters),
         geometric_mean=_geometric_mean(rows),
         reading=_reading(threshold),
+        threshold=threshold,
     )
 
 
@@ -154,7 +155,7 @@ def _setting(pairs: list[tuple[Measurement, Measurement]]) -> tuple[str, ...]:
     return *(f"{field} {value}" for field, value in setting.items() if value is not None), " or ".join(rounds)
 
 
-def _other_material(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[str]:
+def other_material(base: Mapping[str, Any], head: Mapping[str, Any]) -> Iterator[str]:
     """What explains that figures moved without any code."""
     materials = [_materials(run) for run in (base, head)]
     for material, content in materials[0].items():

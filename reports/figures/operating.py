@@ -6,12 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.style import OKABE_ITO, shared_legend, whiskers
+from reports.figures.style import shared_legend, whiskers
+from reports.figures.theme import FAINT, OKABE_ITO
 from reports.format.plot import Plot
 from reports.loading.self_test import SelfTest, Share
 
 _DOUBLED = 1.0
-_FOUND, _ALARM, _THRESHOLD = OKABE_ITO[0], OKABE_ITO[5], "0.45"
+_FOUND, _ALARM, _THRESHOLD = OKABE_ITO[0], OKABE_ITO[5], FAINT
 
 
 def curve(test: SelfTest) -> Plot:

@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.figures.ratio_axis import name_rows
-from reports.figures.style import OKABE_ITO, label, shared_legend, whiskers
+from reports.figures.style import label, shared_legend, whiskers
+from reports.figures.theme import OKABE_ITO
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging.intervals import Interval
 from reports.judging.order import in_order
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
-from reports.tables.precision import inputs_compared, inside_compared
+from reports.tables.precision.decisions import inputs_compared, inside_compared
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _TICKS = (0.0, 0.001, 0.01, 0.1, 1.0)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import OKABE_ITO, label, log_ticks, shared_legend, whiskers
+from reports.figures.style import label, log_ticks, shared_legend, whiskers
+from reports.figures.theme import BAND, OKABE_ITO
 from reports.records.timing import Timing
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -73,7 +74,7 @@ def _draw_noise(ax: Axes, timings: Sequence[Timing]) -> None:
     low = min(floor.estimate if floor.low is None else floor.low for floor in floors)
     high = max(floor.estimate if floor.high is None else floor.high for floor in floors)
     # The outline keeps a band of one per cent visible on an axis of three decades.
-    ax.axvspan(min(low, 1.0), max(high, 1.0), color="0.7", linewidth=1.5, label="noise floor", zorder=1)
+    ax.axvspan(min(low, 1.0), max(high, 1.0), color=BAND, linewidth=1.5, label="noise floor", zorder=1)
 
 
 def _finish(ax: Axes, shown: Sequence[float], baseline: str) -> None:

@@ -20,15 +20,13 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from reports.figures.theme import GRID, INK, OKABE_ITO, PAPER
 from reports.format.escape import shorten
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a font that a machine has not is replaced
 
 LONGEST_LABEL = 40
 """Characters of a name in a figure; tables show all."""
-
-# Okabe and Ito's colours, told apart with every common colour blindness.
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 
 # Up to so large a span -> multiples of ten's powers that are labelled; without any, evenly spaced numbers do.
 _LOG_STEPS: tuple[tuple[float, tuple[float, ...]], ...] = (
@@ -44,13 +42,22 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.facecolor": PAPER,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
     "figure.dpi": 100,
-    "grid.color": "0.9",
+    "figure.facecolor": PAPER,
+    "grid.color": GRID,
     "legend.frameon": False,
     "savefig.dpi": 160,
+    "savefig.facecolor": PAPER,
     "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
     "svg.hashsalt": "moe-router-bench",  # ids that do not change from run to run
+    "text.color": INK,
     "text.parse_math": False,  # a token may be a dollar sign
+    "xtick.color": INK,
+    "ytick.color": INK,
 }
 
 

@@ -119,6 +119,15 @@ def describe(machine: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def name_of(machine: Mapping[str, Any]) -> str:
+    """What pytest-benchmark notes of a machine, in a few words: the card, the processor and its cores."""
+    cpu = mapping_in(machine, "cpu")
+    name = cpu.get("brand_raw") or machine.get("processor") or machine.get("machine") or "an unknown machine"
+    cores = cpu.get("count") or machine.get("cores")
+    processor = f"{name} ({cores} {'core' if cores == 1 else 'cores'})" if cores else str(name)
+    return f"{machine['gpu']} beside {processor}" if machine.get("gpu") else processor
+
+
 def _first(fields: Mapping[str, Any], *keys: str) -> str | None:
     """The first of these fields that says something."""
     return next((str(fields[key]) for key in keys if fields.get(key)), None)

@@ -144,6 +144,13 @@ def spread(show: Show) -> Show:
     return show_spread
 
 
+def percents(mean: Any, sd: Any) -> str:
+    """A share's mean and its standard deviation with one sign for both: `16.2 ± 1.1 %`."""
+    if missing(mean) or missing(sd):
+        return percent(mean)
+    return f"{spread(by_format('.1f'))(100 * mean, 100 * sd)} %"
+
+
 def sentence(text: str) -> str:
     """Words from a file as a sentence, with capital and full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any, TypeVar
 
 from reports.format.plot import Plot
@@ -52,7 +52,7 @@ class Registry:
     """A decorator of functions that build tables, or figures, and all that it has decorated.
 
     Args:
-        package: whose modules hold the functions.
+        package: whose modules, at any depth, hold the functions.
     """
 
     def __init__(self, package: str) -> None:
@@ -78,8 +78,8 @@ class Registry:
 
     def of(self, section: str) -> list[Shown]:
         """Those of a section, in order."""
-        for module in iter_modules(import_module(self._package).__path__):
-            import_module(f"{self._package}.{module.name}")
+        for module in walk_packages(import_module(self._package).__path__, f"{self._package}."):
+            import_module(module.name)
         return sorted((shown for shown in self._known if shown.section == section), key=lambda shown: shown.place)
 
 

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
-from reports.format.numbers import Show, as_text, bounds, exact, interval, spread
+from reports.format.numbers import Show, as_text, bounds, exact, interval, missing, spread
 
 
 @dataclass(frozen=True)
 class Column:
-    """One shown column, made from one or more fields of a row."""
+    """One shown column, made from one or more fields of a row.
+
+    Attributes:
+        heading: above it.
+        fields: what `show` and `picture` are called with; by the first of them a reader sorts.
+        show: the fields as text.
+        is_number: whether it stands to the right.
+        is_verdict: whether it is left out where nothing may be concluded.
+        picture: the fields as markup that stands before the text on the page, and repeats it.
+        why: the field that says why there is no number.
+    """
 
     heading: str
     fields: tuple[str, ...]
     show: Show = as_text
     is_number: bool = True
     is_verdict: bool = False
+    picture: Callable[..., Markup] | None = None
+    why: str | None = None
+
+
+NO_PICTURE = Markup("")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the page.
+
+    Attributes:
+        text: what is read.
+        order: the number to sort by, with all its digits; None for text.
+        picture: markup before the text.
+        why: the reason for a dash.
+    """
+
+    text: str
+    order: float | None = None
+    picture: Markup = NO_PICTURE
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +66,8 @@ class Table:
     rows: Sequence[Mapping[str, object]]
     columns: tuple[Column, ...]
     findings: tuple[str, ...] = ()
+    row_ids: tuple[str, ...] = ()
+    """What links to each row, where something does."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -57,12 +93,39 @@ class Table:
         """The shown columns' headings."""
         return [column.heading for column in self.columns]
 
+    @property
+    def header(self) -> int:
+        """Which column names the rows: the routers', or else the first."""
+        return next((place for place, column in enumerate(self.columns) if column.fields == ("router",)), 0)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why there are dashes, each reason once, under its column's heading."""
+        reasons: dict[str, dict[str, None]] = {}
+        for cells in self.cells():
+            for column, cell in zip(self.columns, cells, strict=True):
+                if cell.why:
+                    reasons.setdefault(column.heading, {})[cell.why] = None
+        return tuple(f"{heading}: {'; '.join(found)}." for heading, found in reasons.items())
+
     def shown(self) -> list[list[str]]:
         """The rows as a reader sees them."""
-        return [
-            [column.show(*(row[field] for field in column.fields)) for column in self.columns]
-            for row in self.frame.to_dict("records")
-        ]
+        return [[cell.text for cell in cells] for cells in self.cells()]
+
+    def cells(self) -> list[list[Cell]]:
+        """The rows as the page shows them."""
+        return [[_cell(column, row) for column in self.columns] for row in self.frame.to_dict("records")]
+
+
+def _cell(column: Column, row: Mapping[Any, Any]) -> Cell:
+    values = [row[field] for field in column.fields]
+    first, why = values[0], row[column.why] if column.why else None
+    return Cell(
+        text=column.show(*values),
+        order=first if isinstance(first, int | float) and not missing(first) else None,
+        picture=column.picture(*values) if column.picture else NO_PICTURE,
+        why="" if missing(why) else str(why),
+    )
 
 
 def text_column(heading: str, field: str) -> Column:

@@ -80,6 +80,12 @@ def parts_of(data: ReportData, measurements: Sequence[Measurement]) -> list[Part
 def notices(data: ReportData) -> list[str]:
     """What a reader has to know before any number, a sentence each, for the page and for the terminal."""
     found = [f"{source.file} {said}" for source in data.sources_of(data.measurements) for said in source.warnings]
+    return [*found, *mixed(data)]
+
+
+def mixed(data: ReportData) -> list[str]:
+    """What is said of times that do not compare, a sentence for each kind of measurement that has such."""
+    found = []
     for measurements in (data.entries, data.language):
         parts = parts_of(data, measurements)
         if len(parts) > 1:

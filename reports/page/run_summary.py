@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reports.format.machine import name_of
 from reports.format.numbers import listing
 from reports.judging.order import DISTILLED
+from reports.overview.trust import missed, percent_range, resolutions_of
 from reports.page.parts import notices
 from reports.records.fine_tuning import FineTuning
 from reports.records.models import model_phrase, model_sentence
@@ -25,22 +27,14 @@ def statement(data: ReportData) -> list[str]:
 def _of_source(source: Source) -> str:
     run = source.run
     parts = [
-        f"{source.file}: preset {source.preset}, on {_machine(source.machine)}, device {run.get('device', 'unknown')}, "
+        f"{source.file}: preset {source.preset}, on {name_of(source.machine)}, device {run.get('device', 'unknown')}, "
         f"threads {run.get('threads', 'unknown')}, {run.get('dtype', 'unknown dtype')}, {source.date}.",
         _clock(mapping_in(run, "clock")),
         _gpu(mapping_in(run, "conditions")),
         *_models(mapping_in(run, "model"), source.language_model),
-        _noise(source.records),
+        _noise(source),
     ]
     return " ".join(part for part in parts if part)
-
-
-def _machine(machine: Mapping[str, Any]) -> str:
-    cpu = mapping_in(machine, "cpu")
-    name = cpu.get("brand_raw") or machine.get("processor") or machine.get("machine") or "an unknown machine"
-    cores = cpu.get("count")
-    processor = f"{name} ({cores} cores)" if cores else str(name)
-    return f"{machine['gpu']} beside {processor}" if machine.get("gpu") else processor
 
 
 def _clock(clock: Mapping[str, Any]) -> str:
@@ -107,25 +101,16 @@ def _of_tuning(tuning: FineTuning) -> str:
     )
 
 
-def _noise(records: RunRecords) -> str:
+def _noise(source: Source) -> str:
     """From which difference on a group's intervals can tell two routers apart, scenario by scenario."""
-    if not records.noise:
+    noise = source.records.noise
+    if not noise:
         return "The file states no noise floor."
-    resolutions: dict[str, list[float]] = {}
-    for noise in records.noise:
-        record = records.scenarios.get(noise.scenario)
-        resolutions.setdefault(record.label if record else noise.scenario, []).append(noise.resolution)
-    told = [f"{label.lower()} {_range(found)}" for label, found in resolutions.items()]
-    missed = sum(not noise.noise_floor.holds(1) for noise in records.noise)
+    told = [f"{label.lower()} {percent_range(found)}" for label, found in resolutions_of(source).items()]
     return (
         f"Differences that can be told apart (found four times in five), by scenario: {'; '.join(told)}. Of "
-        f"{len(records.noise)} self-comparisons of a baseline, {missed} missed 1 with the 95 % interval."
+        f"{len(noise)} self-comparisons of a baseline, {missed(noise)} missed 1 with the 95 % interval."
     )
-
-
-def _range(resolutions: list[float]) -> str:
-    low, high = (f"{100 * each:.1f}" for each in (min(resolutions), max(resolutions)))
-    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def provenance(data: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -50,6 +50,8 @@ class SectionPlan:
     title: str
     intro: str = ""
     topic: Topic = ROUTERS
+    brief: str = ""
+    """What the bar at the top calls it, where the title is long."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,23 @@ class Section:
     tables: tuple[Table, ...]
     plots: tuple[Plot, ...]
     left_out: tuple[str, ...]
+    brief: str = ""
 
     @property
     def findings(self) -> Iterator[str]:
         """What its tables conclude."""
         return (finding for table in self.tables for finding in table.findings)
+
+    @property
+    def gist(self) -> str:
+        """What a reader sees of it while it is closed: its first finding, or what is missing."""
+        return next(iter((*self.findings, *self.left_out)), "")
+
+    @property
+    def holds(self) -> str:
+        """`2 tables, 1 figure`."""
+        counted = (("table", len(self.tables)), ("figure", len(self.plots)))
+        return ", ".join(f"{number} {what}{'s' * (number > 1)}" for what, number in counted if number)
 
 
 PLAN = (
@@ -75,7 +89,7 @@ PLAN = (
     SectionPlan("random-input", "Random input"),
     SectionPlan("latency", "Latency"),
     SectionPlan("supplemental", "Supplemental"),
-    SectionPlan("contextual", "Random against contextual", CLAIM_RULE),
+    SectionPlan("contextual", "Random against contextual", CLAIM_RULE, brief="Contextual"),
     SectionPlan("experts", "Experts"),
     SectionPlan(
         "precision",
@@ -90,6 +104,7 @@ PLAN = (
         "Language model",
         "Routers inside a language model, timed beside the same model with its own gates in the same interleaved run.",
         topic=LANGUAGE_MODEL,
+        brief="Model",
     ),
     SectionPlan("fine-tuning", "Fine-tuning", FINE_TUNING_RULE, topic=FINE_TUNING),
     SectionPlan(
@@ -116,7 +131,7 @@ def build_sections(data: ReportData) -> list[Section]:
             _build(((each, part) for each in known for part in (parts if each.timed else [everything])), left_out)
             for known in (table.of(plan.anchor), figure.of(plan.anchor))
         )
-        sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, tuple(left_out)))
+        sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, tuple(left_out), plan.brief))
     if absent:
         sentences = tuple(f"{listing(titles)}: left out, because {topic.absent}." for topic, titles in absent.items())
         sections.append(Section("left-out", "Left out", "", (), (), sentences))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Generic, TypeVar
 
 from reports.format.numbers import exact, listing
+from reports.judging.standing import UNSEPARATED, judge
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
 
@@ -26,6 +29,31 @@ def equals(entries: Sequence[AnyEntry]) -> tuple[list[AnyEntry], list[AnyEntry]]
     """Routers that select the K experts that were asked for, and those that select another number: other work."""
     same = [entry for entry in entries if entry.experts_per_token == entry.top_k]
     return same, [entry for entry in entries if entry not in same]
+
+
+@dataclass(frozen=True)
+class Ranking(Generic[AnyEntry]):
+    """The first of several, those that cannot be told apart from it, and the others, in order."""
+
+    first: AnyEntry
+    level: list[AnyEntry]
+    behind: list[AnyEntry]
+
+
+def by_time(entries: Sequence[AnyEntry]) -> Ranking[AnyEntry]:
+    """The fastest of one or more.
+
+    The first was chosen by what was measured, among all pairs: they are the comparisons to correct for.
+    """
+    ranked = sorted(entries, key=lambda entry: entry.timing.ratio.estimate)
+    pairs = list(combinations(ranked, 2))
+    standings = judge([second.shift_to(first) for first, second in pairs])[: len(ranked) - 1]
+    told = list(zip(ranked[1:], standings, strict=True))
+    return Ranking(
+        ranked[0],
+        [entry for entry, standing in told if standing in UNSEPARATED],
+        [entry for entry, standing in told if standing not in UNSEPARATED],
+    )
 
 
 def among(entry: Entry | LanguageEntry) -> str:

@@ -44,6 +44,15 @@ class MoELayer(nn.Module):
         ValueError: the router's or the experts' sizes are not the layer's, options come with a router that is already
             made, an unknown form of experts, a capacity factor that is not finite and above 0, or a shared gate without
             shared experts.
+
+    Examples:
+        >>> import torch
+        >>> layer = MoELayer(64, 96, 8, "linear", top_k=2, experts="swiglu")
+        >>> layer(torch.randn(2, 16, 64)).shape
+        torch.Size([2, 16, 64])
+        >>> output, routing = layer.forward_with_routing(torch.randn(2, 16, 64))
+        >>> int(routing.tokens_per_expert.sum())
+        64
     """
 
     def __init__(

@@ -92,6 +92,16 @@ class SelectionRule:
 
     Raises:
         ValueError: a step that there is not, or a number that cannot be.
+
+    Examples:
+        >>> from routers import create_router
+        >>> rule = SelectionRule(score_function="sigmoid", norm_topk_prob=False, scale=2.5)
+        >>> create_router("mlp", hidden_size=64, num_experts=8, top_k=2, selection=rule).selection.scale
+        2.5
+        >>> SelectionRule(score_function="tanh")
+        Traceback (most recent call last):
+            ...
+        ValueError: score_function is 'tanh', expected one of: softmax, sigmoid, sqrt_softplus, relu, identity
     """
 
     score_function: str = "softmax"

@@ -1,4 +1,4 @@
-"""What docs/gptq.md says is true: its example runs."""
+"""What docs/how-to/gptq.md says is true: its example runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-GUIDE = Path(__file__).parents[2] / "docs" / "gptq.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "gptq.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""The table of all Mixture-of-Experts families in `docs/families.md`, made of what their tiny models do.
+"""The table of all Mixture-of-Experts families in `docs/reference/families.md`, made of what their tiny models do.
 
     python -m tests.harness.families_table
 
@@ -19,7 +19,7 @@ from harness.replacement.moe_blocks import MoEBlock, find_moe_blocks
 from harness.replacement.rule_reading import FIELDS, said
 from tests.harness.tiny_families import families_of_transformers, output_of, tiny_family
 
-PAGE = Path(__file__).parents[2] / "docs" / "families.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "families.md"
 HEAD = (
     "| family | its rule | read from the gate | answers its block with | `original` start |",
     "|---|---|---|---|---|",

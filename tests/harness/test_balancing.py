@@ -1,6 +1,6 @@
 """What each balancer does to the load while a small layer of experts is trained on real activations.
 
-`BALANCING_SEEDS=4 pytest tests/harness/test_balancing.py -s` prints the table of docs/balancing.md.
+`BALANCING_SEEDS=4 pytest tests/harness/test_balancing.py -s` prints the table of docs/how-to/balancing.md.
 
 Axes: B batch, S sequence, T tokens, D hidden size, E experts, K experts per token, R rank.
 """

@@ -22,7 +22,7 @@ def test_bare_it_prints_its_own_help(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune\n", "--help"]) == 2
-    assert capsys.readouterr().err == "harness: no command 'tune\\n'; there are: finetune\n"
+    assert capsys.readouterr().err == "harness: no command 'tune\\n'; there are: finetune, trace\n"
 
 
 @pytest.mark.parametrize("word", ["--output=--", "-o--", "--x-y=--"])

@@ -66,8 +66,11 @@ def test_the_report_is_whole(hostile_report):
     assert {"index.html", "report.md"} <= names
 
 
-def test_the_page_runs_no_script_and_needs_no_network(page):
-    assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "link", "object", "img")]
+def test_the_page_runs_its_own_script_alone_and_needs_no_network(page):
+    assert not [tag for tag, _ in page.tags if tag in ("iframe", "link", "object", "img")]
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]
+    (policy,) = (attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes)
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-")
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         loaded = [attributes.get(name) for name in ("src", "xlink:href", *(() if tag == "a" else ("href",)))]

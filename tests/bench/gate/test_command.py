@@ -149,8 +149,8 @@ def test_what_routers_do_on_another_documentation_is_not_compared(
         return [["prose | linear", "cv", cv], ["random | linear", "cv", 0.5], [prose, "parameters", parameters]]
 
     repository.commit("base", benchmarks=[prose, random], figures=figures(0.1, 512))
-    (repository.path / "docs").mkdir()
-    (repository.path / "docs" / "usage.md").touch()
+    (repository.path / "docs" / "reference").mkdir(parents=True)
+    (repository.path / "docs" / "reference" / "commands.md").touch()
     repository.commit("other documentation", benchmarks=[prose, random], figures=figures(0.2, 512))
     assert quick("main~1") == 0
     assert capfd.readouterr().err.splitlines() == [

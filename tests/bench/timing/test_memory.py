@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -243,3 +244,11 @@ def test_on_a_gpu_the_peak_is_in_whole_blocks(tmp_path: Path) -> None:
     x, y = torch.ones(2, 1024, device="cuda")
     assert [peak_memory(lambda: (x + y) * y, "cuda") for _ in range(2)] == [8192] * 2
     assert peak_memory(lambda: None, "cuda") == 0
+
+
+def test_what_is_mapped_is_counted_as_well() -> None:
+    def call() -> object:
+        return X + Y, mmap.mmap(-1, 1 << 22)  # 4,000 and 4 MiB
+
+    assert peak_memory(call, "cpu") == 4000 + (1 << 22)
+    assert peak_memory(lambda: X + Y, "cpu") == 4000

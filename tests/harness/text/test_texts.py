@@ -21,16 +21,16 @@ def test_shakespeare_is_42_works_without_a_licence(shakespeare: str) -> None:
 
 
 def test_prose_is_this_projects_documentation_without_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "how-to").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "README.md").write_text("Words.\n\n```sh\ncode\n```\nMore `inline` words.\n~~~\ncode\n~~~\n")
-    (tmp_path / "docs" / "gate.md").write_text("Bench.")
+    (tmp_path / "docs" / "how-to" / "gate.md").write_text("Bench.")
     (tmp_path / "other" / "README.md").write_text("not ours")
     monkeypatch.setattr(texts, "_PROJECT", tmp_path)
     asset = resolve_text("prose")
     assert asset.text == "Words.\n\nMore `inline` words.\n\n\nBench."
-    assert asset.source == "this project's documentation: README.md, docs/gate.md"
+    assert asset.source == "this project's documentation: README.md, docs/how-to/gate.md"
     assert asset.sha256 == hashlib.sha256(asset.text.encode()).hexdigest()
 
 

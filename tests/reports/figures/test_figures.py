@@ -6,7 +6,9 @@ import matplotlib.pyplot as plt
 import pytest
 
 from reports.errors import MissingDataError
-from reports.figures import language_model, losses, outputs, perplexity
+from reports.figures import language_model
+from reports.figures.behaviour import outputs
+from reports.figures.fine_tuning import losses, perplexity
 from reports.figures.style import log_ticks, report_style, save
 from reports.loading.load import load_report_data
 

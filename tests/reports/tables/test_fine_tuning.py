@@ -4,7 +4,7 @@ import pytest
 
 from reports.errors import MissingDataError
 from reports.loading.load import load_report_data
-from reports.tables import expert_load, losses, perplexity, warm_start
+from reports.tables.fine_tuning import expert_load, losses, perplexity, warm_start
 
 KEY = ("router", "initialise", "seed", "router_training")
 

@@ -4,7 +4,7 @@ import pytest
 
 from reports.errors import MissingDataError
 from reports.loading.load import load_report_data
-from reports.tables import language_model
+from reports.tables.language_model import times as language_model
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 
 from reports.__main__ import main
-from reports.figures import scaling as figures
 from reports.figures.style import report_style
 from reports.figures.style import save as save_figure
+from reports.figures.times import scaling as figures
 from reports.loading.load import load_report_data
 from reports.records.size_series import size_series
-from reports.tables import scaling
+from reports.tables.times import scaling
 from tests.reports.conftest import EXPERTS, set_processes
 
 TOKENS = (1, 4, 16, 64, 256)

@@ -5,7 +5,9 @@ import pytest
 
 from reports.errors import MissingDataError
 from reports.loading.load import load_report_data
-from reports.tables import balance, contextual, costs, latency, paper_values
+from reports.tables.behaviour import balance
+from reports.tables.paper import contextual, paper_values
+from reports.tables.times import costs, latency
 from tests.reports.conftest import set_processes, set_ratio, stat
 
 

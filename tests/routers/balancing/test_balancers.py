@@ -70,7 +70,7 @@ def test_the_registry_lists_what_there_is() -> None:
 
 
 def test_the_documentation_has_all_of_them() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "balancing.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "balancing.md").read_text()
     assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == list_balancers()
 
 

@@ -1,7 +1,7 @@
 """The router classes of transformers, tiny and random, beside the selection rules that they follow.
 
-`python -m tests.routers.selection.gates` writes the table of docs/selection.md. Axes: T tokens, D hidden size,
-E experts, K experts per token.
+`python -m tests.routers.selection.gates` writes the table of docs/reference/selection.md.
+Axes: T tokens, D hidden size, E experts, K experts per token.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from routers import SelectionRule, get_selection_rule, list_selection_rules
 from routers.selection.catalogue import resolve_alias
 
 T, D, E, K = 16, 8, 16, 3
-PAGE = Path(__file__).parents[3] / "docs" / "selection.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "selection.md"
 BEGIN, END = "<!-- transformers' classes: made by tests/routers/selection/gates.py -->", "<!-- end -->"
 NAMED = re.compile(r"^class (\w*Router|JetMoeTopKGating|HunYuanMoEV1Gate)\(", re.MULTILINE)
 """Two gates are called otherwise; what else has "gate" in its name routes nothing."""

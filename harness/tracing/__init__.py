@@ -1,0 +1,1 @@
+"""Which experts each token of a text was sent to, recorded from a model while it reads."""

@@ -1,0 +1,1 @@
+"""Files of benchmarks for other tools: a module is a format."""

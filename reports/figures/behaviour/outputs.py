@@ -1,0 +1,101 @@
+"""Figure 5: the distribution of the MoE layer's outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.errors import MissingDataError
+from reports.figures.style import label
+from reports.figures.theme import GRID, OKABE_ITO
+from reports.format import registry
+from reports.format.plot import Plot
+from reports.records.measurements import Entry
+from reports.records.report_data import ReportData
+from reports.records.sample import Histogram
+
+_NARROWEST = 1e-200
+"""Bins of less width hold outputs that are all the same."""
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """One router's outputs: their histogram without the tails, and their standard deviation with them."""
+
+    histogram: Histogram
+    sd: float | None
+
+
+@registry.figure("figures", "Figure 5 on “{}”", place=5, keys=registry.inputs_timed)
+def distribution(input_name: str, data: ReportData) -> Plot:
+    """Figure 5: a ridge per router, a panel per kind of experts."""
+    by_kind: dict[str, dict[str, Ridge]] = {}
+    for entry in data.select("router", input_name):
+        for kind, histogram in entry.sample.outputs.items() if entry.sample else ():
+            if sum(histogram.counts) > 0:
+                by_kind.setdefault(kind, {})[entry.router] = Ridge(histogram, _first_seed_sd(entry, kind))
+    if not by_kind:
+        raise MissingDataError(f"the files hold no output histogram on input “{input_name}”")
+    return Plot(
+        name=f"figure-5-{input_name}",
+        title=f"Figure 5, “{input_name}” input: distribution of the layer's output",
+        caption="Outputs of the MoE layer, first seed, one panel per kind of experts. Each ridge is scaled to its "
+        "own peak. The axis leaves out the tails, 0.2 % of the widest router's outputs and more; σ is the standard "
+        "deviation of all outputs of that seed, tails included, and they can make up a large part of it.",
+        draw=lambda: _draw(by_kind),
+    )
+
+
+def _first_seed_sd(entry: Entry, kind: str) -> float | None:
+    layer = entry.behaviour.layer.get(kind)
+    return next(iter(layer.output_std.by_seed.values()), None) if layer else None
+
+
+def _draw(by_kind: dict[str, dict[str, Ridge]]) -> Figure:
+    tallest = max(len(routers) for routers in by_kind.values())
+    figure = Figure(figsize=(4.2 * len(by_kind) + 1.6, 0.5 * tallest + 1.3), layout="constrained")
+    axes = figure.subplots(1, len(by_kind), squeeze=False)[0]
+    for ax, (kind, routers) in zip(axes, by_kind.items(), strict=True):
+        _draw_ridges(ax, routers)
+        if ax is not axes[0] and list(routers) == list(next(iter(by_kind.values()))):
+            ax.tick_params(labelleft=False)
+        ax.set(title=f"{label(kind)} experts", xlabel="output")
+    return figure
+
+
+def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
+    reach = max(_reach(ridge.histogram) for ridge in routers.values())
+    for row, ridge in enumerate(routers.values()):
+        centres, density = _density(ridge.histogram)
+        base = -row
+        colour = OKABE_ITO[row % 6]
+        ax.fill_between(centres, base, base + 0.85 * density, color=colour, alpha=0.75, linewidth=0)
+        ax.axhline(base, color=GRID, linewidth=0.6, zorder=0)
+        sigma = "" if ridge.sd is None else f"σ {ridge.sd:#.3g}"
+        ax.text(0.99, base + 0.3, sigma, transform=ax.get_yaxis_transform(), ha="right", fontsize=8)
+    ax.set_xlim(-reach, reach * 1.25)
+    ax.set_ylim(0.7 - len(routers), 1)
+    ax.set_yticks([0.15 - row for row in range(len(routers))], [label(router) for router in routers])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+
+def _density(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of the bins and what is in them per width, 1 at the peak; nothing where the outputs are all the same."""
+    edges, counts = np.asarray(histogram.edges), np.asarray(histogram.counts, dtype=float)
+    widths = np.diff(edges)
+    density = np.zeros_like(counts)
+    np.divide(counts, widths, out=density, where=widths > _NARROWEST)
+    return (edges[1:] + edges[:-1]) / 2, density / (density.max() or 1)
+
+
+def _reach(histogram: Histogram) -> float:
+    """The distance from zero within which 99.8 % of the outputs lie."""
+    edges = np.asarray(histogram.edges)
+    share = np.cumsum(histogram.counts) / (sum(histogram.counts) or 1)
+    low = edges[int(np.searchsorted(share, 0.001))]
+    high = edges[int(np.searchsorted(share, 0.999)) + 1]
+    return float(max(abs(low), abs(high))) or 1.0

@@ -1,0 +1,53 @@
+"""Time as a ratio to the baseline, with intervals and the noise floor."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from reports.errors import MissingDataError
+from reports.figures.ratio_axis import Point, draw_panels
+from reports.figures.theme import QUIET
+from reports.format import registry
+from reports.format.plot import Plot
+from reports.judging import paper
+from reports.records.report_data import ReportData
+
+
+@registry.figure("latency", "Latency figure", place=1, timed=True)
+def ratios(data: ReportData) -> Plot:
+    """A panel per scenario, a row per router; whiskers, and the band in which the baseline differs from itself."""
+    inputs = registry.inputs_timed(data)
+    scenarios = data.scenarios("router")
+    panels = {
+        record.label: points
+        for scenario, record in scenarios.items()
+        if (points := [Point(e.router, name, e.timing) for name in inputs for e in data.find(scenario, name).values()])
+    }
+    if not panels:
+        raise MissingDataError("the files hold no timing on an input that is timed in every scenario")
+    routers = list(dict.fromkeys(point.router for points in panels.values() for point in points))
+    baseline = next(iter(panels.values()))[0].timing.baseline
+
+    def draw_beside(ax: Axes, panel: str) -> list[float]:
+        return _draw_paper(ax, routers) if "router" in scenarios and panel == scenarios["router"].label else []
+
+    return Plot(
+        name="latency",
+        title=f"Time of a call as a ratio to {baseline}",
+        caption="Logarithmic axis; whiskers are 95 % intervals over processes, and very wide ones run off the panel. "
+        "The grey band is the noise floor: what the baseline measured against itself, over the groups of the panel. "
+        "Crosses: the paper's ratios, on other hardware.",
+        draw=lambda: draw_panels(panels, routers, inputs, width=3.3, draw_beside=draw_beside),
+    )
+
+
+def _draw_paper(ax: Axes, routers: list[str]) -> list[float]:
+    """Marks the paper's ratios and returns them."""
+    latencies = paper.RANDOM_INPUT.values["latency_ms"]
+    ratios = {
+        row: latencies[router].value / latencies["linear"].value
+        for row, router in enumerate(routers)
+        if router in latencies
+    }
+    ax.plot(list(ratios.values()), list(ratios), "x", color=QUIET, markersize=5, label="paper (A100)")
+    return list(ratios.values())

@@ -1,0 +1,1 @@
+"""Stored runs over commits: what they hold, where a series steps, and the page that shows it."""

@@ -1,0 +1,61 @@
+"""What became of the paper's numbers, and where ours stand against it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+from reports.errors import MissingDataError
+from reports.format.table import Table
+from reports.judging import paper
+from reports.judging.verdict import Verdict
+from reports.overview.headline import alone
+from reports.records.measurements import Entry
+from reports.records.report_data import ReportData
+from reports.tables.paper import paper_values
+from reports.tables.times.latency import orders_of
+
+_TABLES: tuple[Callable[[ReportData], Table], ...] = (
+    paper_values.parameters,
+    paper_values.random_input,
+    paper_values.supplemental,
+)
+_LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
+COMPARED = (Verdict.REPRODUCED, Verdict.APPROXIMATE, Verdict.NOT_DERIVABLE)
+
+
+def verdicts(data: ReportData) -> dict[str, Counter[str]]:
+    """Router -> how many of the paper's numbers of it met which verdict, over the paper's tables."""
+    found: dict[str, Counter[str]] = {}
+    for build in _TABLES:
+        try:
+            rows = build(data).rows
+        except MissingDataError:
+            continue
+        for row in rows:
+            if row["verdict"]:
+                found.setdefault(str(row["router"]), Counter())[str(row["verdict"])] += 1
+    return found
+
+
+def contradiction(data: ReportData) -> tuple[Entry, Entry, float] | None:
+    """Of the pairs that stand the other way round than in the paper, the one that is furthest apart there.
+
+    Returns:
+        The router that the paper has the slower and we the faster, the other one, and the paper's ratio of their times;
+        None where no pair does, or where times were not measured at the paper's input.
+    """
+    entries = {router: entry for router, entry in alone(data).items() if router in _LATENCY}
+    turned = [tuple(pair) for pair, same in orders_of(entries).items() if same is False]
+    if not turned:
+        return None
+    slower, faster = max(
+        (sorted(pair, key=lambda router: -_LATENCY[router].value) for pair in turned),
+        key=lambda pair: math.log(_LATENCY[pair[0]].value / _LATENCY[pair[1]].value),
+    )
+    # Among the pairs of the router that the paper has so slow, the baseline is what readers compare with.
+    baseline = entries[slower].timing.baseline
+    if any(set(pair) == {slower, baseline} for pair in turned):
+        faster = baseline
+    return entries[slower], entries[faster], _LATENCY[slower].value / _LATENCY[faster].value

@@ -1,0 +1,1 @@
+"""What routers decide: load, balance, decisions."""

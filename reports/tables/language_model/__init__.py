@@ -1,0 +1,1 @@
+"""Routers inside a language model."""

@@ -1,0 +1,1 @@
+"""What a call costs: time, work and memory, by router and by size."""

@@ -1,0 +1,257 @@
+"""All that is measured of a trace.
+
+Axes: T tokens, L layers, E experts, K experts per token, W windows, G domains, R expert-parallel ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.traces import measures
+from reports.traces.agreement import Agreement, agree
+from reports.traces.counting import Counts, count
+from reports.traces.errors import TraceError
+from reports.traces.tokens import Tokens
+from reports.traces.trace import Array, RoutingTrace
+
+RANKS = (2, 4, 8)
+"""Expert-parallel ranks whose imbalance is measured unless others are asked for: those that divide E."""
+WINDOWS = 16
+"""So many windows of tokens are compared, where there are steps those of whole steps."""
+MOST_DOMAINS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """How the load changes along the trace.
+
+    Attributes:
+        labels: of the windows, in order: their first token, or their first step.
+        tokens: of each, (W,).
+        from_first: total-variation distance of each window's load from that of the first, (W, L).
+        from_last: from that of the window before, (W, L); NaN for the first.
+        by_chance: what `from_first` would be in the mean of tokens drawn from one and the same distribution, (W, L).
+        by_steps: the windows are of steps.
+    """
+
+    labels: tuple[int, ...]
+    tokens: Array
+    from_first: Array
+    from_last: Array
+    by_chance: Array
+    by_steps: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """How far experts know domains.
+
+    Attributes:
+        names: of the G domains, sorted.
+        load: assignments, (G, L, E).
+        information: mutual information of an assignment's expert and its domain in nats, (L,).
+        by_chance: what that would be in the mean of domains that have nothing to do with experts, (L,).
+    """
+
+    names: tuple[str, ...]
+    load: Array
+    information: Array
+    by_chance: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The figures of a trace; arrays by layer unless said otherwise.
+
+    Attributes:
+        sources: the names of the files.
+        layer_names: of each.
+        num_tokens: T, those that count.
+        left_out: tokens that do not.
+        num_experts: E.
+        num_experts_known: a file or the caller says E; otherwise it is one more than the largest that occurs.
+        top_k: K.
+        load: assignments, (L, E).
+        measures: name -> (L,), those of `measures.LOAD_MEASURES`.
+        probabilities: name -> (L,), those made of router probabilities; empty where there are no logits.
+        experts_per_token: mean and standard deviation of the tokens' numbers of experts, (2, L).
+        rank_imbalance: R -> (L,).
+        co_activation: P(j | i), (L, E, E), or None where K is 1.
+        pairs: tokens that have two experts both, (L, E, E), or None.
+        independent: what `pairs` would be of experts that are selected without regard to each other, or None.
+        pair_tokens: of how many tokens.
+        weight_by_rank: mean routing weight, (L, K), or None.
+        importance: Σ of the routing weights by expert, (L, E), or None.
+        domains, drift, agreement: None where there are none, one window alone, no other trace.
+    """
+
+    sources: tuple[str, ...]
+    layer_names: tuple[str, ...]
+    num_tokens: int
+    left_out: int
+    num_experts: int
+    num_experts_known: bool
+    top_k: int
+    load: Array
+    measures: dict[str, Array]
+    probabilities: dict[str, Array]
+    experts_per_token: Array
+    rank_imbalance: dict[int, Array]
+    co_activation: Array | None
+    pairs: Array | None
+    independent: Array | None
+    pair_tokens: int
+    weight_by_rank: Array | None
+    importance: Array | None
+    domains: Domains | None
+    drift: Drift | None
+    agreement: Agreement | None
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return len(self.layer_names)
+
+    @property
+    def cv_by_chance(self) -> float:
+        """The CV that counts of so many tokens have where every expert is as likely as any other."""
+        return float(np.sqrt((self.num_experts - self.top_k) / (self.num_tokens * self.top_k)))
+
+
+def analyse(
+    trace: RoutingTrace | Sequence[RoutingTrace],
+    *,
+    against: RoutingTrace | Sequence[RoutingTrace] | None = None,
+    ranks: Sequence[int] | None = None,
+    windows: int = WINDOWS,
+) -> Analysis:
+    """Measure a trace, in one pass over its tokens.
+
+    Args:
+        trace: one, or the parts of one in order: their tokens are taken together.
+        against: another trace of the same tokens.
+        ranks: numbers of expert-parallel ranks; 2, 4 and 8 where they divide E, unless given.
+        windows: into how many windows the tokens are divided to see the load change.
+
+    Raises:
+        TraceError: a value that cannot be (an expert that there is not, or twice in a token; NaN), parts that disagree,
+            no token that counts, ranks that do not divide E.
+    """
+    tokens = Tokens(trace)
+    other = None if against is None else Tokens(against)
+    chosen = _ranks(ranks, tokens)
+    if windows < 1:
+        raise TraceError(f"windows is {windows}, expected at least 1")
+    mask = tokens.mask()
+    if not mask.any():
+        raise TraceError(f"{tokens.source}: the mask leaves no token")
+    steps = tokens.column("steps")
+    by_window, labels = _windows(mask, steps, windows)
+    names, by_domain = _domains(tokens, mask)
+    counts = count(tokens, by_window, len(labels), by_domain, len(names))
+    load = counts.load.sum(axis=0)
+    number, squares = counts.experts_per_token / counts.tokens.sum()
+    return Analysis(
+        sources=tuple(each.source for each in tokens.parts),
+        layer_names=tokens.first.layer_names,
+        num_tokens=int(counts.tokens.sum()),
+        left_out=int((~mask).sum()),
+        num_experts=tokens.num_experts,
+        num_experts_known=not tokens.inferred,
+        top_k=tokens.first.top_k,
+        load=load,
+        measures={each.name: each.measure(load) for each in measures.LOAD_MEASURES},
+        probabilities={} if counts.probabilities is None else counts.probabilities.measures(),
+        experts_per_token=np.stack([number, np.sqrt(np.maximum(squares - number**2, 0))]),
+        rank_imbalance={each: measures.rank_imbalance(load, each) for each in chosen},
+        co_activation=None if counts.pairs is None else measures.co_activation(counts.pairs, counts.pair_load),
+        pairs=counts.pairs,
+        independent=None if counts.pairs is None else measures.independent_pairs(counts.pairs, counts.pair_load),
+        pair_tokens=counts.pair_tokens,
+        weight_by_rank=None if counts.weights is None else counts.weights / counts.tokens.sum(),
+        importance=counts.importance,
+        domains=None if counts.by_domain is None else _specialisation(names, counts.by_domain, tokens.first.top_k),
+        drift=_drift(counts, labels, by_steps=steps is not None) if len(labels) > 1 else None,
+        agreement=None if other is None else agree(tokens, other),
+    )
+
+
+def _ranks(asked: Sequence[int] | None, tokens: Tokens) -> list[int]:
+    experts = tokens.num_experts
+    if asked is None:
+        return [each for each in RANKS if experts % each == 0]
+    for each in asked:
+        if each < 1 or experts % each:
+            said = (
+                "" if not tokens.inferred else "; E is taken from the largest expert that occurs, --num-experts says it"
+            )
+            raise TraceError(f"ranks is {each}, expected a divisor of the number of experts, {experts}{said}")
+    return list(dict.fromkeys(asked))
+
+
+def _windows(mask: Array, steps: Array | None, windows: int) -> tuple[Array, tuple[int, ...]]:
+    """Each token's window (T,), and what each window begins with. Those of tokens that do not count mean nothing."""
+    if steps is None:
+        counted = np.maximum(mask.cumsum() - 1, 0)
+        total = int(mask.sum())
+        number = min(windows, total)
+        found = counted * number // total
+        return found, tuple(int(each) for each in np.searchsorted(found, np.arange(number)))
+    values, places = np.unique(steps, return_inverse=True)
+    used = np.unique(places[mask])
+    order = np.zeros(len(values), dtype=np.intp)
+    order[used] = np.arange(len(used))
+    number = min(windows, len(used))
+    found = order[places] * number // len(used)
+    firsts = values[used][-(-np.arange(number) * len(used) // number)]
+    return found, tuple(int(each) for each in firsts)
+
+
+def _domains(tokens: Tokens, mask: Array) -> tuple[tuple[str, ...], Array | None]:
+    labels = tokens.column("domains")
+    if labels is None:
+        return (), None
+    names, places = np.unique(labels.astype(str), return_inverse=True)
+    used = np.unique(places[mask])
+    if len(used) > MOST_DOMAINS:
+        raise TraceError(f"{tokens.source}: {len(used):,} different domains, expected at most {MOST_DOMAINS}")
+    order = np.zeros(len(names), dtype=np.intp)
+    order[used] = np.arange(len(used))
+    return tuple(map(str, names[used])), order[places]
+
+
+def _specialisation(names: tuple[str, ...], load: Array, top_k: int) -> Domains:
+    """I(expert; domain) = H(f) − Σ_d p_d H(f | d), of assignments, and what chance gives in the mean.
+
+    That is (E' − K)(G − 1)/2N of N assignments to E' experts that occur: the bias of the plug-in estimate (Miller
+    1955), (E' − 1)(G − 1)/2N for independent draws, times the (E' − K)/(E' − 1) by which K different experts of a token
+    vary less.
+    """
+    total = load.sum(axis=0)
+    assignments = total.sum(axis=-1)
+    parts = load.sum(axis=-1) / np.maximum(assignments, 1)  # (G, L)
+    within = np.nan_to_num(measures.load_entropy(load)) * parts
+    information = np.nan_to_num(measures.load_entropy(total)) - within.sum(axis=0)
+    occurring = (total > 0).sum(axis=-1)
+    by_chance = np.maximum(occurring - top_k, 0) * (len(names) - 1) / (2 * np.maximum(assignments, 1))
+    return Domains(names, load, np.maximum(information, 0), by_chance)
+
+
+def _drift(counts: Counts, labels: tuple[int, ...], *, by_steps: bool) -> Drift:
+    load = counts.load.astype(np.float64)
+    before = np.full(load.shape[:2], np.nan)
+    before[1:] = measures.distance(load[1:], load[:-1])
+    # A window's count of an expert is binomial: N tokens, each of which has it or not. The mean of |x| of a normal x
+    # is its deviation times √(2/π), and the two windows' variances add.
+    tokens = counts.tokens.astype(np.float64)
+    had = load.sum(axis=0) / tokens.sum()  # (L, E), the share of tokens that have an expert
+    per_token = np.maximum(had.sum(axis=-1), np.finfo(np.float64).tiny)
+    deviation = np.sqrt(2 / np.pi * had * np.maximum(1 - had, 0)).sum(axis=-1) / per_token / 2  # (L,)
+    spread = np.sqrt(1 / tokens + 1 / tokens[0])
+    spread[0] = 0
+    return Drift(
+        labels, counts.tokens, measures.distance(load, load[:1]), before, spread[:, None] * deviation, by_steps
+    )

@@ -1,0 +1,1 @@
+"""What traces are read from: a module is a format."""

@@ -1,0 +1,91 @@
+"""The site has every page, and its pages are written as such; what needs mkdocs is `tox run -e docs`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from routers.metric import METRICS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+CONFIG = yaml.safe_load((DOCS / "mkdocs" / "mkdocs.yml").read_text())
+FROM_THE_ROOT = {"index.md", "contributing.md", "changelog.md", "license.md"}
+"""Pages that `docs/mkdocs/root_pages.py` adds."""
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+def entries(nav: Any) -> Iterator[str]:
+    """The pages in a part of the navigation."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from entries(part)
+
+
+def test_every_page_is_in_the_navigation_once_and_every_entry_is_a_page() -> None:
+    assert sorted(entries(CONFIG["nav"])) == sorted({*PAGES, *FROM_THE_ROOT})
+
+
+def test_pages_from_the_root_are_those_that_the_site_adds() -> None:
+    added = re.findall(r'": "([a-z]+\.md)"', (DOCS / "mkdocs" / "root_pages.py").read_text())
+    assert set(added) == FROM_THE_ROOT
+
+
+def test_what_the_configuration_names_exists() -> None:
+    site = DOCS / "mkdocs"
+    theme = site / CONFIG["theme"]["custom_dir"]
+    assert all((site / name).is_file() for name in CONFIG["hooks"])
+    assert all((theme / name).is_file() for name in (*CONFIG["extra_css"], *CONFIG["extra"]["polyfills"]))
+    assert (site / CONFIG["docs_dir"]).resolve() == DOCS
+    assert (site / CONFIG["site_dir"]).resolve() == ROOT / "build" / "site"
+
+
+def test_nothing_is_fetched_from_elsewhere() -> None:
+    assert CONFIG["theme"]["font"] is False
+    plugins = {
+        name: options for plugin in CONFIG["plugins"] if isinstance(plugin, dict) for name, options in plugin.items()
+    }
+    assert plugins["privacy"]["assets_fetch"] is False
+    for page in PAGES:
+        assert not re.search(r"!\[[^]]*\]\(https?:|<(script|link|iframe)\b", (DOCS / page).read_text()), page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_one_title_and_begins_with_what_it_is_for(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (DOCS / page).read_text(), flags=re.DOTALL)
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+    title, first = re.split(r"\n{2,}", text.strip())[:2]
+    assert title.startswith("# ")
+    assert re.match(r"[A-Z`*\[]", first), f"{page} begins with {first[:60]!r}"
+    assert not first.startswith("    ")
+
+
+def test_what_the_reference_documents_is_defined_under_that_name() -> None:
+    names = {name for page in PAGES for name in re.findall(r"^::: (\S+)", (DOCS / page).read_text(), re.MULTILINE)}
+    assert len(names) > 100
+    for name in names:
+        package, *parts = name.split(".")
+        path = ROOT / package
+        while parts and (path / parts[0]).is_dir():
+            path /= parts.pop(0)
+        module = path / f"{parts[0]}.py" if parts else path / "__init__.py"
+        if module.is_file():
+            parts = parts[1:]
+        else:
+            module = path / "__init__.py"
+        source = module.read_text()
+        assert not parts or re.search(rf'^(class|def) {parts[0]}\b|^    "{parts[0]}",$', source, re.MULTILINE), name
+
+
+def test_every_metric_has_its_formula_explained() -> None:
+    page = (DOCS / "explanation" / "metrics.md").read_text()
+    for name, metric in METRICS.items():
+        assert f"**{metric.label}**" in page, name
+        assert f"`{name}`" in page, name
