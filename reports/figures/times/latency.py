@@ -28,10 +28,10 @@ def ratios(data: ReportData) -> Plot:
     for scenario, record in scenarios.items():
         for name in inputs:
             # So many markers in a row nobody tells apart: each input has its own panels.
-            panel, series = (
+            panel, marker = (
                 (record.label, name) if len(inputs) <= MOST_SERIES else (f"{record.label}, {name}", "router")
             )
-            points = [Point(entry.router, series, entry.timing) for entry in data.find(scenario, name).values()]
+            points = [Point(entry.router, marker, entry.timing) for entry in data.find(scenario, name).values()]
             if points:
                 panels.setdefault(panel, []).extend(points)
     if not panels:

@@ -21,6 +21,8 @@ from reports.records.report_data import ReportData
 from reports.records.size_series import AXES, SizeSeries, Times, size_series
 
 MOST_TICKS = 10
+# Without yellow, of which a thin line is lost on white.
+_COLOURS = (*OKABE_ITO[:6], OKABE_ITO[7])
 _MARKERS = ("o", "s", "D", "^", "v")
 
 
@@ -46,7 +48,7 @@ def _draw(series: SizeSeries) -> Figure:
     ax = figure.subplots()
     ends = []
     for place, (router, times) in enumerate(series.times.items()):
-        colour = OKABE_ITO[place % len(OKABE_ITO)]
+        colour = _COLOURS[place % len(_COLOURS)]
         means = [geometric_mean(each) for each in times.values()]
         reach = [
             [mean - min(each) for mean, each in zip(means, times.values(), strict=True)],
@@ -56,7 +58,7 @@ def _draw(series: SizeSeries) -> Figure:
             list(times),
             means,
             yerr=[[max(0.0, each) for each in side] for side in reach],
-            fmt=f"{_MARKERS[place // len(OKABE_ITO) % len(_MARKERS)]}-",
+            fmt=f"{_MARKERS[place // len(_COLOURS) % len(_MARKERS)]}-",
             color=colour,
             markersize=3.5,
             linewidth=1.1,
@@ -73,18 +75,18 @@ def _draw(series: SizeSeries) -> Figure:
     ax.set(xlabel=AXES[series.axis], ylabel="time of a call")
     ax.grid(visible=True)
     ax.set_axisbelow(True)
-    _draw_proportion(ax, sizes, [end.y for end in ends])
-    name_ends(ax, ends)
+    proportion = _draw_proportion(ax, sizes, [end.y for end in ends])
+    name_ends(ax, [*ends, proportion])
     return figure
 
 
-def _draw_proportion(ax: Axes, sizes: Sequence[int], ends: Sequence[float]) -> None:
+def _draw_proportion(ax: Axes, sizes: Sequence[int], ends: Sequence[float]) -> End:
     """A line of slope 1 that ends in the middle of the routers', over the upper half of the sizes."""
     low, high, limits = math.sqrt(sizes[0] * sizes[-1]), sizes[-1], ax.get_ylim()
     end = geometric_mean(ends)
     ax.plot([low, high], [end * low / high, end], "--", color=QUIET, linewidth=1, zorder=1)
-    ax.annotate("in proportion", (low, end * low / high), (4, -8), textcoords="offset points", color=QUIET, fontsize=8)
     ax.set_ylim(limits)
+    return End("in proportion", high, end, QUIET)
 
 
 def _slope(times: Times) -> str:
