@@ -48,6 +48,7 @@ def panel(series: Series, *, named: bool) -> Panel:
             stroke="var(--ink)",
             stroke_width=5,
             stroke_linecap="round",
+            class_="points",
         ),
         *_steps(series, xs),
         text(f"{first.run.time:%Y-%m-%d}", _LEFT, _HEIGHT - 4, fill="var(--quiet)"),

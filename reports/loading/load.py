@@ -29,6 +29,7 @@ from reports.records.record import mapping_in
 from reports.records.report_data import ReportData, Source
 from reports.records.rules import other_than, outside
 from reports.records.run import RunRecords
+from reports.records.timing import Timing
 
 SCHEMA = 3
 METRIC_ROUNDING = 1e-5
@@ -143,7 +144,21 @@ def _measurement(benchmark: Any, where: str, source: int) -> Measurement:
         raise ReportError(
             f"{where}.extra_info.subject is {excerpt(subject)}; this version reads {LANGUAGE_MODEL!r}, or no subject"
         )
-    return check(_ENTRIES[subject], info, f"{where}.extra_info").model_copy(update={"source": source})
+    measurement = check(_ENTRIES[subject], info, f"{where}.extra_info")
+    rounds = _durations(benchmark, measurement.timing, where)
+    return measurement.model_copy(update={"source": source, "durations": rounds})
+
+
+def _durations(benchmark: Mapping[str, Any], timing: Timing, where: str) -> tuple[tuple[float, ...], ...]:
+    """µs round by round of each process, from pytest-benchmark's data; empty where it has not kept all of them."""
+    data = mapping_in(benchmark, "stats").get("data")
+    if not isinstance(data, list) or len(data) != timing.repetitions * timing.rounds:
+        return ()
+    for place, seconds in enumerate(data):
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
+            raise ReportError(f"{where}.stats.data[{place}] is {excerpt(seconds)}, not a duration in seconds above 0")
+    blocks = range(0, len(data), timing.rounds)
+    return tuple(tuple(1e6 * seconds for seconds in data[block : block + timing.rounds]) for block in blocks)
 
 
 def _expect_records(measurement: Measurement, records: RunRecords, where: str) -> None:

@@ -33,6 +33,12 @@ _VERDICT_CLASSES = {
     "does not hold": "poor",
     "harms": "poor",
 }
+_RIGHT_TO_LEFT = re.compile(
+    r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+(?:\s+[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+)*"
+)
+# Coordinates as matplotlib writes them: to a millionth of a point, of which a hundredth is seen.
+_COORDINATES = re.compile(r'(?<= )(?:d|x|y|x1|y1|x2|y2|cx|cy|points)="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")
 # Up to so many characters stay in one line, in a wide table too.
 _BRIEF = 24
 
@@ -68,7 +74,7 @@ def environment(classes: Mapping[str, str]) -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    made.filters |= {"anchor": _anchor, "shorten": shorten}
+    made.filters |= {"anchor": _anchor, "shorten": shorten, "isolated": _isolated}
     # Neither is a template: both are written as they are.
     style, script = (Markup(_source(made, name)) for name in ("style.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -94,6 +100,11 @@ def _anchor(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)
 
 
+def _isolated(text: str) -> Markup:
+    """A sentence whose words in scripts from right to left turn nothing round but themselves."""
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(one_line(text)))))
+
+
 def _table_files(table: Table) -> list[tuple[str, str]]:
     return [(kind, f"tables/{quote(table.name)}.{ending}") for kind, ending in (("CSV", "csv"), ("TeX", "tex"))]
 
@@ -114,5 +125,6 @@ def inline_svg(svg: bytes, name: str, title: str) -> Markup:
     # An image's id is a hash of its pixels, and no one refers to it: two equal panels would share it.
     text = re.sub(r' id="image[^"]*"', "", text)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{_anchor(name)}-", text)
+    text = _COORDINATES.sub(lambda found: " ".join(_DIGITS.sub(r"\1", found.group(0)).split()), text)
     opening = f'<svg role="img" aria-label="{escape(one_line(title))}" '
     return Markup(opening + text.removeprefix("<svg "))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 GRAVE = ("serious", "critical")
 
-# What a graphic with the role of an image holds is presentational: nothing reads it, and axe would take ten times as long.
+# What a graphic with the role of an image holds is presentational: nothing reads it, and axe would take far longer.
 _EMPTY_IMAGES = "() => document.querySelectorAll('svg[role=img]').forEach(svg => svg.replaceChildren())"
 _RUN = """async rules => {
   const options = rules.length ? {runOnly: {type: 'rule', values: rules}} : {};
@@ -21,7 +21,7 @@ _RUN = """async rules => {
 
 
 def findings(page: Page, *rules: str) -> list[str]:
-    """The serious and critical ones, of all rules or of those named, one line each with the first element; empties images.
+    """The serious and critical ones, of all rules or of those named, a line each with the first element; empties images.
 
     The page is to be in the state that is judged: folded sections are not looked into.
     """
