@@ -411,6 +411,79 @@ def make_language_document(routers=ROUTERS, scenarios=tuple(SCENARIOS)):
     return document
 
 
+PEER_MODES = {"forward": "", "training": "_training"}
+PEER_RATIOS = {"linear": 1.0, "eager@transformers": 2.0, "grouped_mm@transformers": 1.25}
+
+
+def peer_benchmark(mode, dtype, router):
+    """A layer of ours, or a peer that takes a known multiple of its time, and half as much again in training."""
+    work, ratio = f"layer_small{PEER_MODES[mode]}", PEER_RATIOS[router]
+    info = language_benchmark("prefill", "stock", 0)["extra_info"]
+    for name in ("initialise", "batch_size", "sequence_length", "layers"):
+        del info[name]
+    us = 1000 * ratio
+    info |= {
+        "subject": "peer",
+        "scenario": "peers",
+        "router": router,
+        "input": f"{work}@T64-{dtype}",
+        "work": work,
+        "mode": mode,
+        "num_tokens": 64,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_experts": 8,
+        "top_k": 2,
+        "experts_per_token": 2,
+        "selection": "softmax",
+        "dtype": dtype,
+        "parameters": 1000,
+        "peak_memory": int(ratio * (4 << 20)),
+        "error_to_reference": 3e-7,
+        "agreement": 1.0,
+    }
+    info["timing"] |= {
+        "us_per_call": us,
+        "process_us": [us] * 5,
+        "tokens_per_call": 64,
+        "ns_per_token": 1e3 * us / 64,
+        "baseline": "linear",
+        "ratio": {"estimate": ratio, "low": ratio * 0.98, "high": ratio * 1.02},
+    }
+    return {"name": f"bench_peers[{info['input']}-{router}]", "extra_info": info, "stats": {"median": 1e-6}}
+
+
+def make_peers_document():
+    """A file with ours and others' layers, forward and training, and no other benchmarks."""
+    document = make_document(())
+    document["benchmarks"] = [
+        peer_benchmark(mode, dtype, router)
+        for mode in PEER_MODES
+        for dtype in ("float32", "bfloat16")
+        for router in PEER_RATIOS
+    ]
+    study = document["study"]
+    study["noise"] = []
+    study["scenarios"]["peers"] = {"label": "Beside others' code", "description": "the same work", "subject": "peer"}
+    study["peers"] = {
+        "packages": {"transformers": "5.23.0", "megatron-core": None},
+        "works": {
+            f"layer_small{suffix}": {
+                "label": "small layer" + ", forward and backward" * bool(suffix),
+                "description": "Mixtral's block",
+                "family": "layer_small",
+                "mode": mode,
+            }
+            for mode, suffix in PEER_MODES.items()
+        },
+        "left_out": [
+            {"input": f"layer_small@T64-{dtype}", "peer": "deepgemm@transformers", "reason": "it needs <b>Hopper</b>"}
+            for dtype in ("float32", "bfloat16")
+        ],
+    }
+    return document
+
+
 LOGGED = (10, 20, 30, 40, 50)
 ORIGINAL_PERPLEXITY = 60.0
 
