@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ def test_what_the_configuration_names_exists() -> None:
     assert all((theme / name).is_file() for name in (*CONFIG["extra_css"], *CONFIG["extra"]["polyfills"]))
     assert (site / CONFIG["docs_dir"]).resolve() == DOCS
     assert (site / CONFIG["site_dir"]).resolve() == ROOT / "build" / "site"
+
+
+def test_pictures_of_a_report_that_is_not_there_are_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(DOCS / "mkdocs" / "pictures.py"))["main"]
+    assert main(str(tmp_path / "index.html")) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_pictures_that_pages_show_exist_and_are_small() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"pictures/([\w-]+\.\w+)\)", (DOCS / page).read_text())}
+    there = {path.name for path in (DOCS / "pictures").iterdir()}
+    assert shown == there
+    assert all(path.stat().st_size < 200_000 for path in (DOCS / "pictures").iterdir())
 
 
 def test_nothing_is_fetched_from_elsewhere() -> None:
