@@ -59,8 +59,8 @@ def suits(rule: SelectionRule, logits: Tensor, top_k: int) -> bool:
 def wins(rule: SelectionRule, logits: Tensor, top_k: int) -> bool:
     """The kernel is faster than the eager path, where it suits.
 
-    On a card it is one launch in the place of several: 3 to 22 times as fast at the sizes of docs/reference/selection.md.
-    The interpreter never wins.
+    On a card it is one launch in the place of several: 3 to 22 times as fast
+    at the sizes of docs/reference/selection.md. The interpreter never wins.
     """
     return logits.is_cuda
 
@@ -79,7 +79,7 @@ def select(
     """
     seen = rule.in_precision(logits)
     try:
-        selected, weights = _kernel().apply(rule, top_k, seen, bias, expert_scale)
+        selected, weights = _kernel()(rule, top_k, seen, bias, expert_scale)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton's own, a compiler's, a driver's: none of them is the user's mistake
@@ -122,4 +122,4 @@ def give_up(error: Exception) -> None:
 
 def _kernel() -> Any:
     # Here and not at the head: `import routers` neither needs triton nor takes the time to import it.
-    return import_module("routers.selection.fused.autograd").FusedSelect
+    return import_module("routers.selection.fused.autograd").fused_select

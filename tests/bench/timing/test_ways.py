@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,7 +19,7 @@ from bench.timing import ways
 from bench.timing.group import PreparedCall
 from bench.timing.interleave import Call
 from bench.timing.ways import WARM_UP_CALLS, WayError, compiled, floating_tensors, prepared
-from routers import create_router
+from routers import create_router, list_routers
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,23 @@ def test_a_call_that_leads_to_something_else_is_not_timed(monkeypatch: pytest.Mo
     with pytest.raises(WayError, match=r"something else than eagerly: relative error 0.02, at most 0.0035"):
         prepared(in_turn(), ("compile",), outcome)
     assert prepared(in_turn(), ("compile",), None).setup is not None
+
+
+@pytest.mark.parametrize(("found", "same"), [(-math.inf, True), (math.inf, False), (0.0, False), (math.nan, False)])
+def test_experts_that_are_out_of_the_question_stay_so(
+    found: float, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked, other = torch.tensor([1.0, -math.inf]), torch.tensor([1.0, found])
+    monkeypatch.setitem(ways.WAYS, "compile", ways.Way("masked", ("cpu",), lambda call: lambda: other, calls=0))
+    with nullcontext() if same else pytest.raises(WayError, match="something else than eagerly: relative error"):
+        prepared(lambda: lambda: masked, ("compile",), outcome)
+
+
+@pytest.mark.parametrize("name", list_routers())
+def test_every_router_is_found_equal_to_itself(name: str) -> None:
+    router, tokens = create_router(name, hidden_size=16, num_experts=4, top_k=2), torch.randn(6, 16)
+    with torch.no_grad():
+        ways._expect_same(floating_tensors(router(tokens)), floating_tensors(router(tokens)))
 
 
 def test_what_cannot_be_compiled_fails_in_one_line() -> None:
