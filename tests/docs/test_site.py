@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reports.loading.schema import json_schema
 from routers.metric import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -105,3 +106,13 @@ def test_every_metric_has_its_formula_explained() -> None:
     for name, metric in METRICS.items():
         assert f"**{metric.label}**" in page, name
         assert f"`{name}`" in page, name
+
+
+def test_every_field_that_reports_read_of_a_run_is_described() -> None:
+    page = (DOCS / "reference" / "json.md").read_text()
+    schema = json_schema("bench")
+    # Where a measurement was read from, and what pytest-benchmark says of it, are no fields of its own.
+    read = {name for record in schema["$defs"].values() for name in record.get("properties", {})}
+    read -= {"source", "durations"}
+    assert len(read) > 80
+    assert not {name for name in read if not re.search(rf'[`"]{name}[`"]', page)}
