@@ -6,11 +6,10 @@ import pytest
 
 from tests.browser.conftest import OpenPage
 from tests.browser.page import WIDTHS
+from tests.browser.sites import REPORTS
 
 SCREENS = {1400: 1, 390: 2}
 """Width -> how many windows hold it."""
-
-REPORTS = ("whole", "one", "forty")
 
 
 @pytest.mark.parametrize("width", SCREENS)
