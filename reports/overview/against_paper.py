@@ -9,6 +9,7 @@ from collections.abc import Callable
 from reports.errors import MissingDataError
 from reports.format.table import Table
 from reports.judging import paper
+from reports.judging.paper import PaperTable
 from reports.judging.verdict import Verdict
 from reports.overview.headline import alone
 from reports.records.measurements import Entry
@@ -16,26 +17,31 @@ from reports.records.report_data import ReportData
 from reports.tables.paper import paper_values
 from reports.tables.times.latency import orders_of
 
-_TABLES: tuple[Callable[[ReportData], Table], ...] = (
-    paper_values.parameters,
-    paper_values.random_input,
-    paper_values.supplemental,
+_TABLES: tuple[tuple[Callable[[ReportData], Table], PaperTable], ...] = (
+    (paper_values.parameters, paper.PARAMETERS),
+    (paper_values.random_input, paper.RANDOM_INPUT),
+    (paper_values.supplemental, paper.SUPPLEMENTAL),
 )
 _LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
 COMPARED = (Verdict.REPRODUCED, Verdict.APPROXIMATE, Verdict.NOT_DERIVABLE)
+OPEN = "definition left open"
+"""Beside the verdicts: what is not derivable because the paper does not say what it is."""
+_METRICS = {title: metric for metric, title in paper_values.METRIC_TITLES.items()}
 
 
 def verdicts(data: ReportData) -> dict[str, Counter[str]]:
     """Router -> how many of the paper's numbers of it met which verdict, over the paper's tables."""
     found: dict[str, Counter[str]] = {}
-    for build in _TABLES:
+    for build, table in _TABLES:
         try:
             rows = build(data).rows
         except MissingDataError:
             continue
         for row in rows:
             if row["verdict"]:
-                found.setdefault(str(row["router"]), Counter())[str(row["verdict"])] += 1
+                printed = table.get(_METRICS.get(str(row.get("metric")), "parameters"), str(row["router"]))
+                verdict = OPEN if printed and printed.definition_open else str(row["verdict"])
+                found.setdefault(str(row["router"]), Counter())[verdict] += 1
     return found
 
 

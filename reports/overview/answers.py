@@ -13,7 +13,7 @@ from reports.judging import paper
 from reports.judging.intervals import Interval
 from reports.judging.order import STOCK
 from reports.judging.standing import UNSEPARATED, Standing
-from reports.overview.against_paper import COMPARED, contradiction, verdicts
+from reports.overview.against_paper import COMPARED, OPEN, contradiction, verdicts
 from reports.overview.by_seed import smallest
 from reports.overview.evenness import largest_loads, most_even_of
 from reports.overview.headline import alone, inside, inside_scenario, on_text, short, some, text_input, timed_input
@@ -21,6 +21,7 @@ from reports.overview.perplexities import COMMAND, perplexities
 from reports.records.measurements import Entry, LanguageEntry, Measurement
 from reports.records.report_data import ReportData
 from reports.tables.language_model.times import standings_to_stock
+from reports.tables.peers import in_short
 from reports.tables.ranking import among, by_time, equals, why_unranked
 
 _RATIO = interval(significant)
@@ -119,11 +120,11 @@ def time_inside(data: ReportData) -> Answer:
         for word, kinds in {"Level": UNSEPARATED, "Faster": (Standing.FASTER,), "Slower": (Standing.SLOWER,)}.items()
     }
     level = len(groups.pop("Level"))
-    others_said = [f"{word}: {_each(found, _ratio)}." for word, found in groups.items() if found]
+    others_said = [f" {word}: {_each(found, _ratio)}." for word, found in groups.items() if found]
     return Answer(
         question,
         f"Level with the model's own gates: {'all' if level == len(same) > 1 else f'{level} of'} {len(same)} "
-        f"{among(same[0]).removeprefix('of the ')}. {' '.join(others_said)}{_apart(others, _ratio)}",
+        f"{among(same[0]).removeprefix('of the ')}.{''.join(others_said)}{_apart(others, _ratio)}",
         section="language-model",
     )
 
@@ -156,8 +157,9 @@ def beside_the_paper(data: ReportData) -> Answer | None:
     turned = contradiction(data)
     if not tally and not turned:
         return None
-    compared = sum(tally[verdict] for verdict in COMPARED)
+    compared = sum(tally[verdict] for verdict in (*COMPARED, OPEN))
     counts = [f"{tally[verdict]} {verdict}" for verdict in COMPARED if tally[verdict]]
+    counts += [f"{tally[OPEN]} not derivable because the paper leaves their definition open"] if tally[OPEN] else []
     said = f"Of {compared} numbers {listing(counts)}." if compared else "No number is of the paper's sizes."
     if turned:
         slower, faster, printed = turned
@@ -189,12 +191,18 @@ def newcomers(data: ReportData) -> Answer | None:
     return Answer("New or failed routers", f"{'; '.join(said)}.")
 
 
+def beside_others(data: ReportData) -> Answer | None:
+    """Our time over that of others' code; nothing where none was asked for."""
+    return Answer("Beside others' code", in_short(data), section="peers") if data.peer_pairs else None
+
+
 _ANSWERS: tuple[Callable[[ReportData], Answer | None], ...] = (
     fastest,
     most_even,
     time_inside,
     quality_inside,
     beside_the_paper,
+    beside_others,
     newcomers,
 )
 

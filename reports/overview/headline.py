@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -15,14 +16,18 @@ LONGEST_NAME = 40
 """Characters of a name in a sentence or in the first screen's table; the CSV has all."""
 _MOST_NAMES = 6
 _TIMED = "random"
+_TOKENS = 2_048
 _TEXT = "contextual"
 _INSIDE = "decode"
 
 
 def timed_input(data: ReportData) -> str | None:
-    """The input whose times stand for the router alone: random, or else the first that is timed."""
+    """The input whose times stand for the router alone: random, or else the one whose size is nearest to its usual."""
     found = inputs_timed(data) or inputs_shown(data)
-    return _TIMED if _TIMED in found else next(iter(found), None)
+    if _TIMED in found:
+        return _TIMED
+    tokens = {name: next(iter(data.find("router", name).values())).num_tokens for name in found}
+    return min(found, key=lambda name: abs(math.log(tokens[name] / _TOKENS)), default=None)
 
 
 def text_input(data: ReportData) -> str | None:

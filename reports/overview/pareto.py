@@ -22,6 +22,9 @@ from reports.overview.perplexities import perplexities
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
 
+_NAMED = 16
+"""So many points have a name even where they crowd."""
+
 
 @dataclass(frozen=True)
 class Tradeoff:
@@ -62,8 +65,8 @@ def pareto(data: ReportData) -> Plot:
         title="Time against evenness" + (" and perplexity" if len(panels) > 1 else ""),
         caption="Down and to the left is better in both. The line joins the routers that no other of equal work beats "
         "in both estimates; whiskers are 95 % intervals, over processes for time and over seeds for the other. Hollow: "
-        "routers that select another number of experts, which is other work. Where points crowd, some have no name "
-        "here; the table has all.",
+        "routers that select another number of experts, which is other work. Where many crowd, some have no "
+        "name here; the table has all.",
         draw=lambda: _draw(panels),
     )
 
@@ -116,7 +119,7 @@ def _draw(panels: Sequence[Panel]) -> Figure:
         front = panel.front
         others = [point for point in panel.points if point not in front]
         named = [(each.router, each.time.estimate, each.figure.estimate) for each in (*front, *others)]
-        name_points(ax, named, needed=len(front))
+        name_points(ax, named, needed=max(len(front), _NAMED))
     return figure
 
 

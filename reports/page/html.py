@@ -33,32 +33,21 @@ _VERDICT_CLASSES = {
     "does not hold": "poor",
     "harms": "poor",
 }
+_RIGHT_TO_LEFT = re.compile(
+    r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+(?:\s+[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+)*"
+)
+# Coordinates as matplotlib writes them: to a millionth of a point, of which a hundredth is seen.
+_COORDINATES = re.compile(r'(?<= )(?:d|x|y|x1|y1|x2|y2|cx|cy|points)="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")
 # Up to so many characters stay in one line, in a wide table too.
 _BRIEF = 24
 
 
 def page(data: ReportData, overview: Overview, sections: Sequence[Section], files: Mapping[str, bytes]) -> str:
     """The page as HTML; `files` holds the drawn figures."""
-    environment = Environment(
-        loader=PackageLoader("reports.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
-    environment.filters |= {"anchor": _anchor, "shorten": shorten}
-    # Neither is a template: both are written as they are.
-    style, script = (Markup(_source(environment, name)) for name in ("style.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals |= {
-        "inline_svg": lambda plot: inline_svg(files[f"figures/{plot.name}.svg"], plot.name, plot.title),
-        "table_files": _table_files,
-        "plot_files": _plot_files,
-        "word_class": lambda cell: _VERDICT_CLASSES.get(cell, "brief" if len(cell) <= _BRIEF else ""),
-        "longest_name": LONGEST_NAME,
-    }
-    return environment.get_template("index.html.j2").render(
+    rooms = environment(_VERDICT_CLASSES)
+    rooms.globals["inline_svg"] = lambda plot: inline_svg(files[f"figures/{plot.name}.svg"], plot.name, plot.title)
+    return rooms.get_template("index.html.j2").render(
         overview=overview,
         sections=sections,
         anchors={section.anchor for section in sections},
@@ -68,10 +57,37 @@ def page(data: ReportData, overview: Overview, sections: Sequence[Section], file
         sources=definitions.SOURCES,
         inputs=input_sources(data),
         provenance=provenance(data),
-        style=Markup(THEME_CSS) + style,
-        script=script,
-        script_hash=f"sha256-{digest}",
     )
+
+
+def environment(classes: Mapping[str, str]) -> Environment:
+    """What the templates share: escaping, filters, how a table is shown, the pages' style and script.
+
+    Args:
+        classes: words of a cell -> the class that they get.
+    """
+    made = Environment(
+        loader=PackageLoader("reports.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    made.filters |= {"anchor": _anchor, "shorten": shorten, "isolated": _isolated}
+    # Neither is a template: both are written as they are.
+    style, script = (Markup(_source(made, name)) for name in ("style.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    made.globals |= {
+        "table_files": _table_files,
+        "plot_files": _plot_files,
+        "word_class": lambda cell: classes.get(cell, "brief" if len(cell) <= _BRIEF else ""),
+        "longest_name": LONGEST_NAME,
+        "style": Markup(THEME_CSS) + style,
+        "script": script,
+        "script_hash": f"sha256-{digest}",
+    }
+    return made
 
 
 def _source(environment: Environment, name: str) -> str:
@@ -82,6 +98,11 @@ def _source(environment: Environment, name: str) -> str:
 def _anchor(name: str) -> str:
     """A name as an id may hold it."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)
+
+
+def _isolated(text: str) -> Markup:
+    """A sentence whose words in scripts from right to left turn nothing round but themselves."""
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(one_line(text)))))
 
 
 def _table_files(table: Table) -> list[tuple[str, str]]:
@@ -104,5 +125,6 @@ def inline_svg(svg: bytes, name: str, title: str) -> Markup:
     # An image's id is a hash of its pixels, and no one refers to it: two equal panels would share it.
     text = re.sub(r' id="image[^"]*"', "", text)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{_anchor(name)}-", text)
+    text = _COORDINATES.sub(lambda found: " ".join(_DIGITS.sub(r"\1", found.group(0)).split()), text)
     opening = f'<svg role="img" aria-label="{escape(one_line(title))}" '
     return Markup(opening + text.removeprefix("<svg "))

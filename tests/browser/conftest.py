@@ -1,4 +1,4 @@
-"""A Chromium for all tests, pages made once, and tabs that fail their test when a page complains or asks for more."""
+"""A Chromium for all tests, pages made once, and tabs that fail their test when the page complains or asks for more."""
 
 from __future__ import annotations
 

@@ -91,6 +91,57 @@ def test_the_pages_ids_are_unique_and_its_links_lead_somewhere(page):
     assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
 
 
+def of(page, tag):
+    return [attributes for name, attributes in page.tags if name == tag]
+
+
+def test_the_page_can_be_read_without_seeing_it(page):
+    assert of(page, "html") == [{"lang": "en"}]
+    assert (len(of(page, "main")), len(of(page, "h1")), len(of(page, "nav"))) == (1, 1, 1)
+    assert of(page, "a")[0] == {"class": "skip", "href": "#answers"}
+    tables = len(of(page, "table"))
+    assert tables == len(of(page, "caption")) > 20
+    assert {attributes["scope"] for attributes in of(page, "th")} == {"col", "row"}
+    regions = [each for each in of(page, "div") if each.get("role") == "region"]
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert len(regions) == tables + len(of(page, "figure"))
+    assert all(each["tabindex"] == "0" and each["aria-labelledby"] in ids for each in regions)
+    described = [each["aria-describedby"] for each in of(page, "table")]
+    assert set(described) <= ids
+    assert all(each["aria-label"] for each in of(page, "svg") if each.get("role") == "img")
+
+
+def test_the_page_begins_with_what_a_reader_asks(page):
+    words = [word for word in (" ".join(each.split()) for each in page.words) if word]
+    first = words.index("Routers measured")
+    order = [words.index(each, first) for each in ("Can I trust it?", "Fastest", "New or failed routers", "Verdict")]
+    assert order == sorted(order)
+    assert words.index("The run in full") > words.index("Figures", order[-1])
+    rows = [attributes["href"] for attributes in of(page, "a") if attributes["href"].startswith("#router-")]
+    assert "#router-hadamard" in rows
+
+
+def test_every_table_and_figure_links_to_its_files(page, hostile_report):
+    links = {attributes["href"] for attributes in of(page, "a")}
+    files = {link for link in links if link.startswith(("tables/", "figures/"))}
+    assert all((hostile_report / file).exists() for file in files)
+    assert {
+        "tables/routers.csv",
+        "tables/routers.tex",
+        "figures/pareto.svg",
+        "#table-routers",
+        "#figure-pareto",
+    } <= links
+    assert len(files) == 2 * (len(of(page, "table")) + len(of(page, "figure")))
+
+
+def test_the_page_keeps_no_more_of_a_figure_than_is_seen(hostile_report):
+    text = (hostile_report / "index.html").read_text(encoding="utf-8")
+    assert len(text) < 4e6
+    assert "<metadata" not in text
+    assert text.count("<style") == 1
+
+
 def test_the_page_says_what_was_run(page):
     words = " ".join("".join(page.words).split())
     expected = (

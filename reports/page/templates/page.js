@@ -6,7 +6,8 @@
 
   // A link to something inside a closed section opens it, and one to a filtered row brings the row back.
   const reveal = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let target = null;
+    try { target = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { /* no address of ours */ }
     if (!target) return;
     for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
     if (target.hidden) all("input[type=search]").forEach((input) => { input.value = ""; input.oninput(); });
@@ -84,7 +85,11 @@
       const wanted = input.value.trim().toLowerCase();
       rows.forEach((row) => { row.hidden = !(row.dataset.words || row.textContent).toLowerCase().includes(wanted); });
       const shown = rows.filter((row) => !row.hidden).length;
-      status.textContent = `${shown} of ${rows.length} routers`;
+      status.textContent = `${shown} of ${rows.length} ${input.dataset.noun}`;
+    };
+    // Not every browser clears a search at Escape.
+    input.onkeydown = (event) => {
+      if (event.key === "Escape") { input.value = ""; input.oninput(); }
     };
     input.oninput();
   });

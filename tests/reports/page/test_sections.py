@@ -42,7 +42,10 @@ def test_every_table_and_figure_is_written(hostile_report):
         "language-model-decode", "language-model-finetune_step", "routers",
     }  # fmt: skip
     assert {path.stem for path in (hostile_report / "tables").iterdir()} == tables
-    figures = {"fine-tuning-loss", "held-out-perplexity", "language-model", "pareto"}
+    figures = {
+        "fine-tuning-loss", "held-out-perplexity", "language-model", "pareto", "durations-language-model",
+        "memory-language-model",
+    }  # fmt: skip
     assert {path.stem for path in (hostile_report / "figures").iterdir()} == figures
 
 
@@ -85,6 +88,14 @@ def test_sections_stand_where_a_reader_expects_them(document, language_document,
     anchors = [section.anchor for section in sections]
     assert anchors[-5:] == ["costs", "balance", "language-model", "fine-tuning", "figures"]
     assert [section.anchor for section in sections if section.left_out] == []
+
+
+def test_a_closed_section_says_what_it_holds(document, save):
+    sections = {section.anchor: section for section in build_sections(load_report_data([save(document)]))}
+    assert sections["latency"].gist.startswith("Latency: 8 of 15 pairs of routers stand in the paper's order")
+    assert sections["summary"].holds == "1 table"
+    assert sections["left-out"].holds == ""
+    assert sections["left-out"].gist.startswith("Language model: left out, because ")
 
 
 def test_a_file_from_before_language_models_reads_as_before(document, save):
