@@ -61,7 +61,7 @@ def page(data: ReportData, overview: Overview, sections: Sequence[Section], file
         "inline_svg": lambda plot: inline_svg(files[f"figures/{plot.name}.svg"], plot.name, plot.title),
         "table_files": _table_files,
         "plot_files": _plot_files,
-        "word_class": lambda cell: _VERDICT_CLASSES.get(cell, "brief" if len(cell) <= _BRIEF else ""),
+        "word_class": lambda cell: _VERDICT_CLASSES.get(cell, "brief" if len(cell) <= _BRIEF else "long"),
         "longest_name": LONGEST_NAME,
     }
     return environment.get_template("index.html.j2").render(
