@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bench.case import Case, Replay
+from bench.peers.memory_need import refuse_works_that_do_not_fit
 from bench.presets import Preset
 from bench.record.journal import Journal, JournalError, Unkept, counted
 from bench.record.output import WholeFile
@@ -86,7 +87,8 @@ class BenchmarkPlugin:
         benchmarks.quiet |= not (benchmarks.compare or benchmarks.verbose)
         try:
             cases = [case for item in session.items if (case := case_of(item))]
-            refuse_what_does_not_fit(self.preset, cases, session.config.getoption("--device"))
+            for refuse in (refuse_what_does_not_fit, refuse_works_that_do_not_fit):
+                refuse(self.preset, cases, session.config.getoption("--device"))
             self.journal = open_journal(session, self.preset)
             if self.journal.notice:
                 print(f"\n{self.journal.notice}", file=sys.stderr)

@@ -109,6 +109,10 @@ class Router(nn.Module, ABC):
             raise TypeError(f"{type(self).__name__} has no such option, and {error}") from None
         if self.selects_by_itself and replace(rule, norm_topk_prob=True) != SelectionRule():
             raise ValueError(f"selection is {rule}, expected none: {type(self).__name__} selects by itself")
+        if straight_through and not self.is_token_choice:
+            raise ValueError(
+                f"straight_through is True, expected False: {type(self).__name__} selects no token's experts"
+            )
         for name, value in (("hidden_size", hidden_size), ("num_experts", num_experts), ("top_k", top_k)):
             if value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")

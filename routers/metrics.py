@@ -215,15 +215,23 @@ def co_activation(selected_experts: Tensor, num_experts: int, kept: Tensor | Non
         >>> co_activation(torch.tensor([[0, 1], [0, 2]]), 3)[0].tolist()  # of expert 0: half with 1, half with 2
         [0.0, 0.5, 0.5]
     """
+    together = pair_counts(selected_experts, num_experts, kept)
+    counts = together.diagonal().clone()
+    together.fill_diagonal_(0)
+    return together / counts.clamp_min(1)[:, None]
+
+
+def pair_counts(selected_experts: Tensor, num_experts: int, kept: Tensor | None = None) -> Tensor:
+    """N_ij, how many tokens selected both experts, and on the diagonal N_i: (T, K) -> (E, E) float64.
+
+    `kept` (T, K) bool says which slots there are.
+    """
     count_assignments(selected_experts, num_experts)  # refuses an expert that there is not
     chosen = torch.zeros(len(selected_experts), num_experts, dtype=torch.float64, device=selected_experts.device)
     # Added, because a slot that is not kept may name the expert of one that is.
     slots = torch.ones_like(selected_experts, dtype=chosen.dtype) if kept is None else kept.to(chosen.dtype)
     chosen.scatter_add_(1, selected_experts, slots)
-    together = chosen.T @ chosen
-    counts = together.diagonal().clone()
-    together.fill_diagonal_(0)
-    return together / counts.clamp_min(1)[:, None]
+    return chosen.T @ chosen
 
 
 @metric(

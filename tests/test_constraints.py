@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,3 +23,11 @@ def test_the_extra_gptq_is_tested_with_the_same_versions_but_of_numpy() -> None:
     different = {package for package, version in everywhere.items() if with_gptq.get(package) != version}
     assert different == {"numpy"}
     assert {"gptqmodel", "optimum", "defuser"} <= with_gptq.keys()
+
+
+@pytest.mark.parametrize("extra", ["browser", "kernel"])
+def test_what_an_environment_of_its_own_is_tested_with_is_within_the_bounds_of_its_extra(extra: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pinned = pins(f"constraints-{extra}.txt")
+    for needed in map(Requirement, extras[extra]):
+        assert pinned[needed.name] in needed.specifier

@@ -36,12 +36,26 @@ class PeerCalls:
         kind = self._works.kind(case.input)
         subject = self._works.work(case.input).subject(case.router)
         tokens = self._works.tokens(case.input)
-        with torch.set_grad_enabled(kind.gradients):
-            prepare = partial(CALLS[kind.mode], subject, tokens)
-            made = prepared(prepare, self._ways, None if kind.gradients else _outcome)
         forget = partial(forget_gradients, subject)
+
+        def prepare() -> Call:
+            call = CALLS[kind.mode](subject, tokens)
+            return _forgetting(call, forget) if self._ways and kind.gradients else call
+
+        with torch.set_grad_enabled(kind.gradients):
+            made = prepared(prepare, self._ways, None if kind.gradients else _outcome)
         forget()
         return replace(made, reset=forget if kind.gradients else None)
+
+
+def _forgetting(call: Call, forget: Call) -> Call:
+    """A call that begins without gradients: a captured one would add to those of the calls before, which are gone."""
+
+    def forgotten() -> object:
+        forget()
+        return call()
+
+    return forgotten
 
 
 def _outcome(call: Call) -> list[Tensor]:

@@ -130,7 +130,7 @@ class PeerSuite(Suite[CheckedPeer]):
         peers = {
             "packages": versions(),
             "works": {
-                name: {"label": kind.label, "description": kind.description, "mode": kind.mode}
+                name: {"label": kind.label, "description": kind.description, "family": kind.family, "mode": kind.mode}
                 for name, kind in works.items()
             },
             "left_out": [

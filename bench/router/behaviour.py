@@ -71,7 +71,15 @@ def _figures(routing: Routing, batch: Batch, outputs: dict[str, Tensor]) -> dict
         "sequence_probs": [[round(prob, 5) for prob in row] for row in routing.router_probs[first_sequence].tolist()],
         "sequence_tokens": batch.words[first_sequence] if batch.words else None,
         "output_histogram": {kind: _histogram(output) for kind, output in outputs.items()},
+        "expert_pairs": _expert_pairs(routing),
     }
+
+
+def _expert_pairs(routing: Routing) -> list[list[int]] | None:
+    """(E, E) how many tokens have both experts, the diagonal how many have one; None where no token chooses."""
+    if routing.num_experts > MOST_EXPERTS or not isinstance(routing, TokenChoice):
+        return None
+    return metrics.pair_counts(routing.selected_experts, routing.num_experts, routing.kept).long().tolist()
 
 
 def _co_activation(routing: Routing) -> Tensor:
@@ -124,13 +132,14 @@ def combine(observations: list[Observation]) -> dict[str, Any]:
     # An expert's number means nothing from seed to seed: what belongs to experts is put in order within a seed first.
     # A seed in which no token has an expert has no shares, and is in their mean only where all seeds are such.
     shared = [observation for observation in observations if any(observation.load)] or observations
-    ranked = zip(*(sorted(observation.load, reverse=True) for observation in shared), strict=True)
-    loads = [summarise(shares) for shares in ranked]
+    by_seed = [sorted(observation.load, reverse=True) for observation in shared]
+    loads = [summarise(shares) for shares in zip(*by_seed, strict=True)]
     co_activation = torch.tensor([_ranked_co_activation(o) for o in observations], dtype=torch.float64)
     return {
         "seeds": list(range(len(observations))),
         "metrics": {name: over_seeds(lambda o, name=name: o.metrics[name]) for name in first.metrics},  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         "expert_load": {field: [load[field] for load in loads] for field in ("mean", "sd")},
+        "expert_load_by_seed": by_seed if len(loads) <= MOST_EXPERTS else None,
         "co_activation": co_activation.mean(dim=0).tolist(),
         "layer": {
             kind: {

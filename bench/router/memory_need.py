@@ -55,14 +55,28 @@ def refuse_what_does_not_fit(preset: Preset, cases: Iterable[Case], device: str)
         if SEPARATOR in case.input and case.scenario in list_scenarios("router"):
             label = case.input.partition(SEPARATOR)[2]
             behind[label] = behind.get(label, False) or get_router_scenario(case.scenario).with_experts
-    available = _AVAILABLE[device]() if behind else 0
-    for label, experts in behind.items():
-        needed = needed_bytes(preset.at(label), experts=experts)
-        if needed > available:
-            raise DoesNotFitError(
-                f"{label} needs about {needed / 1e9:,.1f} GB{' with its experts' if experts else ''}, "
-                f"and {available / 1e9:,.1f} GB are free on this {device}"
-            )
+    # The batches and banks of all sizes are in memory at once.
+    needs = {label: needed_bytes(preset.at(label), experts=experts) for label, experts in behind.items()}
+    for label, needed in needs.items():
+        expect_free(label, needed, device, " with its experts" if behind[label] else "")
+    if len(needs) > 1:
+        largest = max(needs, key=needs.__getitem__)
+        beside = f", {needs[largest] / 1e9:,.1f} of them {largest}"
+        expect_free(f"a run of {len(needs)} sizes", sum(needs.values()), device, beside)
+
+
+def expect_free(what: str, needed: int, device: str, beside: str = "") -> None:
+    """Refuse what needs more bytes than there are; `beside` stands after the figure.
+
+    Raises:
+        DoesNotFitError: with both figures.
+    """
+    available = _AVAILABLE[device]()
+    if needed > available:
+        raise DoesNotFitError(
+            f"{what} needs about {needed / 1e9:,.1f} GB{beside}, "
+            f"and {available / 1e9:,.1f} GB are free on this {device}"
+        )
 
 
 def _free_on_cpu() -> int:

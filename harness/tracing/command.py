@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harness.assets.errors import AssetError
 from harness.command_line import most_threads, parse
+from harness.hf_logging import log_errors_only
 from harness.language_models.load import list_language_models, load_language_model, resolve_language_model
 from harness.saving.routers import load_routers
 from harness.text.texts import list_texts, resolve_text
@@ -90,7 +91,9 @@ def _text(name: str) -> str:
 def _windows(tokenizer: PreTrainedTokenizerBase, text: str, tokens: int, length: int) -> list[Tensor]:
     """The first tokens of a text in windows of a length; the last may be shorter."""
     # A token is a character at least: what lies far behind the last one that is wanted need not be encoded.
-    ids = tokenizer(text[: 32 * tokens], add_special_tokens=False, return_attention_mask=False)["input_ids"][:tokens]
+    with log_errors_only():  # it would say that the text is longer than the model reads at once
+        ids = tokenizer(text[: 32 * tokens], add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    ids = ids[:tokens]
     if not ids:
         raise ValueError("a text has no token")
     found = torch.tensor(ids, dtype=torch.int64)

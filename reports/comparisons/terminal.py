@@ -13,7 +13,7 @@ from reports.comparisons.words import (
     counted,
     moved_cells,
     name,
-    note,
+    notes,
     ratio_words,
     sentence,
     side,
@@ -25,6 +25,8 @@ from reports.format.render import align
 _SAME_SHOWN = 12
 # Likewise for figures and names.
 _LIST_SHOWN = 20
+# More rows that have the same to say are counted.
+_ALIKE = 3
 _WIDTH = 120
 _ALL = "--all shows them"
 
@@ -35,13 +37,13 @@ def to_terminal(comparison: Comparison, *, show_all: bool = False) -> str:
     paragraphs = [
         _head(comparison),
         _table(comparison, show_all),
-        _notes(comparison),
+        _notes(comparison, show_all),
         _listed(_figures_title(comparison), _figures(comparison), limit),
         _listed("Not compared:", [f"{name(e.benchmark)}: {sentence(e.reason)}" for e in comparison.excluded], limit),
         _listed("Only in head:", [name(benchmark) for benchmark in comparison.added], limit),
         _listed("Only in base:", [name(benchmark) for benchmark in comparison.removed], limit),
         _mean(comparison),
-        _outcome(comparison),
+        _outcome(comparison, limit),
     ]
     return "\n\n".join("\n".join(map(one_line, lines)) for lines in paragraphs if lines)
 
@@ -66,9 +68,13 @@ def _table(comparison: Comparison, show_all: bool) -> list[str]:
     return lines
 
 
-def _notes(comparison: Comparison) -> list[str]:
-    notes = [(row, note(row)) for row in comparison.rows]
-    return [f"{name(row.benchmark)}: {row.change}: {words}" for row, words in notes if words]
+def _notes(comparison: Comparison, show_all: bool) -> list[str]:
+    lines = []
+    for words, rows in notes(comparison.rows):
+        shown = rows if show_all or len(rows) <= _ALIKE else rows[:1]
+        more = f" (and {len(rows) - 1:,} more benchmarks likewise)" if len(shown) < len(rows) else ""
+        lines += [f"{name(row.benchmark)}: {row.change}: {words}{more}" for row in shown]
+    return lines
 
 
 def _figures_title(comparison: Comparison) -> str:
@@ -94,8 +100,8 @@ def _mean(comparison: Comparison) -> list[str]:
     return [f"Geometric mean of head / base over {over}: {ratio_words(comparison.geometric_mean)}"]
 
 
-def _outcome(comparison: Comparison) -> list[str]:
+def _outcome(comparison: Comparison, limit: int | None) -> list[str]:
     reasons = [sentence(reason).rstrip(".") for reason in comparison.reasons]
     if len(reasons) > 1:
-        return [f"{comparison.headline}:", *(f"  {reason}." for reason in reasons)]
+        return _listed(f"{comparison.headline}:", [f"{reason}." for reason in reasons], limit)
     return [f"{': '.join([comparison.headline, *reasons])}."]

@@ -14,8 +14,8 @@ from reports.records.report_data import ReportData
 def ratios(data: ReportData) -> Plot:
     """A row per router, a marker per start; the model's own gates are the noise floor."""
     timed = {
-        name: entries
-        for name in data.scenarios("language_model")
+        record.label: entries
+        for name, record in data.scenarios("language_model").items()
         if (entries := [entry for entry in data.language if entry.scenario == name and entry.router != STOCK])
     }
     if not timed:
@@ -31,7 +31,8 @@ def ratios(data: ReportData) -> Plot:
         name="language-model",
         title=f"Time inside a language model as a ratio to {baseline}",
         caption="Logarithmic axes, one scale a panel; whiskers are 95 % intervals over processes, and very wide ones "
-        "run off the panel. The grey band is the noise floor: the model with its own gates against itself.",
+        "run off the panel. The grey band is the noise floor: the model with its own gates against itself. A router "
+        "whose whiskers reach the line at 1 costs the model nothing that was seen.",
         draw=lambda: draw_panels(
             panels, in_order(entry.router for entry in everyone), [f"{start} start" for start in starts], width=2.7
         ),

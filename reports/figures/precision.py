@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from reports.figures.ratio_axis import name_rows
-from reports.figures.style import label, shared_legend, whiskers
+from reports.figures.style import label, row_panels, shared_legend, whiskers
 from reports.figures.theme import OKABE_ITO
 from reports.format import registry
 from reports.format.plot import Plot
@@ -50,19 +49,12 @@ def _panels(data: ReportData) -> dict[str, Panel]:
 
 
 def _draw(panels: Mapping[str, Panel], routers: Sequence[str], labels: Mapping[str, str]) -> Figure:
-    across = min(len(panels), 4)
-    down = -(-len(panels) // across)
-    size = (2.7 * across + 1.4, (0.42 * len(routers) + 0.8) * down + 0.7)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
+    figure, axes = row_panels(len(panels), routers, width=2.7, row=0.42)
     for ax, (name, panel) in zip(axes, panels.items(), strict=False):
         for place, precision in enumerate(labels):
             _points(ax, panel, routers, precision, labels, place)
         _finish(ax, name)
-    for spare in axes[len(panels) :]:
-        spare.set_visible(False)
-    name_rows(axes[0], routers)
-    shared_legend(figure, axes[: len(panels)], columns=4)
+    shared_legend(figure, axes, columns=4)
     return figure
 
 

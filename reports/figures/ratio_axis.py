@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import label, log_ticks, shared_legend, whiskers
-from reports.figures.theme import BAND, OKABE_ITO
+from reports.figures.style import colours, label, log_ticks, row_panels, shared_legend, whiskers
+from reports.figures.theme import BAND, INK
 from reports.records.timing import Timing
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -41,8 +41,8 @@ def draw_panels(
         width: of a panel, inches.
         draw_beside: adds what else a panel (axes, title) shows, and returns the ratios that have to lie inside.
     """
-    figure = Figure(figsize=(width * len(panels) + 1.4, 0.34 * len(routers) + 1.5), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    palette = colours(len(series))
+    figure, axes = row_panels(len(panels), routers, width=width, row=max(0.34, 0.12 * len(series)))
     for ax, (title, points) in zip(axes, panels.items(), strict=True):
         _draw_noise(ax, [point.timing for point in points])
         for place, name in enumerate(series):
@@ -54,7 +54,7 @@ def draw_panels(
                 [routers.index(point.router) + apart for point in chosen],
                 xerr=whiskers([(ratio.estimate, ratio.low, ratio.high) for ratio in ratios]),
                 fmt=_MARKERS[place % len(_MARKERS)],
-                color=OKABE_ITO[place % len(OKABE_ITO)],
+                color=palette[place],
                 markersize=4,
                 capsize=2.5,
                 linewidth=1,
@@ -63,7 +63,6 @@ def draw_panels(
         ax.set_title(title)
         shown = [1.0, *(point.timing.ratio.estimate for point in points), *draw_beside(ax, title)]
         _finish(ax, shown, points[0].timing.baseline)
-    name_rows(axes[0], routers)
     shared_legend(figure, axes[:1], columns=4)
     return figure
 
@@ -80,6 +79,7 @@ def _draw_noise(ax: Axes, timings: Sequence[Timing]) -> None:
 def _finish(ax: Axes, shown: Sequence[float], baseline: str) -> None:
     """Scale, limits, ticks and grid; `shown` are the estimates that have to lie inside."""
     ax.set_xscale("log")
+    ax.axvline(1, color=INK, linewidth=0.8, zorder=1.5)
     low, high = ax.get_xlim()
     # Without the far ends of intervals over two or three blocks, which can span many decades.
     low, high = max(low, min(shown) / 5), min(high, max(shown) * 5)
@@ -88,9 +88,3 @@ def _finish(ax: Axes, shown: Sequence[float], baseline: str) -> None:
     log_ticks(ax.xaxis, low, high)
     ax.grid(axis="x")
     ax.set_axisbelow(True)
-
-
-def name_rows(ax: Axes, names: Sequence[str]) -> None:
-    """A row per name, the first on top."""
-    ax.set_yticks(range(len(names)), [label(name) for name in names])
-    ax.set_ylim(len(names) - 0.5, -0.5)

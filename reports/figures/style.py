@@ -94,6 +94,27 @@ def panels(number: int, *, width: float, height: float) -> tuple[Figure, list[Ax
     return figure, axes[:number]
 
 
+def row_panels(number: int, names: Sequence[str], *, width: float, row: float) -> tuple[Figure, list[Axes]]:
+    """Panels with a row per name, the first on top; up to four stand side by side, sizes in inches."""
+    across = min(number, 4)
+    down = math.ceil(number / across)
+    # As wide as the longest name, in inches.
+    names_take = max(1.4, 0.4 + 0.068 * max((len(label(name)) for name in names), default=0))
+    size = (width * across + names_take, (row * len(names) + 0.8) * down + 0.7)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
+    for spare in axes[number:]:
+        spare.set_visible(False)
+    name_rows(axes[0], names)
+    return figure, axes[:number]
+
+
+def name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """A row per name, the first on top."""
+    ax.set_yticks(range(len(names)), [label(name) for name in names])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
 def log_ticks(axis: Axis, low: float, high: float) -> None:
     """Plain numbers along a logarithmic axis from low to high; within a factor of four it looks and reads linear."""
     steps = next(steps for limit, steps in _LOG_STEPS if high <= limit * low)
@@ -127,8 +148,17 @@ def label(name: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in shorten(name, LONGEST_LABEL))
 
 
+def _lay_out(figure: Figure) -> None:
+    """Places everything once: each file would else do it twice, which takes longer than all drawing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
 def save(figure: Figure, kind: str) -> bytes:
     """The figure's bytes as `svg` or `png`, without date or version in them."""
+    _lay_out(figure)
     buffer = io.BytesIO()
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
     figure.savefig(buffer, format=kind, metadata=metadata)

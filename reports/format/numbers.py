@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -154,6 +154,14 @@ def percents(mean: Any, sd: Any) -> str:
 def sentence(text: str) -> str:
     """Words from a file as a sentence, with capital and full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def some_of(names: Sequence[str], everyone: Collection[str], what: str = "routers") -> str:
+    """`all 9 routers`, `all but a and b` where those are few, or else the names."""
+    absent = [name for name in everyone if name not in names]
+    if not absent and len(names) > 2:
+        return f"all {len(names)} {what}"
+    return f"all but {listing(absent)}" if absent and 2 * len(absent) < len(names) else listing(list(names))
 
 
 def listing(names: list[str]) -> str:

@@ -10,6 +10,7 @@ from pkgutil import walk_packages
 from typing import Any, TypeVar
 
 from reports.format.plot import Plot
+from reports.format.repeats import say_once
 from reports.format.table import Table
 from reports.records.fine_tuning import FineTuning
 from reports.records.models import model_sentence
@@ -40,12 +41,17 @@ class Shown:
     timed: bool = False
 
     def builders(self, data: ReportData) -> Iterator[tuple[str, Callable[[ReportData], Any]]]:
-        """A name and a function of the data for each key."""
+        """A name and a function of the data for each key; of what it builds, tables say once what rows would repeat."""
         if self.keys is None:
-            yield self.name, self.build
+            yield self.name, partial(_built, self.build)
             return
         for key in self.keys(data):
-            yield self.name.format(key), partial(self.build, key)
+            yield self.name.format(key), partial(_built, self.build, key)
+
+
+def _built(build: Callable[..., Any], *arguments: Any) -> Any:
+    shown = build(*arguments)
+    return say_once(shown) if isinstance(shown, Table) else shown
 
 
 class Registry:

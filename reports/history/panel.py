@@ -16,6 +16,8 @@ _RIGHT = _WIDTH - 8
 # Runs stand at least so far apart, as a share of even spacing.
 _CLOSEST = 0.6
 _MOST_LABELS = 4
+# Width of a step's words.
+_LABEL = 46.0
 
 
 def positions(times: Sequence[datetime]) -> list[float]:
@@ -46,6 +48,7 @@ def panel(series: Series, *, named: bool) -> Panel:
             stroke="var(--ink)",
             stroke_width=5,
             stroke_linecap="round",
+            class_="points",
         ),
         *_steps(series, xs),
         text(f"{first.run.time:%Y-%m-%d}", _LEFT, _HEIGHT - 4, fill="var(--quiet)"),
@@ -95,6 +98,7 @@ def _levels(series: Series, xs: Sequence[float], y: LogAxis | LinearAxis) -> Ite
 
 
 def _steps(series: Series, xs: Sequence[float]) -> Iterator[str]:
+    last, low = -_LABEL, False
     for change in series.changes:
         place = series.points.index(change.after)
         x = (xs[place - 1] + xs[place]) / 2
@@ -103,5 +107,8 @@ def _steps(series: Series, xs: Sequence[float]) -> Iterator[str]:
         line = element("line", x1=x, x2=x, y1=_TOP - 2, y2=_BOTTOM, stroke=colour, stroke_dasharray="3 2")
         yield element("g", title(says), line)
         words = f"× {ratio(change.ratio.estimate)}" if change.ratio else "moved"
-        anchor = "start" if x < _WIDTH / 2 else "end"
-        yield text(words, x, _TOP - 4, fill=colour, text_anchor=anchor, font_weight="600")
+        at = min(max(x, _LEFT + _LABEL / 2), _RIGHT - _LABEL / 2)
+        # Beside another one there is room a line below it.
+        low = at - last < _LABEL and not low
+        yield text(words, at, _TOP + (8 if low else -4), fill=colour, text_anchor="middle", font_weight="600")
+        last = at

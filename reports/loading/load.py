@@ -25,15 +25,17 @@ from reports.loading.fine_tuning_file import (
     read_fine_tuning,
 )
 from reports.records.measurements import LANGUAGE_MODEL, Entry, LanguageEntry, Measurement
+from reports.records.peers import PEER, PeerEntry
 from reports.records.record import mapping_in
 from reports.records.report_data import ReportData, Source
 from reports.records.rules import other_than, outside
 from reports.records.run import RunRecords
+from reports.records.timing import Timing
 
 SCHEMA = 3
 METRIC_ROUNDING = 1e-5
 """Of a metric that torch has computed in float32 over thousands of tokens."""
-_ENTRIES: dict[str | None, type[Measurement]] = {None: Entry, LANGUAGE_MODEL: LanguageEntry}
+_ENTRIES: dict[str | None, type[Measurement]] = {None: Entry, LANGUAGE_MODEL: LanguageEntry, PEER: PeerEntry}
 """By an entry's `subject`; one that names none is a router's."""
 
 
@@ -53,6 +55,7 @@ def load_report_data(paths: Sequence[Path]) -> ReportData:
         entries=data.entries,
         remarks=(*data.remarks, *remarks),
         language=data.language,
+        peers=data.peers,
         fine_tuning=fine_tuning,
     )
 
@@ -91,6 +94,7 @@ def _benchmarks(documents: Sequence[tuple[Path, Any]]) -> ReportData:
         entries=tuple(each for each in kept.values() if isinstance(each, Entry)),
         remarks=tuple(remarks),
         language=tuple(each for each in kept.values() if isinstance(each, LanguageEntry)),
+        peers=tuple(each for each in kept.values() if isinstance(each, PeerEntry)),
     )
 
 
@@ -141,9 +145,24 @@ def _measurement(benchmark: Any, where: str, source: int) -> Measurement:
     subject = info.get("subject") if isinstance(info, dict) else None
     if isinstance(subject, list | dict) or subject not in _ENTRIES:
         raise ReportError(
-            f"{where}.extra_info.subject is {excerpt(subject)}; this version reads {LANGUAGE_MODEL!r}, or no subject"
+            f"{where}.extra_info.subject is {excerpt(subject)}; this version reads {LANGUAGE_MODEL!r}, {PEER!r}, or no "
+            "subject"
         )
-    return check(_ENTRIES[subject], info, f"{where}.extra_info").model_copy(update={"source": source})
+    measurement = check(_ENTRIES[subject], info, f"{where}.extra_info")
+    rounds = _durations(benchmark, measurement.timing, where)
+    return measurement.model_copy(update={"source": source, "durations": rounds})
+
+
+def _durations(benchmark: Mapping[str, Any], timing: Timing, where: str) -> tuple[tuple[float, ...], ...]:
+    """µs round by round of each process, from pytest-benchmark's data; empty where it has not kept all of them."""
+    data = mapping_in(benchmark, "stats").get("data")
+    if not isinstance(data, list) or len(data) != timing.repetitions * timing.rounds:
+        return ()
+    for place, seconds in enumerate(data):
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
+            raise ReportError(f"{where}.stats.data[{place}] is {excerpt(seconds)}, not a duration in seconds above 0")
+    blocks = range(0, len(data), timing.rounds)
+    return tuple(tuple(1e6 * seconds for seconds in data[block : block + timing.rounds]) for block in blocks)
 
 
 def _expect_records(measurement: Measurement, records: RunRecords, where: str) -> None:
@@ -157,6 +176,21 @@ def _expect_records(measurement: Measurement, records: RunRecords, where: str) -
         raise ReportError(f"{where}.behaviour.precision has {excerpt(unknown[0])}, none of study.precisions")
     if isinstance(measurement, Entry) and measurement.input not in records.inputs:
         raise ReportError(f"{where}.input is {excerpt(measurement.input)}, none of study.inputs")
+    if isinstance(measurement, PeerEntry):
+        _expect_work(measurement, records, where)
+
+
+def _expect_work(measurement: PeerEntry, records: RunRecords, where: str) -> None:
+    """Refuses a peer at a work that the file does not describe, or that was both measured and left out."""
+    work = records.peers.works.get(measurement.work)
+    if work is None:
+        raise ReportError(f"{where}.work is {excerpt(measurement.work)}, none of study.peers.works")
+    if measurement.mode != work.mode:
+        raise ReportError(f"{where}.mode is {excerpt(measurement.mode)}, and {excerpt(work.mode)} in study.peers.works")
+    if any((each.input, each.peer) == (measurement.input, measurement.router) for each in records.peers.left_out):
+        raise ReportError(
+            f"{where}.router is {excerpt(measurement.router)}, which study.peers.left_out has at this work"
+        )
 
 
 def _precisions_of(measurement: Measurement) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from reports.loading import fine_tuning_file, gate_file, load, self_test
 from reports.records.measurements import Entry, LanguageEntry
+from reports.records.peers import PeerEntry
 from reports.records.record import Record
 from reports.records.run import RunRecords
 
@@ -15,7 +16,7 @@ from reports.records.run import RunRecords
 class Benchmark(Record):
     """An entry of pytest-benchmark's list, with what the suite says of it."""
 
-    extra_info: Entry | LanguageEntry
+    extra_info: Entry | LanguageEntry | PeerEntry
 
 
 class BenchmarkFile(Record):

@@ -21,6 +21,7 @@ from reports.overview.perplexities import COMMAND, perplexities
 from reports.records.measurements import Entry, LanguageEntry, Measurement
 from reports.records.report_data import ReportData
 from reports.tables.language_model.times import standings_to_stock
+from reports.tables.peers import in_short
 from reports.tables.ranking import among, by_time, equals, why_unranked
 
 _RATIO = interval(significant)
@@ -190,12 +191,18 @@ def newcomers(data: ReportData) -> Answer | None:
     return Answer("New or failed routers", f"{'; '.join(said)}.")
 
 
+def beside_others(data: ReportData) -> Answer | None:
+    """Our time over that of others' code; nothing where none was asked for."""
+    return Answer("Beside others' code", in_short(data), section="peers") if data.peer_pairs else None
+
+
 _ANSWERS: tuple[Callable[[ReportData], Answer | None], ...] = (
     fastest,
     most_even,
     time_inside,
     quality_inside,
     beside_the_paper,
+    beside_others,
     newcomers,
 )
 

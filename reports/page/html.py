@@ -45,26 +45,9 @@ _BRIEF = 24
 
 def page(data: ReportData, overview: Overview, sections: Sequence[Section], files: Mapping[str, bytes]) -> str:
     """The page as HTML; `files` holds the drawn figures."""
-    environment = Environment(
-        loader=PackageLoader("reports.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
-    environment.filters |= {"anchor": _anchor, "shorten": shorten, "isolated": _isolated}
-    # Neither is a template: both are written as they are.
-    style, script = (Markup(_source(environment, name)) for name in ("style.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals |= {
-        "inline_svg": lambda plot: inline_svg(files[f"figures/{plot.name}.svg"], plot.name, plot.title),
-        "table_files": _table_files,
-        "plot_files": _plot_files,
-        "word_class": lambda cell: _VERDICT_CLASSES.get(cell, "brief" if len(cell) <= _BRIEF else "long"),
-        "longest_name": LONGEST_NAME,
-    }
-    return environment.get_template("index.html.j2").render(
+    rooms = environment(_VERDICT_CLASSES)
+    rooms.globals["inline_svg"] = lambda plot: inline_svg(files[f"figures/{plot.name}.svg"], plot.name, plot.title)
+    return rooms.get_template("index.html.j2").render(
         overview=overview,
         sections=sections,
         anchors={section.anchor for section in sections},
@@ -74,10 +57,37 @@ def page(data: ReportData, overview: Overview, sections: Sequence[Section], file
         sources=definitions.SOURCES,
         inputs=input_sources(data),
         provenance=provenance(data),
-        style=Markup(THEME_CSS) + style,
-        script=script,
-        script_hash=f"sha256-{digest}",
     )
+
+
+def environment(classes: Mapping[str, str]) -> Environment:
+    """What the templates share: escaping, filters, how a table is shown, the pages' style and script.
+
+    Args:
+        classes: words of a cell -> the class that they get.
+    """
+    made = Environment(
+        loader=PackageLoader("reports.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    made.filters |= {"anchor": _anchor, "shorten": shorten, "isolated": _isolated}
+    # Neither is a template: both are written as they are.
+    style, script = (Markup(_source(made, name)) for name in ("style.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    made.globals |= {
+        "table_files": _table_files,
+        "plot_files": _plot_files,
+        "word_class": lambda cell: classes.get(cell, "brief" if len(cell) <= _BRIEF else "long"),
+        "longest_name": LONGEST_NAME,
+        "style": Markup(THEME_CSS) + style,
+        "script": script,
+        "script_hash": f"sha256-{digest}",
+    }
+    return made
 
 
 def _source(environment: Environment, name: str) -> str:

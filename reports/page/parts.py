@@ -86,7 +86,7 @@ def notices(data: ReportData) -> list[str]:
 def mixed(data: ReportData) -> list[str]:
     """What is said of times that do not compare, a sentence for each kind of measurement that has such."""
     found = []
-    for measurements in (data.entries, data.language):
+    for measurements in (data.entries, data.language, data.peers):
         parts = parts_of(data, measurements)
         if len(parts) > 1:
             firsts = [part.sources[0] for part in parts]

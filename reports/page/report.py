@@ -40,7 +40,7 @@ def report_files(data: ReportData, overview: Overview, sections: Sequence[Sectio
 
 def announcement(data: ReportData, overview: Overview, sections: Sequence[Section], page_file: Path) -> str:
     """The report's first table, one a machine, the answers, what had to be left out, and where the page is."""
-    parts = parts_of(data, data.entries or data.language)
+    parts = parts_of(data, data.entries or data.language or data.peers)
     first = [table for section in sections[:1] for table in section.tables[: len(parts)]]
     tables = [f"{one_line(table.title)}\n" * (len(parts) > 1) + to_text(table) + "\n" for table in first]
     left_out = [*overview.left_out, *(sentence for section in sections for sentence in section.left_out)]

@@ -19,7 +19,13 @@ from reports.records.report_data import ReportData
 
 @dataclass(frozen=True)
 class Topic:
-    """What a section is about; where no file holds anything of it, the section is left out whole, with a sentence."""
+    """What a section is about; where no file holds anything of it, the section is left out whole.
+
+    Attributes:
+        held_by: whether the data holds anything of it.
+        absent: why it is left out, for a sentence; empty for what nobody misses who did not ask for it.
+        measurements: what its tables are made from.
+    """
 
     held_by: Callable[[ReportData], bool]
     absent: str
@@ -39,6 +45,7 @@ PRECISION = Topic(
     "the files compare no decisions with float64",
     measurements=lambda data: [each for each in data.measurements if each.precision],
 )
+PEERS = Topic(lambda data: bool(data.peers), "", measurements=lambda data: data.peers)
 FINE_TUNING = Topic(lambda data: data.fine_tuning is not None, "the files hold no fine-tuning")
 
 
@@ -106,6 +113,14 @@ PLAN = (
         topic=LANGUAGE_MODEL,
         brief="Model",
     ),
+    SectionPlan(
+        "peers",
+        "Beside others' code",
+        "The same work, gates and layers, by this suite and by others: the same weights and tokens, in the same "
+        "interleaved run. Whoever is timed has given the outputs of a float64 reference before.",
+        topic=PEERS,
+        brief="Peers",
+    ),
     SectionPlan("fine-tuning", "Fine-tuning", FINE_TUNING_RULE, topic=FINE_TUNING),
     SectionPlan(
         "figures",
@@ -122,7 +137,8 @@ def build_sections(data: ReportData) -> list[Section]:
     absent: dict[Topic, list[str]] = {}
     for plan in PLAN:
         if not plan.topic.held_by(data):
-            absent.setdefault(plan.topic, []).append(plan.title)
+            if plan.topic.absent:
+                absent.setdefault(plan.topic, []).append(plan.title)
             continue
         left_out: list[str] = []
         measurements = plan.topic.measurements(data)

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reports.format.escape import one_line
 from reports.format.render import to_csv, to_latex, to_markdown
 from reports.format.table import Table
+from reports.page.html import environment, inline_svg
 
 if TYPE_CHECKING:
     # matplotlib takes seconds, and a page of hand-made drawings does without it.
@@ -30,8 +30,8 @@ class Drawing:
         name: of its file, and the beginning of its ids on the page.
         title: the heading above it, and what is read aloud in place of it.
         caption: what is to be seen.
-        svg: one element `<svg>`, without an XML head, whose texts are escaped.
-        png: the same as a picture, where there is one.
+        svg: an element `<svg>`, whose texts are escaped; or matplotlib's, then with its picture.
+        png: the same as a picture, where matplotlib drew it.
     """
 
     name: str
@@ -42,10 +42,16 @@ class Drawing:
 
     @property
     def markup(self) -> Markup:
-        """The element with its title for those who do not see it."""
-        return Markup(f'<svg role="img" aria-label="{escape(one_line(self.title))}" ') + Markup(
-            self.svg.removeprefix("<svg ")
-        )
+        """The element with its title for those who do not see it; matplotlib's in the page's colours."""
+        if self.png is not None:
+            return inline_svg(self.svg.encode(), self.name, self.title)
+        return _labelled(self.svg, self.title)
+
+    @property
+    def files(self) -> list[tuple[str, str]]:
+        """Its files, and what each of them is."""
+        kinds = [("SVG", "svg"), *([("PNG", "png")] if self.png else [])]
+        return [(kind, f"figures/{quote(self.name)}.{ending}") for kind, ending in kinds]
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,7 @@ class Panel:
     @property
     def markup(self) -> Markup:
         """The element with its words for those who do not see it."""
-        label = escape(one_line(f"{self.title}: {self.note}"))
-        return Markup(f'<svg role="img" aria-label="{label}" ') + Markup(self.svg.removeprefix("<svg "))
+        return _labelled(self.svg, f"{self.title}: {self.note}")
 
 
 @dataclass(frozen=True)
@@ -112,20 +117,11 @@ def simple_page(
         title: of the page, and its first heading.
         lead: the sentences below it, the most important first.
         sections: in the order of reading.
-        classes: words of a column of verdicts -> `good`, `fair` or `poor`, the colour in which they stand.
+        classes: words of a cell -> `good`, `fair` or `poor`, the colour in which they stand.
     """
-    environment = Environment(
-        loader=PackageLoader("reports.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
-    style, _, _ = environment.loader.get_source(environment, "simple.css") if environment.loader else ("", None, None)
-    return environment.get_template("simple.html.j2").render(
-        title=title, lead=lead, sections=sections, classes=classes or {}, style=Markup(style)
-    )
+    rooms = environment(classes or {})
+    own, _, _ = rooms.loader.get_source(rooms, "simple.css") if rooms.loader else ("", None, None)
+    return rooms.get_template("simple.html.j2").render(title=title, lead=lead, sections=sections, own_style=Markup(own))
 
 
 def simple_files(
@@ -138,7 +134,7 @@ def simple_files(
             for ending, render in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
                 files[f"tables/{item.name}.{ending}"] = render(item).encode()
         elif isinstance(item, Drawing):
-            files[f"figures/{item.name}.svg"] = _alone(item.svg).encode()
+            files[f"figures/{item.name}.svg"] = (item.svg if item.png else _alone(item.svg)).encode()
             files |= {f"figures/{item.name}.png": item.png} if item.png else {}
     return files | {"index.html": simple_page(title, lead, sections, classes=classes).encode()}
 
@@ -149,12 +145,13 @@ def drawn(plot: Plot) -> Drawing:
 
     with report_style():
         figure = plot.draw()
-        svg, png = save(figure, "svg").decode("utf-8"), save(figure, "png")
-    text = svg[svg.index("<svg") :]
-    # An image's id is a hash of its pixels, and no one refers to it: two equal panels would share it.
-    text = re.sub(r' id="image[^"]*"', "", text)
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{plot.name}-", text)
-    return Drawing(plot.name, plot.title, plot.caption, text, png)
+        svg, png = save(figure, "svg"), save(figure, "png")
+    return Drawing(plot.name, plot.title, plot.caption, svg.decode(), png)
+
+
+def _labelled(svg: str, label: str) -> Markup:
+    """It is safe as markup: whoever made it has escaped its texts."""
+    return Markup(f'<svg role="img" aria-label="{escape(one_line(label))}" ') + Markup(svg.removeprefix("<svg "))
 
 
 # What the page's variables are in a file of its own, which has no style sheet but this.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 
 from pydantic import Field, model_validator
 
 from reports.records.precision import Precision
-from reports.records.record import Count, Name, Number, Record
+from reports.records.record import Count, Name, Number, Record, Share, expect_length
 from reports.records.rules import other_than, outside, repeated
 from reports.records.stat import NO_STAT, Stat
 
@@ -37,12 +38,27 @@ class Behaviour(Record):
     seeds: tuple[Count, ...]
     metrics: dict[Name, Stat]
     loads: Loads = Field(alias="expert_load")
+    loads_by_seed: tuple[tuple[Share, ...], ...] | None = Field(default=None, alias="expert_load_by_seed")
+    """(seeds, E) shares, from the most to the least loaded expert of each; None where the file does not state them."""
     layer: dict[Name, LayerOutput]
     precision: Precision | None = None
 
     def contradictions(self) -> Iterator[str | None]:
         """A seed is drawn from once."""
         yield repeated("seeds", self.seeds)
+        if self.loads_by_seed:
+            for place, share in enumerate(self.loads.mean):
+                shares = [loads[place] for loads in self.loads_by_seed if place < len(loads)]
+                known = fmean(shares) if shares else None
+                yield other_than(
+                    f"expert_load.mean[{place}]", share, known, "mean of expert_load_by_seed", tolerance=1e-4
+                )
+
+    @model_validator(mode="after")
+    def _has_a_share_an_expert(self) -> Behaviour:
+        for place, loads in enumerate(self.loads_by_seed or ()):
+            expect_length(f"expert_load_by_seed[{place}]", loads, len(self.loads.mean))
+        return self
 
     @model_validator(mode="after")
     def _give_seeds(self) -> Behaviour:

@@ -39,6 +39,8 @@ class Measurement(Record):
     timing: Timing
     source: int = Field(default=0, exclude=True)
     """Number of the file among those of a report."""
+    durations: tuple[tuple[float, ...], ...] = Field(default=(), exclude=True)
+    """µs of a call, round by round, of each process; empty where pytest-benchmark's data are not in the file."""
 
     def contradictions(self) -> Iterator[str | None]:
         """No more experts than there are, the baseline is itself, and times are times of the tokens stated."""
@@ -136,6 +138,8 @@ class Entry(Measurement):
     @model_validator(mode="after")
     def _has_an_entry_an_expert(self) -> Entry:
         expect_length("behaviour.expert_load.mean", self.behaviour.expert_load, self.num_experts)
+        if self.sample and self.sample.pairs is not None:
+            expect_length("figures.expert_pairs", self.sample.pairs, self.num_experts)
         for index, row in enumerate(self.sample.sequence_probs if self.sample else ()):
             expect_length(f"figures.sequence_probs[{index}]", row, self.num_experts)
         return self

@@ -11,6 +11,7 @@ from reports.errors import MissingDataError
 from reports.judging.order import in_order, start_rank
 from reports.records.fine_tuning import FineTuning
 from reports.records.measurements import Entry, LanguageEntry, Measurement
+from reports.records.peers import PeerEntry, PeerPair, PeerRecords
 from reports.records.record import mapping_in
 from reports.records.run import InputRecord, MetricRecord, PrecisionRecord, RunRecords, ScenarioRecord
 
@@ -73,6 +74,7 @@ class ReportData:
     remarks: tuple[str, ...] = ()
     language: tuple[LanguageEntry, ...] = ()
     fine_tuning: FineTuning | None = None
+    peers: tuple[PeerEntry, ...] = ()
 
     @cached_property
     def routers(self) -> tuple[str, ...]:
@@ -81,8 +83,8 @@ class ReportData:
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """The benchmarks of both kinds."""
-        return (*self.entries, *self.language)
+        """The benchmarks of all kinds."""
+        return (*self.entries, *self.language, *self.peers)
 
     def sources_of(self, measurements: Iterable[Measurement]) -> list[Source]:
         """The files that these come from, in order."""
@@ -95,6 +97,7 @@ class ReportData:
             self,
             entries=tuple(entry for entry in self.entries if entry.source in there),
             language=tuple(entry for entry in self.language if entry.source in there),
+            peers=tuple(entry for entry in self.peers if entry.source in there),
         )
 
     @property
@@ -126,6 +129,27 @@ class ReportData:
     def precisions(self) -> dict[str, PrecisionRecord]:
         """The records of all comparisons with float64, in the order in which tables show them."""
         return {name: record for source in self.sources for name, record in source.records.precisions.items()}
+
+    @cached_property
+    def peer_records(self) -> PeerRecords:
+        """The works and packages of all files, of a name the last file's, and who was left out anywhere."""
+        records = [source.records.peers for source in self.sources]
+        return PeerRecords(
+            packages={name: version for each in records for name, version in each.packages.items()},
+            works={name: work for each in records for name, work in each.works.items()},
+            left_out=tuple(dict.fromkeys(one for each in records for one in each.left_out)),
+        )
+
+    @cached_property
+    def peer_pairs(self) -> tuple[PeerPair, ...]:
+        """Every peer that was timed with ours beside it, in the order of the files."""
+        ours = {(each.input, each.source): each for each in self.peers if each.router == each.timing.baseline}
+        works = self.peer_records.works
+        return tuple(
+            PeerPair(each, ours.get((each.input, each.source)), works[each.work].family)
+            for each in self.peers
+            if each.router != each.timing.baseline
+        )
 
     def scenarios(self, subject: str) -> dict[str, ScenarioRecord]:
         """The records of a subject's scenarios, in order; of a name, the last file's."""

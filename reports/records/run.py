@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from reports.records.peers import PeerRecords
 from reports.records.record import Amount, Count, Flag, Name, Number, Ratio, Record, Text
 from reports.records.rules import above
 
@@ -86,3 +87,4 @@ class RunRecords(Record):
     scenarios: dict[Name, ScenarioRecord] = Field(default_factory=dict)
     inputs: dict[Name, InputRecord] = Field(default_factory=dict)
     precisions: dict[Name, PrecisionRecord] = Field(default_factory=dict)
+    peers: PeerRecords = Field(default_factory=PeerRecords)

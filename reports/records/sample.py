@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from pydantic import Field, model_validator
 
-from reports.records.record import Amount, Name, Number, Record, Text, expect_length
-from reports.records.rules import falling, other_than, outside
+from reports.records.record import Amount, Count, Name, Number, Record, Text, expect_length
+from reports.records.rules import above, falling, other_than, outside
 
 PROBABILITIES_ROUNDING = 1e-5
 """Of each probability in a file's sample, which has five digits."""
@@ -35,6 +35,8 @@ class Sample(Record):
     sequence_probs: tuple[tuple[Number, ...], ...]
     sequence_tokens: tuple[Text, ...] | None = None
     outputs: dict[Name, Histogram] = Field(alias="output_histogram")
+    pairs: tuple[tuple[Count, ...], ...] | None = Field(default=None, alias="expert_pairs")
+    """(E, E) how many tokens have both experts, on the diagonal how many have one; None where that was not counted."""
 
     def contradictions(self) -> Iterator[str | None]:
         """A token's probabilities are shares of one whole, each rounded."""
@@ -42,6 +44,14 @@ class Sample(Record):
             path, rounding = f"sequence_probs[{index}]", PROBABILITIES_ROUNDING * len(row)
             yield from (outside(f"{path}[{place}]", prob, 0, 1, "0 and 1") for place, prob in enumerate(row))
             yield other_than(path, sum(row), 1, "the sum of a token's probabilities", tolerance=max(1e-4, rounding))
+        pairs = self.pairs or ()
+        for first, row in enumerate(pairs):
+            expect_length(f"expert_pairs[{first}]", row, len(pairs))
+            for second in range(first):
+                path, found = f"expert_pairs[{first}][{second}]", row[second]
+                yield other_than(path, found, pairs[second][first], "that of the two in the other order", tolerance=0)
+                yield above(path, found, row[first], f"the number of tokens of expert {first}", tolerance=0)
+                yield above(path, found, pairs[second][second], f"the number of tokens of expert {second}", tolerance=0)
 
     @model_validator(mode="after")
     def _has_a_row_a_token(self) -> Sample:

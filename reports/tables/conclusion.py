@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reports.format.numbers import listing
+from reports.format.numbers import some_of
 from reports.judging.order import STOCK
 from reports.judging.verdict import Claim
 
@@ -29,7 +29,7 @@ def grouped(words: Mapping[str, str], order: Iterable[str]) -> str:
 
 def _groups(words: Mapping[str, str], order: Iterable[str]) -> str:
     groups = {word: [name for name, its in words.items() if its == word] for word in order}
-    return "; ".join(f"{word} for {listing(names)}" for word, names in groups.items() if names)
+    return "; ".join(f"{word} for {some_of(names, words)}" for word, names in groups.items() if names)
 
 
 def by_start(

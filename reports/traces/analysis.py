@@ -79,7 +79,7 @@ class Analysis:
         probabilities: name -> (L,), those made of router probabilities; empty where there are no logits.
         experts_per_token: mean and standard deviation of the tokens' numbers of experts, (2, L).
         rank_imbalance: R -> (L,).
-        co_activation: P(j | i), (L, E, E), or None where K is 1.
+        co_activation: P(j | i), (L, E, E), or None where K is 1, or pairs are too many.
         pairs: tokens that have two experts both, (L, E, E), or None.
         independent: what `pairs` would be of experts that are selected without regard to each other, or None.
         pair_tokens: of how many tokens.

@@ -14,8 +14,14 @@ from reports.traces.selection import SELECTIONS
 from reports.traces.tokens import Piece, Tokens
 from reports.traces.trace import Array
 
+LARGEST_PAIRS = 40_000_000
+"""Layers times experts squared, for which all pairs are counted; of more none are."""
 MOST_PAIRS = 200_000_000
 """So many pairs of experts are counted; of a larger trace those of evenly spread tokens."""
+
+
+_TOGETHER = 64
+"""So many pairs of slots are counted together."""
 
 
 def count_by_group(experts: Array, groups: Array, number: int, num_experts: int) -> Array:
@@ -38,7 +44,9 @@ def count_pairs(experts: Array, num_experts: int) -> Array:
     first, second = np.triu_indices(places.shape[1], 1)
     found = np.zeros((len(places), side * side), dtype=np.int64)
     for layer, slots in enumerate(places):
-        found[layer] = np.bincount((slots[first] * side + slots[second]).ravel(), minlength=side * side)
+        for some in np.array_split(np.arange(len(first)), -(-len(first) // _TOGETHER)):
+            pairs = slots[first[some]] * side + slots[second[some]]
+            found[layer] += np.bincount(pairs.ravel(), minlength=side * side)
     one_way = found.reshape(len(places), side, side)[:, 1:, 1:]
     return one_way + one_way.transpose(0, 2, 1)
 
@@ -144,13 +152,14 @@ def count(tokens: Tokens, windows: Array, number: int, domains: Array | None, do
     layers, experts, top_k = tokens.first.num_layers, tokens.num_experts, tokens.first.top_k
     pairs_of_all = tokens.num_tokens * layers * top_k * (top_k - 1) // 2
     every = max(1, -(-pairs_of_all // MOST_PAIRS))
+    paired = top_k > 1 and layers * experts**2 <= LARGEST_PAIRS
     weighed = all(each.weights is not None for each in tokens.parts)
     scored = all(each.logits is not None for each in tokens.parts)
     found = Counts(
         tokens=np.zeros(number, dtype=np.int64),
         load=np.zeros((number, layers, experts), dtype=np.int64),
         by_domain=None if domains is None else np.zeros((domain_count, layers, experts), dtype=np.int64),
-        pairs=np.zeros((layers, experts, experts), dtype=np.int64) if top_k > 1 else None,
+        pairs=np.zeros((layers, experts, experts), dtype=np.int64) if paired else None,
         pair_load=np.zeros((layers, experts), dtype=np.int64),
         weights=np.zeros((layers, top_k)) if weighed else None,
         importance=np.zeros((layers, experts)) if weighed else None,

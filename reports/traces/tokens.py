@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reports.traces.errors import TraceError
-from reports.traces.trace import NO_EXPERT, Array, RoutingTrace
+from reports.traces.trace import MOST_EXPERTS, NO_EXPERT, Array, RoutingTrace
 
 SLOTS = 1 << 20
 """So many slots, tokens times layers times K, are looked at together; with logits so many of them."""
@@ -60,6 +60,10 @@ class Tokens:
         said = {each.num_experts for each in parts if each.num_experts is not None}
         self.inferred = not said
         self.num_experts = next(iter(said)) if said else 1 + max(_largest(each) for each in parts)
+        if not 0 < self.num_experts <= MOST_EXPERTS:
+            raise TraceError(
+                f"{parts[0].source}: the largest expert is {self.num_experts - 1:,}, expected 0 to {MOST_EXPERTS - 1:,}"
+            )
         self.parts = [replace(each, num_experts=self.num_experts) for each in parts]
         self.ends = np.cumsum([each.num_tokens for each in parts])
 

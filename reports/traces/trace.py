@@ -15,6 +15,15 @@ import numpy.typing as npt
 from reports.traces.errors import TraceError
 
 Array = npt.NDArray[Any]
+MOST_LAYERS = MOST_EXPERTS = 4096
+"""More than any model has: what says so has its axes in another order, or holds no experts."""
+_KINDS = {
+    "mask": ("biu", "true or false"),
+    "domains": ("UOSiub", "labels"),
+    "steps": ("iu", "whole numbers"),
+    "token_ids": ("iu", "whole numbers"),
+}
+"""Kinds of dtypes that a field may have, and what they are in words."""
 NO_EXPERT = -1
 """Stands in a slot that has no expert, in a trace whose slots may be empty."""
 
@@ -76,6 +85,10 @@ class RoutingTrace:
         if not all(experts.shape):
             self._refuse(f"experts are {experts.shape} (tokens, layers, K), which is empty")
         tokens, layers, top_k = experts.shape
+        if layers > MOST_LAYERS:
+            self._refuse(f"{layers:,} layers, expected at most {MOST_LAYERS:,} in (tokens, layers, K)")
+        if self.num_experts is not None and self.num_experts > MOST_EXPERTS:
+            self._refuse(f"{self.num_experts:,} experts, expected at most {MOST_EXPERTS:,}")
         if self.num_experts is not None and self.num_experts < top_k:
             self._refuse(f"K is {top_k}, expected at most the number of experts, {self.num_experts}")
         if self.logits is not None:
@@ -93,6 +106,9 @@ class RoutingTrace:
                 values = np.asarray(values)
                 if values.shape != (tokens,):
                     self._refuse(f"{name} has the shape {values.shape}, expected ({tokens},), one value a token")
+                kinds, expected = _KINDS[name]
+                if values.dtype.kind not in kinds:
+                    self._refuse(f"{name} is {values.dtype}, expected {expected}")
                 object.__setattr__(self, name, values)
         self._check_logits(tokens, layers, top_k)
 

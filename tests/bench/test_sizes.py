@@ -8,6 +8,7 @@ import torch
 
 from bench.case import Case
 from bench.presets import Preset, get_preset
+from bench.router import memory_need
 from bench.router.checked import draw_router
 from bench.router.inputs import Inputs, inputs_of
 from bench.router.memory_need import DoesNotFitError, needed_bytes, refuse_what_does_not_fit
@@ -106,6 +107,17 @@ def test_what_does_not_fit_is_refused_with_both_figures() -> None:
     refuse_what_does_not_fit(preset, [Case("router", "linear", name)], "cpu")
     with pytest.raises(DoesNotFitError, match=r"kimi-k3-T1-bfloat16 needs about .* GB with its experts"):
         refuse_what_does_not_fit(preset, [Case("token", "linear", name)], "cpu")
+
+
+def test_sizes_that_fit_one_by_one_and_not_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = replace(SMOKE, sizes=asked_sizes([], tokens="64,256"))
+    cases = [Case("router", "linear", f"random@T{tokens}") for tokens in (64, 256)]
+    needs = [needed_bytes(preset.at(f"T{tokens}"), experts=False) for tokens in (64, 256)]
+    monkeypatch.setitem(memory_need._AVAILABLE, "cpu", lambda: sum(needs))
+    refuse_what_does_not_fit(preset, cases, "cpu")
+    monkeypatch.setitem(memory_need._AVAILABLE, "cpu", lambda: sum(needs) - 1)
+    with pytest.raises(DoesNotFitError, match=r"a run of 2 sizes needs about 0.0 GB, 0.0 of them T256, and 0.0 GB are"):
+        refuse_what_does_not_fit(preset, cases, "cpu")
 
 
 def test_a_bank_is_counted_once_in_each_process_and_dtype() -> None:

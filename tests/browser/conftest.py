@@ -1,4 +1,4 @@
-"""A Chromium for all tests, pages made once, and tabs that fail their test when the page complains or asks for anything."""
+"""A Chromium for all tests, pages made once, and tabs that fail their test when the page complains or asks for more."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.chromium import MISSING, find_chromium
-from tests.browser.page import ReportPage
+from tests.browser.page import WIDTHS, ReportPage
 from tests.browser.sites import SITES, Builder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-WIDTHS = {1400: 900, 800: 1100, 390: 844}
-"""Width -> height of a desk's, a tablet's and a phone's window, in CSS pixels."""
-
-THEMES = ("light", "dark")
 
 OpenPage = Callable[..., ReportPage]
 
@@ -45,24 +40,24 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def build(chromium: Browser, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator:
     """Name of a site -> path of its page; those that the chosen tests name are made in the background."""
-    asked = [name for name in SITES if any(name in item.name for item in request.session.items)]
-    builder = Builder(tmp_path_factory.mktemp("sites"), sorted(SITES, key=lambda name: name not in asked))
+    builder = Builder(tmp_path_factory.mktemp("sites"))
+    builder.begin([name for name in SITES if any(name in item.name for item in request.session.items)])
     yield builder.page
     builder.close()
 
 
 @pytest.fixture
 def open_page(chromium: Browser, build: Callable[[str], Path]) -> Iterator[OpenPage]:
-    """(name of a site, width, theme, and options of a browser's context) -> its page in a tab of its own.
+    """(name of a site, width, theme, #address, and options of a browser's context) -> its page in a tab of its own.
 
     At the end of the test no tab may have printed anything on its console, opened a dialog or asked for anything but
     its own file.
     """
     contexts, complaints = [], []
 
-    def open_one(name: str, width: int = 1400, theme: str = "light", **options: Any) -> ReportPage:
+    def open_one(name: str, width: int = 1400, theme: str = "light", at: str = "", **options: Any) -> ReportPage:
         path = build(name)
-        viewport = {"width": width, "height": WIDTHS.get(width, 900)}
+        viewport = {"width": width, "height": WIDTHS[width]}
         context = chromium.new_context(viewport=viewport, color_scheme=theme, offline=True, **options)
         contexts.append(context)
         tab = context.new_page()
@@ -74,7 +69,7 @@ def open_page(chromium: Browser, build: Callable[[str], Path]) -> Iterator[OpenP
             "request",
             lambda request: request.url.startswith((allowed, "data:")) or complaints.append(f"asked for {request.url}"),
         )
-        tab.goto(path.as_uri())
+        tab.goto(path.as_uri() + at)
         return ReportPage(tab)
 
     yield open_one

@@ -2,8 +2,9 @@
 
 This is the contract between the page and its tests:
 
-- one `main`, one heading of the first level, a link "Skip to ..." that comes first;
-- regions named "Run", "Trust" and "Answers" on the first screen, and a table named "Routers";
+- one `main`, one heading of the first level, and a link "Skip to ..." that the Tab key reaches first;
+- the line of the run in the `header`, and parts with the addresses #trust, #answers and #routers, which people send
+  each other; the last has a table with a row a router, whose names are headings of their rows;
 - each column of that table is sorted by a button in its heading, which says so by `aria-sort`;
 - a search box filters its rows, and a `status` says how many are left;
 - whatever can be folded is a `details`, and a link to something inside opens it.
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-FIRST_SCREEN = ("Run", "Trust", "Answers")
-"""Names of the regions that a reader sees first, in their order."""
+WIDTHS = {1400: 900, 800: 1100, 390: 844}
+"""Width -> height of a desk's, a tablet's and a phone's window, in CSS pixels."""
+
+THEMES = ("light", "dark")
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,23 @@ class ReportPage:
 
     tab: Page
 
-    def region(self, name: str) -> Locator:
-        """A part of the page with a name."""
-        return self.tab.get_by_role("region", name=name, exact=True)
+    def part(self, address: str) -> Locator:
+        """A part of the page by its address without the #: roles are found quickly in it, slowly among all figures."""
+        return self.tab.locator(f"[id='{address}']")
+
+    @property
+    def run_line(self) -> Locator:
+        """What was run, on what, when."""
+        return self.tab.locator("header p").first
 
     @property
     def routers(self) -> Locator:
         """The table with a row a router."""
-        return self.tab.get_by_role("table", name="Routers", exact=True)
+        return self.part("routers").get_by_role("table").first
 
-    def rows(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of the routers in the rows that are shown, from the top."""
-        return [row for row in self.routers.locator("tbody tr:visible th").all_inner_texts() if row]
+        return self.routers.locator("tbody tr:visible th").all_inner_texts()
 
     def column(self, heading: str) -> Locator:
         """The heading's cell, which has `aria-sort`."""
@@ -48,10 +56,25 @@ class ReportPage:
         """What sorts by a column."""
         return self.column(heading).get_by_role("button")
 
+    def values(self, heading: str) -> list[str]:
+        """The cells of a column in the rows that are shown, from the top."""
+        headings = self.routers.locator("thead th").all_inner_texts()
+        place = next(place for place, text in enumerate(headings, 1) if " ".join(text.split()).startswith(heading))
+        return self.routers.locator(f"tbody tr:visible > :nth-child({place})").all_inner_texts()
+
     @property
     def filter(self) -> Locator:
         """Where words are typed that a row must have."""
-        return self.tab.get_by_role("searchbox")
+        return self.part("routers").get_by_role("searchbox")
+
+    @property
+    def left(self) -> Locator:
+        """How many rows are left."""
+        return self.part("routers").get_by_role("status")
+
+    def resize(self, width: int) -> None:
+        """Makes the window that wide, and as high as such a device's."""
+        self.tab.set_viewport_size({"width": width, "height": WIDTHS[width]})
 
     def unfold(self) -> None:
         """Opens every folded section."""
@@ -70,6 +93,10 @@ class ReportPage:
     def bottom(self, part: Locator) -> float:
         """How far below the top of the page a part ends, in CSS pixels."""
         return part.evaluate("part => part.getBoundingClientRect().bottom + scrollY")
+
+    def style(self, selector: str, name: str) -> str:
+        """The computed value of a style of the first such element."""
+        return self.tab.locator(selector).first.evaluate("(one, name) => getComputedStyle(one)[name]", name)
 
 
 _STICKING_OUT = """() => {

@@ -43,15 +43,22 @@ SITES = {
 
 
 class Builder:
-    """Makes pages in processes of their own, two at a time, all of those named from the start."""
+    """Makes pages in processes of their own, two at a time."""
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._pool = ThreadPoolExecutor(2)
-        self._pages: dict[str, Future[Path]] = {name: self._pool.submit(self._build, name) for name in names}
+        self._pages: dict[str, Future[Path]] = {}
+
+    def begin(self, names: Sequence[str]) -> None:
+        """Makes these in the background, in this order."""
+        for name in names:
+            if name not in self._pages:
+                self._pages[name] = self._pool.submit(self._build, name)
 
     def page(self, name: str) -> Path:
         """The path of a page, once it is made."""
+        self.begin([name])
         return self._pages[name].result()
 
     def close(self) -> None:

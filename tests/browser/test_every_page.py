@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.browser import axe, checker
-from tests.browser.conftest import THEMES, WIDTHS, OpenPage
+from tests.browser.conftest import OpenPage
+from tests.browser.page import THEMES, WIDTHS
 from tests.browser.sites import SITES
 
 LARGEST = 4 * 2**20
@@ -18,8 +19,8 @@ every_page = pytest.mark.parametrize("site", SITES)
 def test_it_opens_from_a_file_without_a_complaint_or_a_request(site: str, open_page: OpenPage) -> None:
     page = open_page(site)
     assert page.tab.title()
-    assert page.tab.get_by_role("heading", level=1).count() == 1
-    assert page.tab.get_by_role("main").count() == 1
+    assert page.tab.locator("h1").count() == 1
+    assert page.tab.locator("main").count() == 1
 
 
 @every_page
@@ -31,8 +32,8 @@ def test_it_is_no_larger_than_a_mail_takes(site: str, build) -> None:
 def test_it_does_not_scroll_sideways(site: str, open_page: OpenPage) -> None:
     page = open_page(site)
     page.unfold()
-    for width, height in WIDTHS.items():
-        page.tab.set_viewport_size({"width": width, "height": height})
+    for width in WIDTHS:
+        page.resize(width)
         assert page.scrolls_sideways() == []
 
 
@@ -41,8 +42,8 @@ def test_axe_finds_nothing_serious_at_any_width_in_both_themes(site: str, open_p
     page = open_page(site)
     page.unfold()
     found = []
-    for width, height in WIDTHS.items():
-        page.tab.set_viewport_size({"width": width, "height": height})
+    for width in WIDTHS:
+        page.resize(width)
         # All rules look at the light page; of them colours alone differ in the dark one.
         for theme, rules in zip(THEMES, ((), ("color-contrast",)), strict=True):
             page.tab.emulate_media(color_scheme=theme)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import THEMES, WIDTHS, OpenPage
+from tests.browser.conftest import OpenPage
+from tests.browser.page import THEMES, WIDTHS
 from tests.browser.sites import SITES
 
 TALLEST = 4000

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from _pytest.config.argparsing import Parser
-
 import conftest
+from harness.__main__ import COMMANDS
+from harness.__main__ import main as harness
 from reports.__main__ import main as reports
 from reports.commands.command import commands
 
@@ -25,12 +25,10 @@ BEGIN, END = "<!-- commands: begin -->", "<!-- commands: end -->"
 PROGRAMS = {
     "python -m bench.gate": "bench.gate.command",
     "python -m bench.gpu": "bench.gpu.command",
-    "python -m bench.peers": "bench.peers.command",
     "python -m bench.coverage": "bench.coverage",
     "python -m bench.router.selection": "bench.router.selection",
-    "python -m harness finetune": "harness.finetuning.command",
 }
-"""Program -> the module whose `main` takes its words."""
+"""Programs of the measurement -> the module whose `main` takes its words."""
 
 
 class _HelpError(Exception):
@@ -55,16 +53,25 @@ def parser_of(main: Callable[[Sequence[str]], Any], *words: str) -> argparse.Arg
 def programs() -> dict[str, argparse.ArgumentParser]:
     """Every program by how it is called, those of the measurement first."""
     found = {program: parser_of(import_module(module).main) for program, module in PROGRAMS.items()}
+    found |= {f"python -m harness {word}": parser_of(harness, word) for word in COMMANDS}
     found["python -m reports"] = parser_of(reports)
     return found | {f"python -m reports {word}": parser_of(reports, word) for word in commands()}
 
 
+class _Options(argparse.ArgumentParser):
+    """What the suite's `conftest.py` adds its options to, as if it were pytest's parser."""
+
+    def getgroup(self, *_: str) -> _Options:
+        return self
+
+    addoption = argparse.ArgumentParser.add_argument
+
+
 def suite_options() -> list[argparse.Action]:
     """The options that the suite adds to pytest's."""
-    parser = Parser(_ispytest=True)
+    parser = _Options()
     conftest.pytest_addoption(parser)
-    (group,) = (group for group in parser.optparser._action_groups if group.title == "Mixture-of-Experts routers")
-    return list(group._group_actions)
+    return parser._actions
 
 
 def written() -> str:

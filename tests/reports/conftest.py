@@ -22,6 +22,7 @@ INPUTS = ("random", "contextual", "in_place", "prose", "matched", "plain", "skew
 TIMED = ("random", "contextual")
 SEEDS = [11, 12, 13]
 EXPERTS = 8
+ROUNDS = 4
 WORDS = ["the", "a<b", "$x_1$", "&c", "quality", "of", "mercy", "is", "not", "strained"]
 
 METRICS = {
@@ -87,6 +88,11 @@ def stat(values):
         "sd": statistics.stdev(known) if len(known) > 1 else None,
         "values": values,
     }
+
+
+def stats_of(info):
+    """pytest-benchmark's: every round of every process, in seconds."""
+    return {"median": 1e-6, "data": [1e-6 * us for us in info["timing"]["process_us"] for _ in range(ROUNDS)]}
 
 
 def set_processes(info, process_us):
@@ -232,12 +238,13 @@ def benchmark(scenario, router, input_name, index):
         "preset": "quick",
         "parameters": PARAMETERS.get(router, 0),
         "flops": flops,
+        "peak_memory": 1 << (20 + index % 3),
         "timing": {
             "clock": "replayed: interleaved measurement",
             "clock_mode": "host",
             "l2": "warm",
             "repetitions": 5,
-            "rounds": 64,
+            "rounds": ROUNDS,
             "us_per_call": 412.0 * ratio,
             "tokens_per_call": handled,
             "ns_per_token": 412e3 * ratio / handled,
@@ -256,11 +263,12 @@ def benchmark(scenario, router, input_name, index):
         info["figures"] = {
             "sequence_probs": sequence(router, input_name, length),
             "sequence_tokens": words,
+            "expert_pairs": [[60 if i == j else 10 for j in range(EXPERTS)] for i in range(EXPERTS)],
             "output_histogram": {
                 kind: histogram((0.05 if router == "mlp" else 0.16) * (1 + 0.5 * i)) for i, kind in enumerate(kinds)
             },
         }
-    return {"name": f"bench_{scenario}[{input_name}-{router}]", "extra_info": info, "stats": {"median": 1e-6}}
+    return {"name": f"bench_{scenario}[{input_name}-{router}]", "extra_info": info, "stats": stats_of(info)}
 
 
 def make_document(routers=ROUTERS):
@@ -375,7 +383,7 @@ def language_benchmark(scenario, router, index, initialise="random"):
             "clock_mode": "host",
             "l2": "warm",
             "repetitions": 5,
-            "rounds": 8,
+            "rounds": ROUNDS,
             "us_per_call": us,
             "tokens_per_call": tokens or 0,
             "ns_per_token": 1e3 * us / tokens if tokens else None,
@@ -388,7 +396,7 @@ def language_benchmark(scenario, router, index, initialise="random"):
             "peak_gflops": None,
         },
     }
-    return {"name": f"bench_language_model[{scenario}-{router}]", "extra_info": info, "stats": {"median": 1e-6}}
+    return {"name": f"bench_language_model[{scenario}-{router}]", "extra_info": info, "stats": stats_of(info)}
 
 
 def make_language_document(routers=ROUTERS, scenarios=tuple(SCENARIOS)):
@@ -400,6 +408,79 @@ def make_language_document(routers=ROUTERS, scenarios=tuple(SCENARIOS)):
         for index, router in enumerate(("stock", *routers))
     ]
     document["study"]["language_model"] = LANGUAGE_MODEL
+    return document
+
+
+PEER_MODES = {"forward": "", "training": "_training"}
+PEER_RATIOS = {"linear": 1.0, "eager@transformers": 2.0, "grouped_mm@transformers": 1.25}
+
+
+def peer_benchmark(mode, dtype, router):
+    """A layer of ours, or a peer that takes a known multiple of its time, and half as much again in training."""
+    work, ratio = f"layer_small{PEER_MODES[mode]}", PEER_RATIOS[router]
+    info = language_benchmark("prefill", "stock", 0)["extra_info"]
+    for name in ("initialise", "batch_size", "sequence_length", "layers"):
+        del info[name]
+    us = 1000 * ratio
+    info |= {
+        "subject": "peer",
+        "scenario": "peers",
+        "router": router,
+        "input": f"{work}@T64-{dtype}",
+        "work": work,
+        "mode": mode,
+        "num_tokens": 64,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_experts": 8,
+        "top_k": 2,
+        "experts_per_token": 2,
+        "selection": "softmax",
+        "dtype": dtype,
+        "parameters": 1000,
+        "peak_memory": int(ratio * (4 << 20)),
+        "error_to_reference": 3e-7,
+        "agreement": 1.0,
+    }
+    info["timing"] |= {
+        "us_per_call": us,
+        "process_us": [us] * 5,
+        "tokens_per_call": 64,
+        "ns_per_token": 1e3 * us / 64,
+        "baseline": "linear",
+        "ratio": {"estimate": ratio, "low": ratio * 0.98, "high": ratio * 1.02},
+    }
+    return {"name": f"bench_peers[{info['input']}-{router}]", "extra_info": info, "stats": {"median": 1e-6}}
+
+
+def make_peers_document():
+    """A file with ours and others' layers, forward and training, and no other benchmarks."""
+    document = make_document(())
+    document["benchmarks"] = [
+        peer_benchmark(mode, dtype, router)
+        for mode in PEER_MODES
+        for dtype in ("float32", "bfloat16")
+        for router in PEER_RATIOS
+    ]
+    study = document["study"]
+    study["noise"] = []
+    study["scenarios"]["peers"] = {"label": "Beside others' code", "description": "the same work", "subject": "peer"}
+    study["peers"] = {
+        "packages": {"transformers": "5.23.0", "megatron-core": None},
+        "works": {
+            f"layer_small{suffix}": {
+                "label": "small layer" + ", forward and backward" * bool(suffix),
+                "description": "Mixtral's block",
+                "family": "layer_small",
+                "mode": mode,
+            }
+            for mode, suffix in PEER_MODES.items()
+        },
+        "left_out": [
+            {"input": f"layer_small@T64-{dtype}", "peer": "deepgemm@transformers", "reason": "it needs <b>Hopper</b>"}
+            for dtype in ("float32", "bfloat16")
+        ],
+    }
     return document
 
 

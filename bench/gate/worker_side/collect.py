@@ -10,6 +10,7 @@ import pytest
 
 from bench.case import Case
 from bench.gate.errors import CollectionError
+from bench.scenario import list_scenarios
 from bench.session import case_of
 
 
@@ -51,8 +52,9 @@ class _Collected:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
             # Those inside a language model, which have no input, are not offered: each fresh process would load one,
-            # and a router's share in their time is too small for a regression to be found in it.
-            if (case := case_of(item)) and case.input:
+            # and a router's share in their time is too small for a regression to be found in it. Nor is others' code,
+            # which no revision of this one changes.
+            if (case := case_of(item)) and case.scenario in list_scenarios("router"):
                 self.benchmarks.append(case)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,10 @@ def distribution(input_name: str, data: ReportData) -> Plot:
     return Plot(
         name=f"figure-5-{input_name}",
         title=f"Figure 5, “{input_name}” input: distribution of the layer's output",
-        caption="Outputs of the MoE layer, first seed, one panel per kind of experts. Each ridge is scaled to its "
-        "own peak. The axis leaves out the tails, 0.2 % of the widest router's outputs and more; σ is the standard "
+        caption="Outputs of the MoE layer, first seed, one panel per kind of experts: a wide ridge is a layer with "
+        "large outputs. Copied experts answer alike whoever selects them, so that all routers have one ridge; those "
+        "that share out a network's neurons, or are random, answer by what the router does. Each ridge is scaled to "
+        "its own peak. The axis leaves out the tails, 0.2 % of the widest router's outputs and more; σ is the standard "
         "deviation of all outputs of that seed, tails included, and they can make up a large part of it.",
         draw=lambda: _draw(by_kind),
     )
@@ -54,12 +57,31 @@ def _first_seed_sd(entry: Entry, kind: str) -> float | None:
     return next(iter(layer.output_std.by_seed.values()), None) if layer else None
 
 
+def _alike(routers: dict[str, Ridge]) -> dict[str, Ridge]:
+    """One ridge where all are the same, as those of copied experts are."""
+    first, *others = routers.values()
+    if len(others) < 2 or not all(_same(first, other) for other in others):
+        return routers
+    return {f"all {len(routers)} routers": first}
+
+
+def _same(first: Ridge, second: Ridge) -> bool:
+    """Whether two ridges look the same; what rounding moves over an edge is a count or two."""
+    ours, theirs = first.histogram, second.histogram
+    if len(ours.counts) != len(theirs.counts) or first.sd is None or second.sd is None:
+        return first == second
+    moved = sum(abs(a - b) for a, b in zip(ours.counts, theirs.counts, strict=True))
+    return math.isclose(first.sd, second.sd, rel_tol=1e-4) and moved <= 1e-3 * sum(ours.counts)
+
+
 def _draw(by_kind: dict[str, dict[str, Ridge]]) -> Figure:
+    by_kind = {kind: _alike(routers) for kind, routers in by_kind.items()}
     tallest = max(len(routers) for routers in by_kind.values())
     figure = Figure(figsize=(4.2 * len(by_kind) + 1.6, 0.5 * tallest + 1.3), layout="constrained")
     axes = figure.subplots(1, len(by_kind), squeeze=False)[0]
     for ax, (kind, routers) in zip(axes, by_kind.items(), strict=True):
         _draw_ridges(ax, routers)
+        ax.set_ylim(0.7 - tallest, 1)
         if ax is not axes[0] and list(routers) == list(next(iter(by_kind.values()))):
             ax.tick_params(labelleft=False)
         ax.set(title=f"{label(kind)} experts", xlabel="output")
@@ -77,7 +99,6 @@ def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
         sigma = "" if ridge.sd is None else f"σ {ridge.sd:#.3g}"
         ax.text(0.99, base + 0.3, sigma, transform=ax.get_yaxis_transform(), ha="right", fontsize=8)
     ax.set_xlim(-reach, reach * 1.25)
-    ax.set_ylim(0.7 - len(routers), 1)
     ax.set_yticks([0.15 - row for row in range(len(routers))], [label(router) for router in routers])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

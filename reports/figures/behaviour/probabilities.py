@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
@@ -16,8 +17,11 @@ from reports.records.report_data import ReportData
 from reports.records.sample import Sample
 
 _SHOWN_TOKENS = 32
+_SHARED, _SOFT = "viridis", "cividis"
 # More experts than this make a legend of coloured boxes unreadable.
 _LEGEND_UP_TO = 16
+# A router that gives no expert as much is soft: on a scale that ends at 1 its panel would be of one colour.
+_OWN_SCALE_BELOW = 0.4
 
 
 @registry.figure("figures", "Figure 4 on “{}”", place=4, keys=registry.inputs_timed)
@@ -28,7 +32,7 @@ def along_sequence(input_name: str, data: ReportData) -> Plot:
         name=f"figure-4-{input_name}",
         title=f"Figure 4, “{input_name}” input: routing probability along a sequence",
         caption="One sequence of the first seed; each colour is an expert, its height at a token the probability "
-        "that the router gives it.",
+        "that the router gives it. Level bands are a router that hardly looks at the token, spikes one that chooses.",
         draw=lambda: _draw_sequence(samples),
     )
 
@@ -40,9 +44,11 @@ def by_token(input_name: str, data: ReportData) -> Plot:
     return Plot(
         name=f"figure-6-{input_name}",
         title=f"Figure 6, “{input_name}” input: expert probability of individual tokens",
-        caption=f"The first {_SHOWN_TOKENS} tokens of the same sequence. The colour scale is shared and follows the "
-        "square root, so that soft routers show their differences; the range is each panel's smallest and largest "
-        "probability.",
+        caption=f"The first {_SHOWN_TOKENS} tokens of the same sequence, a row each; a column of one colour is an "
+        "expert that gets the same whatever the token. The range is each panel's smallest and largest probability. "
+        f"A panel without a probability of {_OWN_SCALE_BELOW} is of a soft router: it has a scale of its own, from its "
+        "smallest to its largest, in blue and yellow, and shows what there is of a choice. The others share the "
+        "scale beside them, which follows the square root.",
         draw=lambda: _draw_tokens(samples),
     )
 
@@ -79,17 +85,22 @@ def _draw_sequence(samples: list[tuple[Entry, Sample]]) -> Figure:
 def _draw_tokens(samples: list[tuple[Entry, Sample]]) -> Figure:
     tallest = min(_SHOWN_TOKENS, max(len(sample.sequence_probs) for _, sample in samples))
     figure, axes = panels(len(samples), width=2.6, height=0.4 + 0.13 * tallest)
+    shared: AxesImage | None = None
     for ax, (entry, sample) in zip(axes, samples, strict=True):
         probs = np.asarray(sample.sequence_probs[:_SHOWN_TOKENS])
-        image = ax.imshow(
-            probs, aspect="auto", interpolation="none", cmap="viridis", norm=PowerNorm(0.5, vmin=0, vmax=1)
-        )
+        soft = float(probs.max()) < _OWN_SCALE_BELOW
+        colour_map, norm = (_SOFT, Normalize(probs.min(), probs.max())) if soft else (_SHARED, PowerNorm(0.5, 0, 1))
+        image = ax.imshow(probs, aspect="auto", interpolation="none", cmap=colour_map, norm=norm)
+        shared = shared if soft else image
         words = (sample.sequence_tokens or tuple(str(index) for index in range(tallest)))[:_SHOWN_TOKENS]
         ax.set_yticks(range(len(words)), [label(word) for word in words], fontsize=7)
         ax.tick_params(axis="y", length=0)
         ax.set_xticks(np.arange(0, probs.shape[1], max(1, probs.shape[1] // 8)))
-        ax.set_title(f"{label(entry.router)}\n{probs.min():.3f} to {probs.max():.3f}")
+        own = ", own scale" if soft else ""
+        ax.set_title(f"{label(entry.router)}\n{probs.min():.3f} to {probs.max():.3f}{own}")
     figure.supxlabel("expert", fontsize=9)
     figure.supylabel("token", fontsize=9)
-    figure.colorbar(image, ax=axes, label="probability", shrink=0.6, aspect=40, ticks=[0, 0.05, 0.125, 0.25, 0.5, 1])
+    if shared is not None:
+        ticks = [0, 0.05, 0.125, 0.25, 0.5, 1]
+        figure.colorbar(shared, ax=axes, label="probability", shrink=0.6, aspect=40, ticks=ticks)
     return figure

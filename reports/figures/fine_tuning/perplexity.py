@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.ratio_axis import name_rows
-from reports.figures.style import label, log_ticks, shared_legend
+from reports.figures.style import label, log_ticks, name_rows, shared_legend
 from reports.figures.theme import FAINT, OKABE_ITO, QUIET
 from reports.format import registry
 from reports.format.plot import Plot

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.axes import Axes
 
 from reports.errors import MissingDataError
 from reports.figures.ratio_axis import Point, draw_panels
 from reports.figures.theme import QUIET
 from reports.format import registry
+from reports.format.numbers import significant
 from reports.format.plot import Plot
 from reports.judging import paper
 from reports.records.report_data import ReportData
+
+_FAR = 5.0
+"""Times the largest ratio measured here; the paper's beyond it are not drawn to scale."""
 
 
 @registry.figure("latency", "Latency figure", place=1, timed=True)
@@ -29,25 +35,33 @@ def ratios(data: ReportData) -> Plot:
     baseline = next(iter(panels.values()))[0].timing.baseline
 
     def draw_beside(ax: Axes, panel: str) -> list[float]:
-        return _draw_paper(ax, routers) if "router" in scenarios and panel == scenarios["router"].label else []
+        if "router" not in scenarios or panel != scenarios["router"].label:
+            return []
+        return _draw_paper(ax, routers, max(point.timing.ratio.estimate for point in panels[panel]))
 
     return Plot(
         name="latency",
         title=f"Time of a call as a ratio to {baseline}",
         caption="Logarithmic axis; whiskers are 95 % intervals over processes, and very wide ones run off the panel. "
         "The grey band is the noise floor: what the baseline measured against itself, over the groups of the panel. "
-        "Crosses: the paper's ratios, on other hardware.",
+        "A router right of it is slower than the baseline, left of it faster. Crosses: the paper's ratios, on other "
+        "hardware; one far beyond all that was measured here is an arrow with its number.",
         draw=lambda: draw_panels(panels, routers, inputs, width=3.3, draw_beside=draw_beside),
     )
 
 
-def _draw_paper(ax: Axes, routers: list[str]) -> list[float]:
-    """Marks the paper's ratios and returns them."""
+def _draw_paper(ax: Axes, routers: list[str], largest: float) -> list[float]:
+    """Marks the paper's ratios and returns those that have to lie inside: far larger ones would squeeze all others."""
     latencies = paper.RANDOM_INPUT.values["latency_ms"]
     ratios = {
         row: latencies[router].value / latencies["linear"].value
         for row, router in enumerate(routers)
         if router in latencies
     }
-    ax.plot(list(ratios.values()), list(ratios), "x", color=QUIET, markersize=5, label="paper (A100)")
-    return list(ratios.values())
+    inside = {row: ratio for row, ratio in ratios.items() if ratio <= _FAR * largest}
+    ax.plot(list(inside.values()), list(inside), "x", color=QUIET, markersize=5, label="paper (A100)")
+    for row, ratio in ratios.items():
+        if row not in inside:
+            far: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8, "color": QUIET}
+            ax.text(0.99, row, f"paper: {significant(ratio)} →", transform=ax.get_yaxis_transform(), **far)
+    return list(inside.values())

@@ -85,7 +85,7 @@
       const wanted = input.value.trim().toLowerCase();
       rows.forEach((row) => { row.hidden = !(row.dataset.words || row.textContent).toLowerCase().includes(wanted); });
       const shown = rows.filter((row) => !row.hidden).length;
-      status.textContent = `${shown} of ${rows.length} routers`;
+      status.textContent = `${shown} of ${rows.length} ${input.dataset.noun}`;
     };
     // Not every browser clears a search at Escape.
     input.onkeydown = (event) => {

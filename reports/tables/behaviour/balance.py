@@ -13,6 +13,7 @@ from reports.format.numbers import by_format, fixed, listing, percent, sentence
 from reports.format.table import EXPERTS, Column, Table, spread_column, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.tables.output_std import OUTPUT_STD
 
 # On average at most one and a half of the experts get the probability: nearly always the same one does.
 _COLLAPSED_BELOW = 1.5
@@ -61,7 +62,7 @@ def decisions(input_name: str, data: ReportData) -> Table:
         title=f"Decisions on input “{input_name}”",
         caption=f"{sentence(data.inputs[input_name].description)} Mean ± sd over seeds of the metrics of which neither "
         "direction is better by itself; the page's end defines them. A dash: not defined of that router. Left out: "
-        "what is 0 of every router.",
+        f"what is 0 of every router.{OUTPUT_STD if 'output_std' in data.metrics else ''}",
         rows=[_row(entry, data) for entry in entries],
         columns=(
             text_column("Router", "router"),
@@ -72,8 +73,13 @@ def decisions(input_name: str, data: ReportData) -> Table:
 
 
 def _tells(metric: str, entries: Sequence[Entry]) -> bool:
-    """Whether a metric is another than 0 of some router in some seed, as the spread of a fixed K never is."""
-    return any(any(entry.behaviour.metric(metric).known.values()) for entry in entries)
+    """Whether a metric says something: it is another than 0 of some router in some seed, and than the column Experts.
+
+    The spread of a fixed K is 0, and the mean of one is K.
+    """
+    known = [(entry, list(entry.behaviour.metric(metric).known.values())) for entry in entries]
+    repeated = all(value == entry.experts_per_token for entry, values in known for value in values)
+    return any(any(values) for _, values in known) and not repeated
 
 
 def _metric_columns(data: ReportData, *, directed: bool) -> list[Column]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
-from reports.format.numbers import DASH, count, duration, listing, mebibytes, missing, ratio, sentence
+from reports.format.numbers import DASH, count, duration, mebibytes, missing, ratio, sentence, some_of
 from reports.format.table import EXPERTS, ROUTER_AND_START, Column, Table, interval_column, verdict_column
 from reports.judging.order import STOCK
 from reports.judging.standing import STANDING_RULE, UNSEPARATED, Standing, judge
@@ -140,13 +140,14 @@ def _conclusion(
     reason = why_unranked(data, entries, (entry.router for entry in data.language))
     if reason or not same:
         return (f"{what}: nobody is named, {reason or 'all select another number of experts'}.",)
-    free = [entry.router for entry in same if standings[id(entry)] in UNSEPARATED]
+    free = list(dict.fromkeys(entry.router for entry in same if standings[id(entry)] in UNSEPARATED))
+    everyone = dict.fromkeys(entry.router for entry in same)
     ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)
     least, most = ranked[0], ranked[-1]
-    if len(free) == len(same) > 1:
+    if len(same) > 1 and all(standings[id(entry)] in UNSEPARATED for entry in same):
         parts = [f"all are level with {STOCK}"]
     else:
-        parts = [f"level with {STOCK}: {listing(list(dict.fromkeys(free)))}"]
+        parts = [f"level with {STOCK}: {some_of(free, everyone)}"]
         parts += [f"cheapest: {_named(least)}"] if least is not most else []
         parts += [f"most expensive: {_named(most)}"]
     parts += [apart(others, _named)] if others else []

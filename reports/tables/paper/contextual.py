@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
-from reports.format.numbers import Show, fixed, listing, significant
+from reports.format.numbers import Show, fixed, significant, some_of
 from reports.format.table import Column, Table, bounds_column, interval_column, text_column, verdict_column
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 from reports.records.stat import NO_STAT, Stat
+from reports.tables.output_std import OUTPUT_STD
 from reports.tables.ranking import among, equals, why_unranked
 
 
@@ -114,7 +115,8 @@ def random_against_contextual(shift: Shift, data: ReportData) -> Table:
         title=f"{shift.title}: random against contextual",
         caption=f"Claim (III-F): {shift.claim}. “plain” is N(0, 1) at the encoder's width; “matched” is the control, "
         "Gaussian with the contextual input's mean and standard deviation of each feature: what contextual adds to "
-        "matched is the work of the text's structure, what matched adds to plain is that of scale and offset.",
+        "matched is the work of the text's structure, what matched adds to plain is that of scale and offset."
+        f"{OUTPUT_STD if shift in (VARIED, VARIED_BY_INPUT) else ''}",
         rows=rows,
         columns=(
             text_column("Router", "router"),
@@ -159,15 +161,13 @@ def _conclusion(shift: Shift, rows: Sequence[dict[str, object]]) -> str:
         overall += f" ({holding} of {counted} routers)"
     else:
         overall = "cannot be decided"
-    parts = [f"{claim} for {_names(routers, rows)}" for claim, routers in groups.items() if routers]
+    everyone = [str(row["router"]) for row in rows]
+    parts = [f"{claim} for {some_of(routers, everyone)}" for claim, routers in groups.items() if routers]
     controls = [row for row in rows if row["control_verdict"]]
     kept = [str(row["router"]) for row in controls if row["control_verdict"] == Claim.HOLDS]
-    control = f" Against the matched control it holds for {_names(kept, controls)}." if controls else ""
+    said = some_of(kept, [str(row["router"]) for row in controls])
+    control = f" Against the matched control it holds for {said}." if controls else ""
     return f"The claim that {shift.claim} {overall}: {'; '.join(parts)}.{control}"
-
-
-def _names(routers: list[str], rows: Sequence[dict[str, object]]) -> str:
-    return f"all {len(rows)} routers" if len(routers) == len(rows) > 1 else listing(routers)
 
 
 def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]], data: ReportData) -> tuple[str, ...]:
@@ -221,7 +221,8 @@ def experts(data: ReportData) -> Table:
         title="Experts copied against partitioned",
         caption="Input “in_place”: what enters the first encoder layer's feed-forward network. Copied: every expert "
         "is that network, so that no router changes the output. Partitioned: each expert holds a share of its "
-        "neurons. Error is the relative L2 distance from the original network's output; 95 % intervals over seeds.",
+        "neurons. Error is the relative L2 distance from the original network's output; 95 % intervals over seeds."
+        f"{OUTPUT_STD}",
         rows=sorted(rows, key=lambda row: str(row["kind"])),
         columns=(
             text_column("Experts", "kind"),

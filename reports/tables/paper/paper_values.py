@@ -14,6 +14,7 @@ from reports.judging.paper import PaperTable, Printed
 from reports.judging.verdict import Verdict, comparable, judge_count, judge_number
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.tables.output_std import OUTPUT_STD
 
 METRIC_TITLES = {
     "token_entropy": "Entropy (nats)",
@@ -84,7 +85,8 @@ def supplemental(data: ReportData) -> Table:
         name="supplemental",
         title="Supplemental table against the paper",
         note="The paper does not give its sizes; 32 tokens of width 64 are inferred from the soft routers' numbers. "
-        "Output STD, and the auxiliary loss of Hash and Self-Supervised, follow from no definition in the paper.",
+        "Output STD, and the auxiliary loss of Hash and Self-Supervised, follow from no definition in the paper."
+        f"{OUTPUT_STD}",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from reports.format import registry
 from reports.format.fields import interval_fields, spread_fields
-from reports.format.numbers import by_format, interval, listing, sentence, significant
+from reports.format.numbers import by_format, interval, listing, sentence, significant, some_of
 from reports.format.table import EXPERTS, ROUTER_AND_START, Column, Table, interval_column, spread_column, text_column
 from reports.judging.intervals import paired_difference
 from reports.records.measurements import Entry, LanguageEntry
@@ -76,7 +76,7 @@ def precision(input_name: str, data: ReportData) -> Table:
         name=f"precision-{input_name}",
         title=f"Decisions in another precision than float64, on “{input_name}”",
         caption=f"{sentence(data.inputs[input_name].description)} {_MEANING}{_definitions(data)} Mean [95 % interval] "
-        "or ± sd over seeds. A dash: not defined of that router, the last column says why.",
+        f"or ± sd over seeds.{_undefined(entries)}",
         rows=[
             {"router": entry.router, "experts_per_token": entry.experts_per_token} | _row(data, entry)
             for entry in entries
@@ -100,7 +100,7 @@ def inside(_: str, data: ReportData) -> Table:
         title="Decisions in another precision than float64, inside a language model",
         caption="On what the model's own gates are given at its layers while it reads text, all layers together. "
         f"Stock: the gates' own weights and rule. {_MEANING}{_definitions(data)} Mean [95 % interval] or ± sd over "
-        "seeds, each with routers and a passage of its own.",
+        f"seeds, each with routers and a passage of its own.{_undefined(entries)}",
         rows=[
             {"router": entry.router, "start": entry.initialise, "experts_per_token": entry.experts_per_token}
             | _row(data, entry)
@@ -125,6 +125,16 @@ def by_layer(_: str, data: ReportData) -> Table:
         rows=rows,
         columns=(text_column("Layer", "layer"), *(Column(entry.router, (entry.router,), _SHARE) for entry in entries)),
     )
+
+
+def _undefined(entries: Sequence[Entry | LanguageEntry]) -> str:
+    """Why there are dashes, a reason once."""
+    reasons: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        if entry.precision and entry.precision.undefined:
+            reasons.setdefault(entry.precision.undefined, {})[entry.router] = None
+    said = [f"{listing(list(routers))} ({reason})" for reason, routers in reasons.items()]
+    return f" A dash: not defined of {listing(said)}." if said else ""
 
 
 def _changed_at(path: str, found: Precision | None) -> float | None:
@@ -159,7 +169,6 @@ def _columns(data: ReportData) -> tuple[Column, ...]:
             spread_column(f"Weight error: {label}", f"weight_error_{name}", significant)
             for name, label in labels.items()
         ),
-        text_column("Not defined", "undefined"),
     )
 
 
@@ -189,7 +198,8 @@ def _conclusion(input_name: str, entries: Sequence[Entry], data: ReportData) -> 
     most, least = ranked[0], ranked[-1]
     level = [entry.router for entry in ranked[1:] if not _separate(entry, most)]
     parts = [f"decides otherwise most often, {among(most)}: {_named(most)}"]
-    parts[0] += f", not told apart from {listing(level)}" if level else ""
+    unlike = some_of(level, [each.router for each in ranked[1:]], "others")
+    parts[0] += f", not told apart from {unlike}" if level else ""
     parts += [f"least often: {_named(least)}"] if least is not most and least.router not in level else []
     parts += [apart(others, _named)] if others else []
     return (f"{what}, {'; '.join(parts)}.",)

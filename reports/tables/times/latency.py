@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 from reports.format import registry
 from reports.format.fields import interval_fields
-from reports.format.numbers import fixed, listing, significant
+from reports.format.numbers import fixed, interval, significant, some_of
 from reports.format.table import EXPERTS, Column, Table, interval_column, text_column, verdict_column
 from reports.judging import paper
 from reports.judging.standing import STANDING_RULE, UNSEPARATED, Standing, judge
@@ -33,7 +33,7 @@ def latency(data: ReportData) -> Table:
         "(printed with one significant digit, so that the paper's own ratios are uncertain by 7 %). Ours: other "
         "hardware and other code, so that no absolute latency is compared; the last column says whether a router "
         "stands on the same side of each other router as in the paper. “Undecided” means that two are level. "
-        f"{STANDING_RULE}",
+        f"{_noise_floors(entries.values())} {STANDING_RULE}",
         rows=rows,
         columns=(
             text_column("Router", "router"),
@@ -42,11 +42,17 @@ def latency(data: ReportData) -> Table:
             Column("Paper, ratio", ("paper_ratio",), significant),
             interval_column(f"Ours, router alone, to {baseline}", "ratio", significant),
             interval_column("Ours, one token with experts", "token_ratio", significant),
-            interval_column("Noise floor", "noise_floor", fixed(3)),
             verdict_column("Order", "order"),
         ),
         findings=_agreement(orders),
     )
+
+
+def _noise_floors(entries: Iterable[Entry]) -> str:
+    """What the baseline differs from itself by, once; of several files, of each."""
+    floors = dict.fromkeys((entry.timing.baseline, entry.timing.noise_floor) for entry in entries)
+    said = [f"{baseline} {interval(fixed(3))(floor.estimate, floor.low, floor.high)}" for baseline, floor in floors]
+    return f"Noise floor, the ratio of the baseline to itself: {'; '.join(said)}."
 
 
 def _row(entry: Entry, one_token: Entry | None, orders: Orders) -> dict[str, object]:
@@ -84,8 +90,8 @@ def _place(router: str, orders: Orders) -> str:
         return "no other router to compare with"
     against = [other for other, order in found.items() if order is False]
     undecided = [other for other, order in found.items() if order is None]
-    parts = [f"differs against {listing(against)}"] if against else []
-    parts += [f"undecided against {listing(undecided)}"] if undecided else []
+    parts = [f"differs against {some_of(against, found, 'others')}"] if against else []
+    parts += [f"undecided against {some_of(undecided, found, 'others')}"] if undecided else []
     return "; ".join(parts) or "agrees"
 
 

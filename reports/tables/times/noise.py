@@ -13,7 +13,8 @@ from reports.records.report_data import ReportData
 @registry.table("costs", "What the run can tell", place=0, timed=True)
 def noise(data: ReportData) -> Table:
     """A row for each group that was timed: a scenario on an input, or inside a language model."""
-    groups = [group for source in data.sources_of(data.measurements) for group in source.records.noise]
+    sources, others = data.sources_of(data.measurements), data.scenarios("peer")  # whose tables have their own
+    groups = [group for source in sources for group in source.records.noise if group.scenario not in others]
     if not groups:
         raise MissingDataError("the files state no noise of their groups")
     missed = sum(not group.noise_floor.holds(1) for group in groups)

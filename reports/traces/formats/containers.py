@@ -10,6 +10,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -168,7 +169,7 @@ def _map(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], 
 
 def _open_npy(path: Path) -> Arrays:
     with path.open("rb") as file:
-        shape, fortran, dtype, start = _npy_header(file, path.name, path.stat().st_size)
+        shape, fortran, dtype, start = npy_header(file, path.name, path.stat().st_size)
     return Arrays(path, {"": lambda: _map(path, start, shape, dtype, order="F" if fortran else "C")}, {})
 
 
@@ -177,9 +178,9 @@ def _open_npz(path: Path) -> Arrays:
         with zipfile.ZipFile(path) as archive:
             members = [each for each in archive.infolist() if not each.is_dir()]
             openers = {each.filename.removesuffix(".npy"): _member(path, archive, each) for each in members}
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, ValueError, RuntimeError) as error:
-        if isinstance(error, TraceError):
-            raise
+    except TraceError:
+        raise
+    except Exception as error:  # whatever a damaged archive makes its reader raise
         raise TraceError(f"{path.name}: no npz file, or cut off: {error}") from None
     return Arrays(path, openers, _metadata(path, openers))
 
@@ -187,7 +188,7 @@ def _open_npz(path: Path) -> Arrays:
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], Any]:
     where = f"{path.name}: {member.filename[:60]}"
     with archive.open(member) as file:
-        shape, fortran, dtype, start = _npy_header(file, where, member.file_size)
+        shape, fortran, dtype, start = npy_header(file, where, member.file_size)
     order = "F" if fortran else "C"
     if member.compress_type == zipfile.ZIP_STORED:
         with path.open("rb") as file:
@@ -207,20 +208,25 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ca
         try:
             with zipfile.ZipFile(path) as archive, archive.open(member) as file:
                 return np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False)
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
             raise TraceError(f"{where}: cannot be decompressed: {error}") from None
 
     return read
 
 
-def _npy_header(file: Any, where: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def npy_header(file: Any, where: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether columns come first, dtype and where the values begin, of an npy file of `size` bytes.
+
+    Raises:
+        TraceError: it is none, holds objects, or claims another length than it has.
+    """
     stream: BinaryIO = file
     try:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(stream)
         start = stream.tell()
-    except (ValueError, KeyError, EOFError, SyntaxError) as error:
+    except Exception as error:  # whatever a damaged header makes its reader raise
         raise TraceError(f"{where}: no npy array, or cut off: {str(error)[:100]}") from None
     if dtype.hasobject:
         raise TraceError(f"{where}: holds pickled objects, which are refused; expected numbers")

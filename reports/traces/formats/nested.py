@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reports.traces.errors import TraceError
+from reports.traces.formats.containers import npy_header
 from reports.traces.trace import Array
 
 
@@ -57,11 +58,9 @@ def load_npy(data: bytes, where: str) -> Array:
     Raises:
         TraceError: it is none, is cut off, or holds objects.
     """
-    try:
-        found: Array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise TraceError(f"{where}: no npy array, or cut off: {str(error)[:100]}") from None
-    return found
+    shape, fortran, dtype, start = npy_header(io.BytesIO(data), where, len(data))
+    found = np.frombuffer(data, dtype=dtype, offset=start)
+    return found.reshape(shape, order="F" if fortran else "C")
 
 
 def drop_unused_layers(experts: Array, unused: int) -> tuple[Array, tuple[str, ...]]:

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from reports.format.escape import one_line, shorten
 from reports.traces.errors import TraceError
 from reports.traces.formats.containers import Arrays
 from reports.traces.formats.read import Candidate, Hints, TraceFormat
+from reports.traces.selection import check_selection
 from reports.traces.trace import Array, RoutingTrace
 
 KIND = "moe-router-bench/routing-trace"
@@ -42,13 +44,12 @@ def _read(candidate: Candidate, hints: Hints) -> RoutingTrace:
     logits = [f"logits.{layer}" for layer in range(len(layer_names)) if f"logits.{layer}" in arrays]
     if logits and len(logits) != len(layer_names):
         raise TraceError(f"{name}: logits of {len(logits)} of {len(layer_names)} layers, expected all or none")
-    hints.agreed("top_k", experts.shape[-1], name)
-    return RoutingTrace(
+    trace = RoutingTrace(
         experts=experts,
         num_experts=hints.agreed("num_experts", _number(metadata, name), name),
         weights=arrays.get("weights"),
         logits=[arrays[each] for each in logits] or None,
-        selection=metadata.get("selection", "softmax"),
+        selection=check_selection(metadata.get("selection", "softmax"), name),
         mask=arrays.get("mask"),
         domains=_labels(arrays, name),
         steps=arrays.get("steps"),
@@ -57,6 +58,9 @@ def _read(candidate: Candidate, hints: Hints) -> RoutingTrace:
         source=name,
         empty_slots=hints.empty_slots or metadata.get("empty_slots") == "true",
     )
+    hints.agreed("top_k", trace.top_k, name)
+    hints.agreed("layers", trace.num_layers, name)
+    return trace
 
 
 def _number(metadata: dict[str, str], name: str) -> int:
@@ -73,7 +77,7 @@ def _list(metadata: dict[str, str], key: str, name: str) -> list[str]:
         found = None
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise TraceError(f"{name}: {key} in the metadata is no list of strings")
-    return found
+    return [shorten(one_line(each), 120) for each in found]
 
 
 def _labels(arrays: Arrays, name: str) -> Array | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from reports.figures.style import label
 from reports.format.numbers import as_text, count, fixed, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
@@ -115,7 +116,7 @@ def _bars(analysis: Analysis, layers: list[int]) -> Figure:
         ranked = np.sort(shares(analysis.load[layer]))[::-1][:_LONGEST_LIST]
         axes.bar(np.arange(len(ranked)), 100 * ranked, width=0.9 if len(ranked) < 100 else 1.0, color="#0072B2")
         axes.axhline(100 / analysis.num_experts, color="#D55E00", linewidth=1, label="even share")
-        axes.set(title=f"layer {analysis.layer_names[layer]}", xlabel="expert, by load")
+        axes.set(title=f"layer {label(analysis.layer_names[layer])}", xlabel="experts, by load", xticks=[])
     panels[0].set_ylabel("% of assignments")
     panels[0].legend(loc="upper right")
     return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.style import label
@@ -69,8 +70,8 @@ def by_domain(analysis: Analysis) -> Table:
         ),
         findings=(
             f"Experts tell the {len(domains.names)} domains apart best in layer {analysis.layer_names[layer]}: an "
-            f"expert and its token's domain share {significant(here)} nats, of which chance would give "
-            f"{significant(chance)}.",
+            f"expert and its token's domain share {fixed(4)(here)} nats, of which chance would give "
+            f"{fixed(4)(chance)}.",
         ),
     )
 
@@ -117,6 +118,7 @@ def load_by_domain(analysis: Analysis) -> Plot:
         image = axes.imshow(lift, aspect="auto", interpolation="none", cmap="viridis", vmin=0)
         axes.set_yticks(range(len(domains.names)), [label(each) for each in domains.names], fontsize=7)
         axes.set_xlabel("expert")
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         drawn.colorbar(image, ax=axes, label="over the whole trace", shrink=0.9)
         return drawn
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import panels
+from reports.figures.style import label, panels
 from reports.format.numbers import count, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
@@ -25,7 +26,9 @@ _EXPECTED_AT_LEAST = 5.0
 
 def _known(analysis: Analysis) -> tuple[Array, Array, Array]:
     if analysis.pairs is None or analysis.independent is None or analysis.co_activation is None:
-        raise MissingDataError("each token has one expert, and no two are selected together")
+        if analysis.top_k == 1:
+            raise MissingDataError("each token has one expert, and no two are selected together")
+        raise MissingDataError(f"{analysis.num_layers} layers of {analysis.num_experts:,} experts have too many pairs")
     return analysis.pairs, analysis.independent, analysis.co_activation
 
 
@@ -113,7 +116,9 @@ def _draw(analysis: Analysis, layers: list[int], found: Array) -> Figure:
         expected = independent[layer]
         ratio = np.divide(pairs[layer], expected, out=np.full(expected.shape, np.nan), where=expected > 0)
         image = panel.imshow(ratio, cmap="RdBu_r", norm=TwoSlopeNorm(1, 0, 4), interpolation="none")
-        panel.set_title(f"layer {analysis.layer_names[layer]}: {percent(found[layer])}")
+        panel.set_title(f"layer {label(analysis.layer_names[layer])}: {percent(found[layer])}")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(MaxNLocator(6, integer=True))
     drawn.supxlabel("expert", fontsize=9)
     drawn.supylabel("expert", fontsize=9)
     drawn.colorbar(image, ax=axes, label="over independent", shrink=0.7, ticks=[0, 0.5, 1, 2, 3, 4])

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures.style import label
 from reports.format.registry import Registry
@@ -49,5 +50,6 @@ def heat_map(values: Array, names: tuple[str, ...], across: str, legend: str) ->
     image = axes.imshow(values, aspect="auto", interpolation="none", cmap="viridis", norm=norm)
     by_layer(names, axes, vertical=True)
     axes.set_xlabel(across)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     figure.colorbar(image, ax=axes, label=legend, shrink=0.9, aspect=30)
     return figure

@@ -63,11 +63,7 @@ def select(plan: Plan, logits: Tensor, bias: Tensor | None, expert_scale: Tensor
     selected = torch.empty(shape, dtype=torch.int64, device=logits.device)
     weights = torch.empty(shape, dtype=out, device=logits.device)
     if num_tokens:
-        given = constants(plan, logits.dtype, ranks, num_tokens)
-        with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            select_forward[_grid(num_tokens, given)](
-                logits.contiguous(), bias, expert_scale, selected, weights, num_tokens, **given, num_warps=1
-            )
+        _launch(select_forward, plan, logits.dtype, ranks, (logits.contiguous(), bias, expert_scale, selected, weights))
     return selected, weights
 
 
@@ -87,20 +83,41 @@ def gradients(
     of_logits = torch.empty_like(logits, memory_format=torch.contiguous_format)
     if not num_tokens:
         return of_logits, None if expert_scale is None else torch.zeros_like(expert_scale)
-    given = constants(plan, logits.dtype, logits.dtype, num_tokens)
-    grid = _grid(num_tokens, given)
     blocks = None
     if expert_scale is not None:  # a row for each program, added up afterwards: the same in every run, unlike atomics
-        blocks = torch.empty(grid[0], len(expert_scale), dtype=torch.float32, device=logits.device)
-    with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        select_backward[grid](
-            *(logits.contiguous(), expert_scale, selected, weight_gradients.contiguous(), of_logits, blocks),
-            num_tokens,
-            **given,
-            num_warps=1,
-        )
+        programs = triton.cdiv(num_tokens, plan.tokens_of_a_program(num_tokens))
+        blocks = torch.empty(programs, len(expert_scale), dtype=torch.float32, device=logits.device)
+    operands = (logits.contiguous(), expert_scale, selected, weight_gradients.contiguous(), of_logits, blocks)
+    _launch(select_backward, plan, logits.dtype, logits.dtype, operands)
     return of_logits, None if blocks is None or expert_scale is None else blocks.sum(dim=0).to(expert_scale.dtype)
 
 
-def _grid(num_tokens: int, given: dict[str, Any]) -> tuple[int]:
-    return (triton.cdiv(num_tokens, given["BLOCK_T"]),)
+def _launch(
+    function: Any, plan: Plan, dtype: torch.dtype, rank_dtype: torch.dtype, operands: tuple[Tensor | None, ...]
+) -> None:
+    """Start a kernel on operands, the first of which has T rows.
+
+    Triton finds a compiled kernel by all of its arguments, constants too, which takes the host ten times as long as to
+    launch it. From the second time on the kernel is known by what Triton would tell apart: dtypes, which addresses are
+    divisible by 16, and the device.
+    """
+    rows = operands[0]
+    assert rows is not None
+    num_tokens = len(rows)
+    block = plan.tokens_of_a_program(num_tokens)
+    grid = (triton.cdiv(num_tokens, block), 1, 1)
+    key = (function.__name__, dtype, rank_dtype, block, num_tokens < 2**31, rows.device, *map(_told_apart, operands))
+    with torch.cuda.device_of(rows):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        known = plan.launches.get(key)
+        if known is not None:
+            kernel, rest = known
+            kernel[grid](*operands, num_tokens, *rest)
+            return
+        given = constants(plan, dtype, rank_dtype, num_tokens)
+        kernel = function[grid](*operands, num_tokens, **given, num_warps=1)
+    if kernel is not None:  # the interpreter compiles none
+        plan.launches[key] = kernel, tuple(given[name] for name in function.arg_names[len(operands) + 1 :])
+
+
+def _told_apart(operand: Tensor | None) -> tuple[torch.dtype, bool] | None:
+    return None if operand is None else (operand.dtype, operand.data_ptr() % 16 == 0)

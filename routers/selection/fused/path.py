@@ -79,7 +79,7 @@ def select(
     """
     seen = rule.in_precision(logits)
     try:
-        selected, weights = _kernel().apply(rule, top_k, seen, bias, expert_scale)
+        selected, weights = _kernel()(rule, top_k, seen, bias, expert_scale)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton's own, a compiler's, a driver's: none of them is the user's mistake
@@ -122,4 +122,4 @@ def give_up(error: Exception) -> None:
 
 def _kernel() -> Any:
     # Here and not at the head: `import routers` neither needs triton nor takes the time to import it.
-    return import_module("routers.selection.fused.autograd").FusedSelect
+    return import_module("routers.selection.fused.autograd").fused_select

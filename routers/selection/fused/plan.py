@@ -5,8 +5,9 @@ Axes: E experts, K experts per token, G groups, T tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -16,9 +17,10 @@ from routers.selection.steps import GROUP_MASKS
 MOST_EXPERTS, MOST_SELECTED, MOST_COLUMNS = 896, 16, 1024
 """E and K are at most these. Columns are experts, each group padded to a power of two."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-VALUES_OF_A_WARP, MANY_TOKENS = 512, 1024
+VALUES_OF_A_WARP, MANY_TOKENS = 128, 1024
 """From so many tokens on a warp has as many of them as give it so many logits; before that it has one, and few tokens
-spread over the card. Not measured: an assumption until a card has run `python -m bench.router.selection`."""
+spread over the card. On an H200 16,384 tokens of 128 experts, K = 8, took 12.7 µs with 128 logits a warp, 13.7 with 512
+and 18.3 with 1,024; fewer experts were not measured."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Plan:
         score, weigh, group_score: names of the steps.
         numbers: the kernels' other constants, but `BLOCK_T` and dtypes.
         columns: experts, each group padded to a power of two.
+        launches: kernels that are compiled and loaded, and their constants, by what Triton would tell apart.
     """
 
     score: str
@@ -36,6 +39,7 @@ class Plan:
     group_score: str
     numbers: dict[str, float | int | bool | None]
     columns: int
+    launches: dict[Any, tuple[Any, tuple[Any, ...]]] = field(default_factory=dict, repr=False, compare=False)
 
     def tokens_of_a_program(self, num_tokens: int) -> int:
         """BLOCK_T."""

@@ -12,11 +12,14 @@ import pytest
 from bench.benchmarks import bench_peers
 from bench.case import Case
 from bench.peers import layers
+from bench.peers.memory_need import needed_bytes, refuse_works_that_do_not_fit
 from bench.peers.suite import PeerSuite
 from bench.peers.work import Subject
+from bench.peers.works import Works
 from bench.presets import Preset, get_preset
 from bench.record.journal import Journal, Unkept
 from bench.router.checked import BASELINE, TWIN
+from bench.router.memory_need import DoesNotFitError
 from bench.run import Run
 from bench.sizes import Sizes
 from bench.timing.context import MeasurementContext
@@ -119,6 +122,18 @@ def test_a_run_says_what_is_to_be_in_its_json(make_suite: MakeSuite, preset: Pre
     assert summary["planned"] == 1
     assert summary["scenarios"]["peers"]["subject"] == "peer"
     assert suite.label(Case("peers", BASELINE, GATE)) == "peers | gate_mixtral | T=5 D=64 E=8 K=2 float32"
+
+
+def test_a_work_that_does_not_fit_is_refused_with_both_figures(preset: Preset) -> None:
+    case = Case("peers", BASELINE, "layer_small@D1000000")
+    sizes = (Sizes(hidden_size=1_000_000), *preset.sizes)
+    with pytest.raises(DoesNotFitError, match=r"layer_small@D1000000 needs about [\d,]+\.\d GB, and .* GB are free"):
+        refuse_works_that_do_not_fit(replace(preset, sizes=sizes), [case, Case("peers", BASELINE, GATE)], "cpu")
+    refuse_works_that_do_not_fit(preset, [Case("peers", BASELINE, GATE), Case("router", BASELINE, "random")], "cpu")
+    # Ours, a peer's and gradients of 3·8·64·96 + 8·64 weights; a bank and (5, 8) logits; 5·2 rows there and back.
+    bank = 8 * 64 * 96
+    rows = 2 * (5 * 2 * (2 * 64 + 3 * 96)) * 4
+    assert needed_bytes(Works(preset, "cpu"), LAYER) == 3 * (3 * bank + 8 * 64) * 4 + 4 * (bank + 5 * 8) + rows
 
 
 def test_long_calls_have_fewer_rounds(no_bar: Progress) -> None:

@@ -194,3 +194,17 @@ def test_a_seed_in_which_no_token_has_an_expert_is_in_no_mean_of_shares() -> Non
     nothing, something = (observation(load, [[0, 1], [1, 0]]) for load in ([0.0, 0.0], [0.25, 0.75]))
     assert combine([nothing, something])["expert_load"]["mean"] == [0.75, 0.25]
     assert combine([nothing, nothing])["expert_load"]["mean"] == [0.0, 0.0]
+
+
+def test_pairs_of_the_first_seed_and_shares_of_every_seed_are_kept() -> None:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        router = create_router("linear", hidden_size=16, num_experts=4, top_k=2)
+        seen = observe(router, BATCH, bank(), 32, figures=True)
+    pairs = torch.tensor(seen.figures["expert_pairs"])
+    assert pairs.diagonal().sum() == 2 * len(BATCH.hidden_states)
+    # Each token has one pair, which stands in two places.
+    assert pairs.sum() - pairs.diagonal().sum() == 2 * len(BATCH.hidden_states)
+    assert torch.equal(pairs, pairs.T)
+    combined = combine([observation(load=[0.1, 0.6, 0.3], together=[[0.0] * 3] * 3)] * 2)
+    assert combined["expert_load_by_seed"] == [[0.6, 0.3, 0.1]] * 2

@@ -86,3 +86,18 @@ def test_names_cannot_write_lines_of_their_own_or_move_the_cursor(shown, gate_fa
     lines = shown(document)
     assert all(line.isprintable() for line in lines)
     assert not [line for line in lines if line.startswith("No regression")]
+
+
+def test_what_many_rows_say_and_many_reasons_are_counted(shown, gate_factory):
+    gate_row, make_gate = gate_factory
+    rows = [gate_row(f"router | random | r{n}", "UNCERTAIN", 1.03, reason="Not settled.") for n in range(9)]
+    figures = [
+        {"benchmark": f"b{n}", "figure": "cv", "base": 1, "head": 2, "expected": False} for n in range(25)
+    ]  # fmt: skip
+    document = make_gate(rows, 1, [f"b{n}: cv moved" for n in range(25)], figures=figures)
+    lines = shown(document)
+    assert [line for line in lines if "Not settled" in line] == [
+        "router | random | r0: UNCERTAIN: Not settled (and 8 more benchmarks likewise)"
+    ]
+    assert lines[-2:] == ["  b19: cv moved.", "  and 5 more (--all shows them)"]
+    assert shown(document, show_all=True)[-1] == "  b24: cv moved."

@@ -79,7 +79,7 @@ def test_perplexity_before_training_alone_is_drawn(draw, tuning):
 
 def test_ratios_have_a_panel_per_scenario_and_leave_the_baseline_out(draw, language_document):
     figure, _ = draw(language_model.ratios, language_document)
-    assert titles(figure) == ["inject", "prefill", "decode", "finetune_step"]
+    assert titles(figure) == ["Inject", "Prefill", "Decode", "Fine-tuning step"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()][:2] == ["linear", "attention"]
 
 

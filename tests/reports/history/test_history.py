@@ -63,7 +63,7 @@ def test_values_are_all_in_the_csv(stepping, follow, tmp_path):
 
 def test_only_what_steps_is_open(stepping, follow):
     _, _, page = follow(stepping)
-    opened = re.sub(r"(?s)<details>.*?</details>", "", page)
+    opened = re.sub(r"(?s)<details .*?</details>", "", page)
     assert opened.count('<figure class="panel">') == 2
     assert page.count('<figure class="panel">') == 7
     assert re.findall(r"<summary><h2>(.*?)</h2>", page) == [

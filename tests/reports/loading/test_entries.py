@@ -45,8 +45,12 @@ def test_a_file_of_them_alone_is_a_study_and_one_without_them_says_so(document, 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("subject", "image_model", "subject is 'image_model'; this version reads 'language_model', or no subject"),
-        ("subject", 3, "subject is 3; this version reads 'language_model', or no subject"),
+        (
+            "subject",
+            "image_model",
+            "subject is 'image_model'; this version reads 'language_model', 'peer', or no subject",
+        ),
+        ("subject", 3, "subject is 3; this version reads 'language_model', 'peer', or no subject"),
         ("router", None, "router is not a string"),
         ("initialise", 1, "initialise is not a string"),
         ("layers", -1, "layers is not a count"),

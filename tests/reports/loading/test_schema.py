@@ -9,11 +9,11 @@ from jsonschema import Draft202012Validator
 from reports.commands.schema import schema
 from reports.loading.schema import DOCUMENTS, json_schema
 from tests.reports.comparisons.conftest import mixed_gate
-from tests.reports.conftest import make_document, make_fine_tuning, make_language_document
+from tests.reports.conftest import make_document, make_fine_tuning, make_language_document, make_peers_document
 from tests.reports.loading.test_self_test import make_self_test
 
 WRITTEN = {
-    "bench": [make_document, make_language_document],
+    "bench": [make_document, make_language_document, make_peers_document],
     "finetune": [make_fine_tuning],
     "gate": [mixed_gate],
     "self-test": [make_self_test],

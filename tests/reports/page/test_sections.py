@@ -42,7 +42,10 @@ def test_every_table_and_figure_is_written(hostile_report):
         "language-model-decode", "language-model-finetune_step", "routers",
     }  # fmt: skip
     assert {path.stem for path in (hostile_report / "tables").iterdir()} == tables
-    figures = {"fine-tuning-loss", "held-out-perplexity", "language-model", "pareto"}
+    figures = {
+        "fine-tuning-loss", "held-out-perplexity", "language-model", "pareto", "durations-language-model",
+        "memory-language-model",
+    }  # fmt: skip
     assert {path.stem for path in (hostile_report / "figures").iterdir()} == figures
 
 

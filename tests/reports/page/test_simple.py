@@ -66,7 +66,10 @@ def test_the_page_comes_last_and_each_table_and_drawing_has_files(files):
 def test_the_page_asks_for_nothing_and_holds_no_name_as_markup(files):
     seen = Seen(files["index.html"].decode())
     assert not [attrs for _, attrs in seen.tags if "onclick" in attrs or "src" in attrs]
-    assert not [tag for tag, _ in seen.tags if tag in ("script", "link", "img", "b")]
+    # The page's own script is its only one, and its policy lets no other run.
+    assert [(tag, attrs) for tag, attrs in seen.tags if tag in ("script", "link", "img", "b")] == [("script", {})]
+    (policy,) = [attrs["content"] for _, attrs in seen.tags if attrs.get("http-equiv")]
+    assert "default-src 'none'" in policy
     assert "\x1b" not in files["index.html"].decode()
     assert "\u202e" not in files["index.html"].decode()
 
@@ -89,8 +92,10 @@ def test_a_table_has_heads_of_columns_and_rows_and_a_word_its_colour(files):
 
 def test_a_folded_section_is_closed(files):
     seen = Seen(files["index.html"].decode())
-    assert [attrs for tag, attrs in seen.tags if tag == "details"] == [{}]
+    assert [attrs for tag, attrs in seen.tags if tag == "details"] == [{"class": "section", "id": "second"}]
 
 
-def test_one_section_needs_no_list_of_sections():
-    assert "<nav" not in simple_page("A page", ["The answer."], [Section("only", "Only")])
+def test_a_page_of_one_section_has_what_the_script_looks_for():
+    page = simple_page("A page", ["The answer."], [Section("only", "Only")])
+    assert 'id="expand"' in page
+    assert '<a href="#only">Only</a>' in page

@@ -70,7 +70,7 @@ def test_what_stands_beside_the_experts_is_checked(selections):
     with pytest.raises(TraceError, match=r"logits of layer 1 are \(40, 7\), expected \(tokens, experts\), \(40, 8\)$"):
         RoutingTrace(selections, logits=[np.zeros((TOKENS, 8)), np.zeros((TOKENS, 7)), np.zeros((TOKENS, 8))])
     many = RoutingTrace(np.concatenate([selections] * 3)[:100], EXPERTS, domains=np.arange(100))
-    with pytest.raises(TraceError, match="^the trace: 100 different domains, expected at most 64$"):
+    with pytest.raises(TraceError, match=r"^the trace: 100 different domains, expected at most 64$"):
         analyse(many)
 
 

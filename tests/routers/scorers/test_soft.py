@@ -64,3 +64,11 @@ def test_has_a_direction_for_each_slot_and_a_scale(parameter_count):
 def test_no_slot_is_refused(make_router):
     with pytest.raises(ValueError, match="slots_per_expert is 0, expected at least 1"):
         make_router("soft", slots_per_expert=0)
+
+
+@pytest.mark.parametrize("name", ["soft", "expert_choice"])
+def test_gradients_to_all_experts_of_a_selection_that_no_token_makes_are_refused(make_router, name):
+    with pytest.raises(
+        ValueError, match=r"^straight_through is True, expected False: \w+Router selects no token's exp"
+    ):
+        make_router(name, straight_through=True)

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is n
 ROOT = Path(routers.__file__).parents[1]
 
 
-def compiled(*arguments):
-    """What the compiler says of each kernel, in a process in which kernels are compiled and not interpreted."""
+def compiled(*arguments, program="compile_ahead.py"):
+    """What a program says, a line a kernel, in a process in which kernels are compiled and not interpreted."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("compile_ahead.py")), *arguments]
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name(program)), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
@@ -51,3 +51,10 @@ def test_the_sizes_of_models_need_no_barrier_and_no_memory_of_threads():
         if kernel["kernel"] == "select_forward":
             assert int(kernel["redux"]) >= 2 * int(kernel["K"]), kernel
         assert int(kernel["vector_loads"]) >= 1, kernel
+
+
+def test_triton_looks_for_a_kernel_once_and_for_others_where_it_tells_them_apart():
+    found = compiled(program="launches.py")
+    assert all(launch["same"] == "True" for launch in found), found
+    # Forward and backward: again for another address or dtype, not for other tensors of the same kind.
+    assert [launch["looked"] for launch in found] == ["2", "0", "2", "2", "0"] * 3

@@ -1,0 +1,101 @@
+"""Peak memory of a call, a row per router."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.errors import MissingDataError
+from reports.figures.style import colours, label, log_ticks, row_panels, shared_legend
+from reports.format import registry
+from reports.format.plot import Plot
+from reports.judging.order import in_order
+from reports.records.measurements import Measurement
+from reports.records.report_data import ReportData
+
+_MIB = 1 << 20
+_MARKERS = ("o", "s", "D", "^", "v", "P")
+
+Series = Mapping[str, Sequence[Measurement]]
+"""Input, or start inside a language model -> what was measured."""
+
+
+@registry.figure("costs", "Figure of peak memory", place=3)
+def routers(data: ReportData) -> Plot:
+    """A panel per scenario, a marker per input that is timed in all."""
+    panels = {
+        record.label: {name: list(data.find(scenario, name).values()) for name in registry.inputs_timed(data)}
+        for scenario, record in data.scenarios("router").items()
+    }
+    return _plot(panels, "memory", "Peak memory of a call")
+
+
+@registry.figure("language-model", "Figure of peak memory inside a language model", place=3)
+def language_model(data: ReportData) -> Plot:
+    """A panel per scenario, a marker per start."""
+    panels: dict[str, Series] = {}
+    for name, record in data.scenarios("language_model").items():
+        series: dict[str, list[Measurement]] = {}
+        for entry in data.language:
+            if entry.scenario == name:
+                series.setdefault(f"{entry.initialise} start", []).append(entry)
+        panels[record.label] = series
+    return _plot(panels, "memory-language-model", "Peak memory of a call inside a language model")
+
+
+def _plot(panels: Mapping[str, Series], name: str, title: str) -> Plot:
+    kept = {
+        scenario: known
+        for scenario, series in panels.items()
+        if (known := {key: found for key, entries in series.items() if (found := _measured(entries))})
+    }
+    if not kept:
+        raise MissingDataError("the files hold no peak memory of these scenarios")
+    return Plot(
+        name=name,
+        title=title,
+        caption="What one call allocates at its worst moment, beyond what was there before; logarithmic axes, one "
+        "scale a panel. Further left is leaner; a router that allocates nothing stands at the left edge with a 0. "
+        "Memory is counted, not sampled: it has no interval.",
+        draw=lambda: _draw(kept),
+    )
+
+
+def _measured(entries: Sequence[Measurement]) -> list[Measurement]:
+    return [entry for entry in entries if entry.peak_memory is not None]
+
+
+def _draw(panels: Mapping[str, Series]) -> Figure:
+    names = in_order(entry.router for series in panels.values() for entries in series.values() for entry in entries)
+    keys = list(dict.fromkeys(key for series in panels.values() for key in series))
+    palette = dict(zip(keys, colours(len(keys)), strict=True))
+    figure, axes = row_panels(len(panels), names, width=2.7, row=0.3)
+    for ax, (scenario, series) in zip(axes, panels.items(), strict=True):
+        for place, (key, entries) in enumerate(series.items()):
+            apart = 0.4 * ((place + 0.5) / len(series) - 0.5)
+            sizes = {names.index(entry.router) + apart: (entry.peak_memory or 0) / _MIB for entry in entries}
+            _draw_sizes(ax, sizes, palette[key], _MARKERS[keys.index(key) % len(_MARKERS)], key)
+        _finish(ax, scenario)
+    shared_legend(figure, axes, columns=4)
+    return figure
+
+
+def _draw_sizes(ax: Axes, sizes: Mapping[float, float], colour: str, marker: str, key: str) -> None:
+    known = {row: size for row, size in sizes.items() if size > 0}
+    ax.plot(list(known.values()), list(known), marker, color=colour, markersize=4.5, label=label(key))
+    for row in sizes.keys() - known.keys():
+        ax.text(0.01, row, "0", transform=ax.get_yaxis_transform(), va="center", fontsize=8, color=colour)
+
+
+def _finish(ax: Axes, scenario: str) -> None:
+    ax.set(title=label(scenario), xscale="log", xlabel="MiB")
+    low, high = ax.get_xlim()
+    if high < 1.5 * low:
+        # All need about the same: an axis of a few per cent would make mountains of molehills.
+        low, high = low / 1.5, high * 1.5
+        ax.set_xlim(low, high)
+    log_ticks(ax.xaxis, low, high)
+    ax.grid(axis="x")
+    ax.set_axisbelow(True)

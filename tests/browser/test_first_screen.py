@@ -1,0 +1,50 @@
+"""What a reader sees before scrolling: the run, whether to trust it, the answers, and where the table begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import OpenPage
+from tests.browser.page import WIDTHS
+
+SCREENS = {1400: 1, 390: 2}
+"""Width -> how many windows hold it."""
+
+REPORTS = ("whole", "one", "forty")
+
+
+@pytest.mark.parametrize("width", SCREENS)
+@pytest.mark.parametrize("site", REPORTS)
+def test_run_trust_answers_and_table_are_on_it(site: str, width: int, open_page: OpenPage) -> None:
+    page = open_page(site, width)
+    parts = (page.run_line, page.part("trust"), page.part("answers"), page.routers.locator("thead"))
+    ends = [page.bottom(part) for part in parts]
+    assert max(ends) <= WIDTHS[width] * SCREENS[width], ends
+
+
+@pytest.mark.parametrize("site", REPORTS)
+def test_the_order_of_reading_is_that_of_asking(site: str, open_page: OpenPage) -> None:
+    page = open_page(site, 390)
+    parts = (page.run_line, page.part("trust"), page.part("answers"), page.routers)
+    ends = [page.bottom(part) for part in parts]
+    assert ends == sorted(ends)
+
+
+def test_an_answer_leads_to_the_row_of_its_router(open_page: OpenPage) -> None:
+    page = open_page("whole")
+    link = page.part("answers").get_by_role("link").first
+    name = link.inner_text()
+    link.click()
+    row = page.tab.locator(":target, tr.here").first
+    assert name in row.inner_text()
+    assert row.evaluate("row => { const {top} = row.getBoundingClientRect(); return top >= 0 && top < innerHeight; }")
+
+
+def test_the_first_stop_of_the_tab_key_skips_to_the_answers(open_page: OpenPage) -> None:
+    page = open_page("whole")
+    page.tab.keyboard.press("Tab")
+    focused = page.tab.locator(":focus")
+    assert focused.inner_text().startswith("Skip to")
+    assert focused.bounding_box()["x"] >= 0  # type: ignore[index]
+    page.tab.keyboard.press("Enter")
+    assert page.tab.url.endswith("#answers")
