@@ -54,10 +54,10 @@ def scenario(name: str, data: ReportData) -> Table:
     return Table(
         name=f"language-model-{name}",
         title=f"Inside a language model: {record.label.lower()}",
-        caption=f"{_models(data, entries)} {_call(record.description, entries[0])} Parameters: all of its routers'. Experts: what "
-        "a token selects, which is work of the model and no router's. Peak memory: what one call allocates at its "
-        "worst moment, beyond what was there before. Standing is to the model with its own "
-        "gates; the page's end defines it.",
+        caption=f"{_models(data, entries)} {_call(record.description, entries[0])} Parameters: all of its routers'. "
+        "Experts: what a token selects, which is work of the model and no router's. Peak memory: what one call "
+        "allocates at its worst moment, beyond what was there before. Standing is to the model with its own gates; the "
+        "page's end defines it.",
         rows=[_row(entry) | {"standing": standings.get(id(entry))} for entry in entries],
         columns=(
             *ROUTER_AND_START,
