@@ -56,6 +56,18 @@ def hostile() -> list[Document]:
     return [bench, inside, tuning]
 
 
+def traces() -> list[Any]:
+    """A routing trace of 48 layers, (tokens, layers, K), another of the same tokens, and domains that mean harm."""
+    ours, theirs = (
+        [
+            [[(7 * t + 3 * layer + k + (t % 9 == other)) % 32 for k in range(4)] for layer in range(48)]
+            for t in range(300)
+        ]
+        for other in (9, 3)
+    )
+    return [ours, theirs, [HOSTILE[t % len(HOSTILE)] for t in range(300)]]
+
+
 def _few(document: Document) -> Document:
     """The document with `_KEPT` alone, and with one figure of each sort."""
     kept = [b for b in document["benchmarks"] if (b["extra_info"]["scenario"], b["extra_info"]["input"]) in _KEPT]

@@ -39,6 +39,10 @@ SITES = {
     "one": Site(documents.one_router),
     "forty": Site(documents.forty_routers),
     "hostile": Site(documents.hostile),
+    "traces": Site(
+        documents.traces,
+        lambda files, folder: ("traces", files[0], "--against", files[1], "--domains", files[2], "-o", folder),
+    ),
 }
 
 
