@@ -77,6 +77,9 @@ class Router(nn.Module, ABC):
     """`pytest bench` measures it unasked. A router beyond the paper says False and is measured where it is named."""
     random_in_training = False
     """In training mode the answer depends on torch's generator. A variant whose definition says so says True."""
+    masks_logits = False
+    """It masks all but its K largest logits before the softmax. A variant whose definition says so says True, and
+    overrides `unmasked_logits`."""
     reference: Callable[[Any], list[TokenReference] | ReferenceRouting] | None = None
     """The float64 reference of a definition that no selection rule describes: a method, hidden states (T, D) -> what is
     right, written without the fast code. None for the selection rule's own (`routers/reference/check.py`)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reports.loading.schema import json_schema
 from routers.metric import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +47,21 @@ def test_what_the_configuration_names_exists() -> None:
     assert all((theme / name).is_file() for name in (*CONFIG["extra_css"], *CONFIG["extra"]["polyfills"]))
     assert (site / CONFIG["docs_dir"]).resolve() == DOCS
     assert (site / CONFIG["site_dir"]).resolve() == ROOT / "build" / "site"
+
+
+def test_pictures_of_a_report_that_is_not_there_are_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(DOCS / "mkdocs" / "pictures.py"))["main"]
+    assert main(str(tmp_path / "index.html")) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_pictures_that_pages_show_exist_and_are_small() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"pictures/([\w-]+\.\w+)\)", (DOCS / page).read_text())}
+    there = {path.name for path in (DOCS / "pictures").iterdir()}
+    assert shown == there
+    assert all(path.stat().st_size < 200_000 for path in (DOCS / "pictures").iterdir())
 
 
 def test_nothing_is_fetched_from_elsewhere() -> None:
@@ -89,3 +106,13 @@ def test_every_metric_has_its_formula_explained() -> None:
     for name, metric in METRICS.items():
         assert f"**{metric.label}**" in page, name
         assert f"`{name}`" in page, name
+
+
+def test_every_field_that_reports_read_of_a_run_is_described() -> None:
+    page = (DOCS / "reference" / "json.md").read_text()
+    schema = json_schema("bench")
+    # Where a measurement was read from, and what pytest-benchmark says of it, are no fields of its own.
+    read = {name for record in schema["$defs"].values() for name in record.get("properties", {})}
+    read -= {"source", "durations"}
+    assert len(read) > 80
+    assert not {name for name in read if not re.search(rf'[`"]{name}[`"]', page)}
