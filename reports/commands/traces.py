@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.commands.command import Command, parse
+from reports.errors import ReportError
 from reports.page.write import write_files
 
 _FILES = "parts of one trace, in order: their tokens are taken together"
@@ -17,7 +18,7 @@ def traces(arguments: Sequence[str]) -> str:
     from reports.traces.formats.read import formats
 
     options = parse(_parser("\n".join(f"  {each.name:12}{each.about}" for each in formats().values())), arguments)
-    from reports.traces.analysis import analyse
+    from reports.traces.analysis import analyse, by_kind
     from reports.traces.beside import with_domains, with_mask
     from reports.traces.decisions import check_export, export
     from reports.traces.formats.read import Hints, read_trace
@@ -26,11 +27,13 @@ def traces(arguments: Sequence[str]) -> str:
     if options.export:
         check_export(options.export)
     hints = Hints(options.num_experts, options.top_k, options.layers, options.selection, options.empty_slots)
-    parts = [read_trace(file, format=options.format, hints=hints) for file in options.files]
+    loads, parts = by_kind([read_trace(file, format=options.format, hints=hints) for file in options.files])
+    if loads:
+        _refuse_without_tokens(options, loads[0].source)
     parts = with_mask(parts, options.mask) if options.mask else parts
     parts = with_domains(parts, options.domains) if options.domains else parts
     against = [read_trace(file, format=options.against_format, hints=hints) for file in options.against or []] or None
-    analysis = analyse(parts, against=against, ranks=options.ranks, windows=options.windows)
+    analysis = analyse([*loads, *parts], against=against, ranks=options.ranks, windows=options.windows)
     # Imported here: pandas and matplotlib take seconds, and a mistake is told without them.
     from reports.traces.page import trace_files
 
@@ -41,6 +44,13 @@ def traces(arguments: Sequence[str]) -> str:
         said.append(f"{number:,} decisions in {options.export}")
     write_files(files, options.output)
     return "\n".join([*findings, *said, f"Open {options.output / 'index.html'}"])
+
+
+def _refuse_without_tokens(options: argparse.Namespace, source: str) -> None:
+    """Counts without tokens have none that could be masked, labelled, compared or exported."""
+    given = [name for name in ("mask", "domains", "against", "export") if getattr(options, name)]
+    if given:
+        raise ReportError(f"{source}: --{given[0]} is of tokens, and the file has counts without tokens")
 
 
 def _parser(known: str) -> argparse.ArgumentParser:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.style import colours, label, log_ticks, row_panels, shared_legend, whiskers
+from reports.figures.style import colours, label, log_ticks, row_panels, shared_legend, title_of, whiskers
 from reports.figures.theme import BAND, INK
 from reports.records.timing import Timing
 
+MOST_SERIES = 6
+"""More markers in a row nobody tells apart."""
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
@@ -60,7 +62,7 @@ def draw_panels(
                 linewidth=1,
                 label=label(name),
             )
-        ax.set_title(title)
+        ax.set_title(title_of(title, width))
         shown = [1.0, *(point.timing.ratio.estimate for point in points), *draw_beside(ax, title)]
         _finish(ax, shown, points[0].timing.baseline)
     shared_legend(figure, axes[:1], columns=4)

@@ -25,6 +25,10 @@ from reports.format.escape import shorten
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a font that a machine has not is replaced
 
+_LEGEND_ENTRY = 1.7
+"""Inches that a name in a legend takes, with its sign."""
+_CHARACTERS_AN_INCH = 12.5
+
 LONGEST_LABEL = 40
 """Characters of a name in a figure; tables show all."""
 
@@ -139,6 +143,7 @@ def shared_legend(
     loc: Literal["outside lower center", "outside upper center"] = "outside lower center",
 ) -> None:
     """One legend for all these axes, which names what several of them show once."""
+    columns = max(1, min(columns, int(figure.get_figwidth() / _LEGEND_ENTRY)))
     entries = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(list(entries.values()), list(entries), loc=loc, ncols=columns)
 
@@ -154,6 +159,11 @@ def _lay_out(figure: Figure) -> None:
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")
+
+
+def title_of(name: str, width: float) -> str:
+    """A name as the title of a panel of so many inches: shorter than the panel, beside which others have theirs."""
+    return shorten(label(name), int(_CHARACTERS_AN_INCH * width))
 
 
 def save(figure: Figure, kind: str) -> bytes:

@@ -121,6 +121,13 @@ def inputs_shown(data: ReportData) -> list[str]:
     return [name for name in found if data.inputs[name].sizes is None] or found
 
 
+def inputs_sampled(data: ReportData) -> list[str]:
+    """Those timed in every scenario of which the files hold what figures show of single tokens; or else the first."""
+    timed = inputs_timed(data)
+    sampled = [name for name in timed if any(entry.sample for entry in data.find("router", name).values())]
+    return sampled or timed[:1]
+
+
 def inputs_timed(data: ReportData) -> list[str]:
     """Those of them that are timed in every scenario."""
     return [name for name in inputs_shown(data) if data.inputs[name].timed]

@@ -81,7 +81,7 @@ def environment(classes: Mapping[str, str]) -> Environment:
     made.globals |= {
         "table_files": _table_files,
         "plot_files": _plot_files,
-        "word_class": lambda cell: classes.get(cell, "brief" if len(cell) <= _BRIEF else ""),
+        "word_class": lambda cell: classes.get(cell, "brief" if len(cell) <= _BRIEF else "long"),
         "longest_name": LONGEST_NAME,
         "style": Markup(THEME_CSS) + style,
         "script": script,

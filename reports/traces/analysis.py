@@ -14,6 +14,7 @@ from reports.traces import measures
 from reports.traces.agreement import Agreement, agree
 from reports.traces.counting import Counts, count
 from reports.traces.errors import TraceError
+from reports.traces.loads import LoadTrace, side_by_side
 from reports.traces.tokens import Tokens
 from reports.traces.trace import Array, RoutingTrace
 
@@ -35,6 +36,7 @@ class Drift:
         from_last: from that of the window before, (W, L); NaN for the first.
         by_chance: what `from_first` would be in the mean of tokens drawn from one and the same distribution, (W, L).
         by_steps: the windows are of steps.
+        counted: what `tokens` are, as a heading.
     """
 
     labels: tuple[int, ...]
@@ -43,6 +45,7 @@ class Drift:
     from_last: Array
     by_chance: Array
     by_steps: bool
+    counted: str = "Tokens"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ class Analysis:
     Attributes:
         sources: the names of the files.
         layer_names: of each.
-        num_tokens: T, those that count.
+        num_tokens: T, those that count; None of counts without tokens, as are K and what is said by token.
         left_out: tokens that do not.
         num_experts: E.
         num_experts_known: a file or the caller says E; otherwise it is one more than the largest that occurs.
@@ -90,15 +93,15 @@ class Analysis:
 
     sources: tuple[str, ...]
     layer_names: tuple[str, ...]
-    num_tokens: int
+    num_tokens: int | None
     left_out: int
     num_experts: int
     num_experts_known: bool
-    top_k: int
+    top_k: int | None
     load: Array
     measures: dict[str, Array]
     probabilities: dict[str, Array]
-    experts_per_token: Array
+    experts_per_token: Array | None
     rank_imbalance: dict[int, Array]
     co_activation: Array | None
     pairs: Array | None
@@ -116,22 +119,25 @@ class Analysis:
         return len(self.layer_names)
 
     @property
-    def cv_by_chance(self) -> float:
+    def cv_by_chance(self) -> float | None:
         """The CV that counts of so many tokens have where every expert is as likely as any other."""
+        if self.num_tokens is None or self.top_k is None:
+            return None
         return float(np.sqrt((self.num_experts - self.top_k) / (self.num_tokens * self.top_k)))
 
 
 def analyse(
-    trace: RoutingTrace | Sequence[RoutingTrace],
+    trace: RoutingTrace | LoadTrace | Sequence[RoutingTrace | LoadTrace],
     *,
-    against: RoutingTrace | Sequence[RoutingTrace] | None = None,
+    against: RoutingTrace | LoadTrace | Sequence[RoutingTrace | LoadTrace] | None = None,
     ranks: Sequence[int] | None = None,
     windows: int = WINDOWS,
 ) -> Analysis:
     """Measure a trace, in one pass over its tokens.
 
     Args:
-        trace: one, or the parts of one in order: their tokens are taken together.
+        trace: one, or the parts of one in order: their tokens are taken together. Of counts without tokens, one or
+            those of expert-parallel ranks.
         against: another trace of the same tokens.
         ranks: numbers of expert-parallel ranks; 2, 4 and 8 where they divide E, unless given.
         windows: into how many windows the tokens are divided to see the load change.
@@ -140,11 +146,17 @@ def analyse(
         TraceError: a value that cannot be (an expert that there is not, or twice in a token; NaN), parts that disagree,
             no token that counts, ranks that do not divide E.
     """
-    tokens = Tokens(trace)
-    other = None if against is None else Tokens(against)
-    chosen = _ranks(ranks, tokens)
     if windows < 1:
         raise TraceError(f"windows is {windows}, expected at least 1")
+    loads, parts = by_kind(trace)
+    other_loads, other_parts = by_kind(() if against is None else against)
+    if counts_alone := loads + other_loads:
+        if parts or against is not None:
+            raise TraceError(f"{counts_alone[0].source}: counts without tokens stand beside no other trace")
+        return _of_loads(loads, ranks, windows)
+    tokens = Tokens(parts)
+    other = None if against is None else Tokens(other_parts)
+    chosen = _ranks(ranks, tokens.num_experts, inferred=tokens.inferred)
     mask = tokens.mask()
     if not mask.any():
         raise TraceError(f"{tokens.source}: the mask leaves no token")
@@ -179,15 +191,58 @@ def analyse(
     )
 
 
-def _ranks(asked: Sequence[int] | None, tokens: Tokens) -> list[int]:
-    experts = tokens.num_experts
+def by_kind(
+    trace: RoutingTrace | LoadTrace | Sequence[RoutingTrace | LoadTrace],
+) -> tuple[list[LoadTrace], list[RoutingTrace]]:
+    """The parts that are counts without tokens, and the others."""
+    parts = [trace] if isinstance(trace, RoutingTrace | LoadTrace) else list(trace)
+    return [p for p in parts if isinstance(p, LoadTrace)], [p for p in parts if isinstance(p, RoutingTrace)]
+
+
+def _of_loads(parts: Sequence[LoadTrace], ranks: Sequence[int] | None, windows: int) -> Analysis:
+    """What counts alone say."""
+    trace = side_by_side(parts)
+    records, layers, experts = trace.load.shape
+    by_window, labels = _windows(np.ones(records, dtype=bool), trace.steps, windows)
+    by_time = np.zeros((len(labels), layers, experts), dtype=np.int64)
+    np.add.at(by_time, by_window, trace.load)
+    load = by_time.sum(axis=0)
+    unknown = np.full((len(labels), layers), np.nan)
+    before = unknown.copy()
+    before[1:] = measures.distance(by_time[1:], by_time[:-1])
+    number = np.bincount(by_window, minlength=len(labels))
+    drift = Drift(labels, number, measures.distance(by_time, by_time[:1]), before, unknown, True, "Microbatches")
+    return Analysis(
+        sources=tuple(each.source for each in parts),
+        layer_names=trace.layer_names,
+        num_tokens=None,
+        left_out=0,
+        num_experts=experts,
+        num_experts_known=True,
+        top_k=None,
+        load=load,
+        measures={each.name: each.measure(load) for each in measures.LOAD_MEASURES},
+        probabilities={},
+        experts_per_token=None,
+        rank_imbalance={each: measures.rank_imbalance(load, each) for each in _ranks(ranks, experts, inferred=False)},
+        co_activation=None,
+        pairs=None,
+        independent=None,
+        pair_tokens=0,
+        weight_by_rank=None,
+        importance=None,
+        domains=None,
+        drift=drift if len(labels) > 1 else None,
+        agreement=None,
+    )
+
+
+def _ranks(asked: Sequence[int] | None, experts: int, *, inferred: bool) -> list[int]:
     if asked is None:
         return [each for each in RANKS if experts % each == 0]
     for each in asked:
         if each < 1 or experts % each:
-            said = (
-                "" if not tokens.inferred else "; E is taken from the largest expert that occurs, --num-experts says it"
-            )
+            said = "" if not inferred else "; E is taken from the largest expert that occurs, --num-experts says it"
             raise TraceError(f"ranks is {each}, expected a divisor of the number of experts, {experts}{said}")
     return list(dict.fromkeys(asked))
 

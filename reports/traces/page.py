@@ -80,8 +80,14 @@ def _statement(analysis: Analysis) -> str:
     sources = ", ".join(analysis.sources[:3]) + (f" and {len(analysis.sources) - 3} more" * (len(analysis.sources) > 3))
     left_out = f" ({analysis.left_out:,} more are left out by the mask)" if analysis.left_out else ""
     experts = f"{analysis.num_experts:,}" + ("" if analysis.num_experts_known else " or more")
+    layers = f"{analysis.num_layers} layer{'s' * (analysis.num_layers > 1)}"
+    if analysis.num_tokens is None:
+        return (
+            f"{int(analysis.load.sum()):,} assignments, counted without tokens, {layers}, "
+            f"{experts} experts; from {sources}."
+        )
     return (
-        f"{analysis.num_tokens:,} tokens{left_out}, {analysis.num_layers} layers, {analysis.top_k} of {experts} "
+        f"{analysis.num_tokens:,} tokens{left_out}, {layers}, {analysis.top_k} of {experts} "
         f"experts per token; from {sources}."
     )
 

@@ -27,7 +27,9 @@ def summary(analysis: Analysis) -> dict[str, Any]:
         "tokens_per_expert": analysis.load,
         "metrics": analysis.measures | analysis.probabilities,
         "cv_by_chance": analysis.cv_by_chance,
-        "experts_per_token": {"mean": analysis.experts_per_token[0], "sd": analysis.experts_per_token[1]},
+        "experts_per_token": None
+        if analysis.experts_per_token is None
+        else {"mean": analysis.experts_per_token[0], "sd": analysis.experts_per_token[1]},
         "rank_imbalance": {str(ranks): each for ranks, each in analysis.rank_imbalance.items()},
         "weight_by_rank": analysis.weight_by_rank,
         "importance": analysis.importance,

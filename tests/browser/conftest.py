@@ -61,7 +61,7 @@ def open_page(chromium: Browser, build: Callable[[str], Path]) -> Iterator[OpenP
         context = chromium.new_context(viewport=viewport, color_scheme=theme, offline=True, **options)
         contexts.append(context)
         tab = context.new_page()
-        allowed = path.parent.as_uri() if SITES[name].offline_folder else path.as_uri()
+        allowed = path.parent.as_uri() if SITES[name].built else path.as_uri()
         tab.on("console", lambda message: complaints.append(f"console: {message.text}"))
         tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         tab.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))

@@ -31,7 +31,7 @@ class ReportPage:
     tab: Page
 
     def part(self, address: str) -> Locator:
-        """A part of the page by its address without the #: roles are found quickly in it, slowly among all figures."""
+        """A part of the page by its address without the #; roles are found quickly in it, slowly among all figures."""
         return self.tab.locator(f"[id='{address}']")
 
     @property

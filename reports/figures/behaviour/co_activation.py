@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.behaviour.leading import leading_inputs
-from reports.figures.style import label, panels
+from reports.figures.style import panels, title_of
 from reports.figures.theme import BAND
 from reports.format import registry
 from reports.format.plot import Plot
@@ -18,6 +18,7 @@ from reports.records.report_data import ReportData
 
 # The scale ends at a factor of four either way: log2.
 _REACH = 2.0
+_WIDTH = 2.5
 
 
 @registry.figure("balance", "Figure of experts chosen together on “{}”", place=2, keys=leading_inputs)
@@ -52,7 +53,7 @@ def _has_choice(counts: Counts) -> bool:
 
 
 def _draw(pairs: dict[str, Counts]) -> Figure:
-    figure, axes = panels(len(pairs), width=2.5, height=2.5)
+    figure, axes = panels(len(pairs), width=_WIDTH, height=2.5)
     image: AxesImage | None = None
     for ax, (router, counts) in zip(axes, pairs.items(), strict=True):
         order = np.argsort(-np.diagonal(counts), kind="stable")
@@ -61,7 +62,7 @@ def _draw(pairs: dict[str, Counts]) -> Figure:
             shown = np.clip(np.log2(ratios), -_REACH, _REACH)
         ax.set_facecolor(BAND)
         image = ax.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-_REACH, vmax=_REACH, interpolation="none")
-        ax.set_title(f"{label(router)}\n{_strongest(ratios)}")
+        ax.set_title(f"{title_of(router, _WIDTH)}\n{_strongest(ratios)}")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6, integer=True))
             axis.set_major_formatter(FuncFormatter(lambda place, _: f"{place + 1:.0f}"))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.figures.behaviour.leading import leading_inputs
-from reports.figures.style import label, panels, shared_legend
+from reports.figures.style import panels, shared_legend, title_of
 from reports.figures.theme import INK, OKABE_ITO, QUIET
 from reports.format import registry
 from reports.format.plot import Plot
@@ -18,6 +18,8 @@ from reports.records.report_data import ReportData
 _MEAN, _EVEN = OKABE_ITO[4], OKABE_ITO[5]
 # Of more experts a bar would be a hair, and a seed's points a cloud: the outline of the means has to do.
 _BARS_UP_TO = 32
+# Inches of a panel, and of them those that its title's number takes.
+_WIDTH, _NUMBER = 2.7, 0.7
 
 
 @registry.figure("balance", "Figure of expert load on “{}”", place=1, keys=leading_inputs)
@@ -41,7 +43,7 @@ def _points(entry: Entry) -> tuple[tuple[float, ...], ...]:
 
 
 def _draw(entries: list[Entry]) -> Figure:
-    figure, axes = panels(len(entries), width=2.7, height=1.5)
+    figure, axes = panels(len(entries), width=_WIDTH, height=1.5)
     for ax, entry in zip(axes, entries, strict=True):
         _draw_loads(ax, entry)
     largest = max(
@@ -65,6 +67,6 @@ def _draw_loads(ax: Axes, entry: Entry) -> None:
     else:
         ax.fill_between(ranks, loads, step="mid", color=_MEAN, linewidth=0, label="mean over seeds")
     ax.axhline(1 / len(loads), color=_EVEN, linestyle="--", linewidth=1.2, label="even load")
-    ax.set_title(f"{label(entry.router)}: × {len(loads) * max(loads):.2f}")
+    ax.set_title(f"{title_of(entry.router, _WIDTH - _NUMBER)}: × {len(loads) * max(loads):.2f}")
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.tick_params(axis="x", length=0, labelcolor=QUIET)

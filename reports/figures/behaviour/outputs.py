@@ -30,7 +30,7 @@ class Ridge:
     sd: float | None
 
 
-@registry.figure("figures", "Figure 5 on “{}”", place=5, keys=registry.inputs_timed)
+@registry.figure("figures", "Figure 5 on “{}”", place=5, keys=registry.inputs_sampled)
 def distribution(input_name: str, data: ReportData) -> Plot:
     """Figure 5: a ridge per router, a panel per kind of experts."""
     by_kind: dict[str, dict[str, Ridge]] = {}

@@ -9,7 +9,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import colours, label, panels
+from reports.figures.style import colours, label, panels, title_of
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.records.measurements import Entry
@@ -24,7 +24,7 @@ _LEGEND_UP_TO = 16
 _OWN_SCALE_BELOW = 0.4
 
 
-@registry.figure("figures", "Figure 4 on “{}”", place=4, keys=registry.inputs_timed)
+@registry.figure("figures", "Figure 4 on “{}”", place=4, keys=registry.inputs_sampled)
 def along_sequence(input_name: str, data: ReportData) -> Plot:
     """Figure 4: stacked routing probabilities along one sequence, a panel per router."""
     samples = sampled(data, input_name)
@@ -37,7 +37,7 @@ def along_sequence(input_name: str, data: ReportData) -> Plot:
     )
 
 
-@registry.figure("figures", "Figure 6 on “{}”", place=6, keys=registry.inputs_timed)
+@registry.figure("figures", "Figure 6 on “{}”", place=6, keys=registry.inputs_sampled)
 def by_token(input_name: str, data: ReportData) -> Plot:
     """Figure 6: expert probabilities of individual tokens as a heat map, a panel per router."""
     samples = sampled(data, input_name)
@@ -70,7 +70,7 @@ def _draw_sequence(samples: list[tuple[Entry, Sample]]) -> Figure:
         # Rasterised: as paths, a thousand steps a panel made the page megabytes long.
         tokens = np.arange(len(probs))
         ax.stackplot(tokens, probs.T, colors=palette[: probs.shape[1]], step="mid", linewidth=0, rasterized=True)
-        ax.set(title=label(entry.router), ylim=(0, 1), xlim=(0, max(1, len(probs) - 1)))
+        ax.set(title=title_of(entry.router, 3.4), ylim=(0, 1), xlim=(0, max(1, len(probs) - 1)))
         # Without the last tick, whose label would run into the next panel's zero.
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, prune="upper"))
     figure.supxlabel("token", fontsize=9)
@@ -97,7 +97,7 @@ def _draw_tokens(samples: list[tuple[Entry, Sample]]) -> Figure:
         ax.tick_params(axis="y", length=0)
         ax.set_xticks(np.arange(0, probs.shape[1], max(1, probs.shape[1] // 8)))
         own = ", own scale" if soft else ""
-        ax.set_title(f"{label(entry.router)}\n{probs.min():.3f} to {probs.max():.3f}{own}")
+        ax.set_title(f"{title_of(entry.router, 2.6)}\n{probs.min():.3f} to {probs.max():.3f}{own}")
     figure.supxlabel("expert", fontsize=9)
     figure.supylabel("token", fontsize=9)
     if shared is not None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import label, log_ticks, panels, shared_legend
+from reports.figures.style import label, log_ticks, panels, shared_legend, title_of
 from reports.figures.theme import FAINT, INK, OKABE_ITO
 from reports.format import registry
 from reports.format.plot import Plot
@@ -53,7 +53,7 @@ def _draw(tuning: FineTuning) -> Figure:
                 colour, start = colours[variant.initialise], f"{variant.initialise} start"
                 _draw_runs(ax, variant.trained, colour, "-", start)
                 _draw_runs(ax, variant.frozen, colour, "--", f"{start}, frozen")
-        _finish(ax, label(router))
+        _finish(ax, title_of(router, 3.1))
     if printed:
         _draw_paper(figure, axes[-1], printed)
     figure.supxlabel("step", fontsize=9)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.style import label, panels, shared_legend
+from reports.figures.style import panels, shared_legend, title_of
 from reports.figures.theme import BAND, GRID, INK, OKABE_ITO
 from reports.format import registry
 from reports.format.numbers import by_format
@@ -20,6 +20,7 @@ from reports.records.report_data import ReportData
 
 _BASELINE = OKABE_ITO[5]
 _MOST_GROUPS = 24
+_WIDTH = 2.7
 # Fewer show no course.
 _LEAST_PROCESSES = 2
 
@@ -60,10 +61,10 @@ def _groups(data: ReportData) -> dict[str, list[Measurement]]:
 
 
 def _draw(groups: Groups) -> Figure:
-    figure, axes = panels(len(groups), width=2.6, height=1.3)
+    figure, axes = panels(len(groups), width=_WIDTH, height=1.3)
     for ax, (name, entries) in zip(axes, groups.items(), strict=True):
         _draw_group(ax, entries)
-        ax.set_title(label(name))
+        ax.set_title(title_of(name, _WIDTH))
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes[0].yaxis.set_major_formatter(
         FuncFormatter(lambda value, _: by_format("+.0%")(value - 1) if value != 1 else "0 %")

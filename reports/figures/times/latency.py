@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from reports.errors import MissingDataError
-from reports.figures.ratio_axis import Point, draw_panels
+from reports.figures.ratio_axis import MOST_SERIES, Point, draw_panels
 from reports.figures.theme import QUIET
 from reports.format import registry
 from reports.format.numbers import significant
@@ -24,13 +24,19 @@ def ratios(data: ReportData) -> Plot:
     """A panel per scenario, a row per router; whiskers, and the band in which the baseline differs from itself."""
     inputs = registry.inputs_timed(data)
     scenarios = data.scenarios("router")
-    panels = {
-        record.label: points
-        for scenario, record in scenarios.items()
-        if (points := [Point(e.router, name, e.timing) for name in inputs for e in data.find(scenario, name).values()])
-    }
+    panels: dict[str, list[Point]] = {}
+    for scenario, record in scenarios.items():
+        for name in inputs:
+            # So many markers in a row nobody tells apart: each input has its own panels.
+            panel, marker = (
+                (record.label, name) if len(inputs) <= MOST_SERIES else (f"{record.label}, {name}", "router")
+            )
+            points = [Point(entry.router, marker, entry.timing) for entry in data.find(scenario, name).values()]
+            if points:
+                panels.setdefault(panel, []).extend(points)
     if not panels:
         raise MissingDataError("the files hold no timing on an input that is timed in every scenario")
+    series = dict.fromkeys(point.series for points in panels.values() for point in points)
     routers = list(dict.fromkeys(point.router for points in panels.values() for point in points))
     baseline = next(iter(panels.values()))[0].timing.baseline
 
@@ -46,7 +52,9 @@ def ratios(data: ReportData) -> Plot:
         "The grey band is the noise floor: what the baseline measured against itself, over the groups of the panel. "
         "A router right of it is slower than the baseline, left of it faster. Crosses: the paper's ratios, on other "
         "hardware; one far beyond all that was measured here is an arrow with its number.",
-        draw=lambda: draw_panels(panels, routers, inputs, width=3.3, draw_beside=draw_beside),
+        draw=lambda: draw_panels(
+            panels, routers, list(series), width=3.3 if len(panels) < 4 else 2.7, draw_beside=draw_beside
+        ),
     )
 
 

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.style import colours, label, log_ticks, row_panels, shared_legend
+from reports.figures.ratio_axis import MOST_SERIES
+from reports.figures.style import colours, label, log_ticks, row_panels, shared_legend, title_of
 from reports.format import registry
 from reports.format.plot import Plot
 from reports.judging.order import in_order
@@ -25,10 +26,14 @@ Series = Mapping[str, Sequence[Measurement]]
 @registry.figure("costs", "Figure of peak memory", place=3)
 def routers(data: ReportData) -> Plot:
     """A panel per scenario, a marker per input that is timed in all."""
-    panels = {
-        record.label: {name: list(data.find(scenario, name).values()) for name in registry.inputs_timed(data)}
-        for scenario, record in data.scenarios("router").items()
-    }
+    inputs = registry.inputs_timed(data)
+    panels: dict[str, dict[str, list[Measurement]]] = {}
+    for scenario, record in data.scenarios("router").items():
+        for name in inputs:
+            panel, series = (
+                (record.label, name) if len(inputs) <= MOST_SERIES else (f"{record.label}, {name}", "router")
+            )
+            panels.setdefault(panel, {})[series] = list(data.find(scenario, name).values())
     return _plot(panels, "memory", "Peak memory of a call")
 
 
@@ -90,7 +95,7 @@ def _draw_sizes(ax: Axes, sizes: Mapping[float, float], colour: str, marker: str
 
 
 def _finish(ax: Axes, scenario: str) -> None:
-    ax.set(title=label(scenario), xscale="log", xlabel="MiB")
+    ax.set(title=title_of(scenario, 2.7), xscale="log", xlabel="MiB")
     low, high = ax.get_xlim()
     if high < 1.5 * low:
         # All need about the same: an axis of a few per cent would make mountains of molehills.

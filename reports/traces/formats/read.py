@@ -14,7 +14,10 @@ from typing import Any
 from reports.format.escape import one_line, shorten
 from reports.traces.errors import TraceError
 from reports.traces.formats.containers import Arrays, open_arrays
+from reports.traces.loads import LoadTrace
 from reports.traces.trace import RoutingTrace
+
+Trace = RoutingTrace | LoadTrace
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class TraceFormat:
     name: str
     about: str
     knows: Callable[[Candidate], bool]
-    read: Callable[[Candidate, Hints], RoutingTrace]
+    read: Callable[[Candidate, Hints], Trace]
     place: int = 0
 
 
@@ -148,8 +151,8 @@ def formats() -> dict[str, TraceFormat]:
     return {each.name: each for each in known}
 
 
-def read_trace(path: Path | str, *, format: str | None = None, hints: Hints | None = None) -> RoutingTrace:
-    """Read a trace.
+def read_trace(path: Path | str, *, format: str | None = None, hints: Hints | None = None) -> Trace:
+    """Read a trace: a `RoutingTrace`, or a `LoadTrace` of a file that has counts without tokens.
 
     Args:
         path: of the file.

@@ -64,7 +64,7 @@ def by_rank(analysis: Analysis) -> Table:
     found = _known(analysis)
     rows = [
         {"rank": rank + 1, "lost": float(found.lost[:, rank].mean()), "moved": float(found.moved[:, rank].mean())}
-        for rank in range(analysis.top_k)
+        for rank in range(found.lost.shape[1])
     ]
     return Table(
         name="agreement-by-rank",

@@ -27,7 +27,9 @@ def balance(analysis: Analysis) -> Table:
             **{each.name: _number(analysis.measures[each.name][layer]) for each in LOAD_MEASURES},
             "busiest_expert": int(busiest[layer]),
             "busiest_share": float(shares(analysis.load[layer]).max()),
-            "experts_per_token": float(analysis.experts_per_token[0, layer]),
+            "experts_per_token": None
+            if analysis.experts_per_token is None
+            else float(analysis.experts_per_token[0, layer]),
         }
         for layer, name in enumerate(analysis.layer_names)
     ]
@@ -73,12 +75,15 @@ def _findings(analysis: Analysis) -> list[str]:
             f"{number:,} {'expert has' if number == 1 else 'experts have'} less than 0.1 % of the load, in "
             f"{int((dead > 0).sum())} of {len(names)} layers."
         )
-    cv = float(np.median(analysis.measures["cv"]))
-    said.append(
-        f"The median CV is {significant(cv)}; experts chosen at random would have "
-        f"{significant(analysis.cv_by_chance)} at {analysis.num_tokens:,} tokens."
-    )
+    said.append(f"The median CV is {significant(float(np.median(analysis.measures['cv'])))}{_beside(analysis)}.")
     return said
+
+
+def _beside(analysis: Analysis) -> str:
+    if analysis.cv_by_chance is None:
+        return ""
+    tokens = f"{analysis.num_tokens:,} tokens"
+    return f"; experts chosen at random would have {significant(analysis.cv_by_chance)} at {tokens}"
 
 
 @figure("balance", "Figure of the load by layer and expert", place=0)
@@ -134,8 +139,10 @@ def along_layers(analysis: Analysis) -> Plot:
             axes.set_ylim(bottom=0)
             axes.set_title(heading)
             by_layer(analysis.layer_names, axes)
-        panels[1].axhline(analysis.cv_by_chance, color="#999999", linewidth=1, label="of experts chosen at random")
-        panels[1].legend(loc="best")
+        if analysis.cv_by_chance is not None:
+            label_of_line = "of experts chosen at random"
+            panels[1].axhline(analysis.cv_by_chance, color="#999999", linewidth=1, label=label_of_line)
+            panels[1].legend(loc="best")
         return drawn
 
     return Plot(

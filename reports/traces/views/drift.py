@@ -19,6 +19,11 @@ def _known(analysis: Analysis) -> Drift:
     return analysis.drift
 
 
+def _beside(found: Drift) -> str:
+    chance = float(found.by_chance[-1].mean())
+    return "" if np.isnan(chance) else f"; chance alone would give {significant(100 * chance)} %"
+
+
 @table("drift", "Table of drift", place=0)
 def drift_table(analysis: Analysis) -> Table:
     """A row a window."""
@@ -46,7 +51,7 @@ def drift_table(analysis: Analysis) -> Table:
         rows=rows,
         columns=(
             Column(f"From {what}", ("start",), count),
-            Column("Tokens", ("tokens",), count),
+            Column(found.counted, ("tokens",), count),
             Column("From the first", ("from_first",), fixed(4)),
             Column("Largest layer", ("largest",), fixed(4)),
             Column("From the last", ("from_last",), fixed(4)),
@@ -55,8 +60,7 @@ def drift_table(analysis: Analysis) -> Table:
         findings=(
             f"From the first to the last of {len(rows)} windows "
             f"{significant(100 * float(found.from_first[-1].mean()))} % of the load moved to other experts in the "
-            f"mean over layers, most in layer {analysis.layer_names[layer]}; chance alone would give "
-            f"{significant(100 * float(found.by_chance[-1].mean()))} %.",
+            f"mean over layers, most in layer {analysis.layer_names[layer]}{_beside(found)}.",
         ),
     )
 
@@ -80,7 +84,8 @@ def drift_figure(analysis: Analysis) -> Plot:
             color="#0072B2",
             label="mean over layers",
         )
-        axes.plot(found.by_chance.mean(axis=1), linewidth=1, color="#999999", label="by chance")
+        if not np.isnan(found.by_chance).all():
+            axes.plot(found.by_chance.mean(axis=1), linewidth=1, color="#999999", label="by chance")
         every = -(-len(places) // 12)
         axes.set_xticks(places[::every], [f"{each:,}" for each in found.labels[::every]], fontsize=7)
         axes.set_ylim(bottom=0)

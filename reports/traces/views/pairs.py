@@ -28,6 +28,8 @@ def _known(analysis: Analysis) -> tuple[Array, Array, Array]:
     if analysis.pairs is None or analysis.independent is None or analysis.co_activation is None:
         if analysis.top_k == 1:
             raise MissingDataError("each token has one expert, and no two are selected together")
+        if analysis.num_tokens is None:
+            raise MissingDataError("the files hold counts without tokens")
         raise MissingDataError(f"{analysis.num_layers} layers of {analysis.num_experts:,} experts have too many pairs")
     return analysis.pairs, analysis.independent, analysis.co_activation
 
@@ -75,7 +77,7 @@ def strongest_pairs(analysis: Analysis) -> Table:
         caption="The pairs that stand out most, in all layers: tokens that have both, the number that experts "
         "selected without regard to each other would share (as many pairs in all, in proportion to both loads), "
         f"their ratio, and the share of one expert's tokens that have the other too. Of {analysis.pair_tokens:,} "
-        f"tokens{', evenly spread' if analysis.pair_tokens < analysis.num_tokens else ''}.",
+        f"tokens{', evenly spread' if analysis.pair_tokens < (analysis.num_tokens or 0) else ''}.",
         rows=rows,
         columns=(
             text_column("Layer", "layer"),

@@ -85,10 +85,12 @@ def test_the_figure_has_a_line_a_router_and_its_slope(data):
     with report_style():
         figure = figures.scaling(series, data).draw()
         assert save_figure(figure, "svg")
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        "linear: 1.00 [1.00, 1.00]", "mlp: 0.50 [0.25, 0.75]", "hash: 0.50 [0.50, 0.50]",
+    (proportion,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == [
+        "hash  0.50 [0.50, 0.50]", "in proportion", "linear  1.00 [1.00, 1.00]", "mlp  0.50 [0.25, 0.75]",
     ]  # fmt: skip
+    (low, high), (first, last) = proportion.get_xdata(), proportion.get_ydata()
+    assert last / first == pytest.approx(high / low)
 
 
 def test_sizes_that_a_process_less_has_timed_and_what_differs_otherwise_are_no_part_of_it(sized, save):

@@ -62,9 +62,16 @@ def test_what_stands_beside_the_experts_is_checked(selections):
         analyse(RoutingTrace(selections, EXPERTS, logits=logits))
     for name in ("mask", "domains", "steps", "token_ids"):
         with pytest.raises(TraceError, match=rf"{name} has the shape \(39,\), expected \(40,\), one value a token$"):
-            RoutingTrace(selections, EXPERTS, **{name: np.ones(TOKENS - 1)})
+            RoutingTrace(selections, EXPERTS, **{name: np.ones(TOKENS - 1, dtype=int)})
     with pytest.raises(TraceError, match="the mask leaves no token"):
-        analyse(RoutingTrace(selections, EXPERTS, mask=np.zeros(TOKENS)))
+        analyse(RoutingTrace(selections, EXPERTS, mask=np.zeros(TOKENS, dtype=bool)))
+    for name, wrong in (("mask", "true or false"), ("steps", "whole numbers"), ("token_ids", "whole numbers")):
+        with pytest.raises(TraceError, match=rf"^the trace: {name} is float64, expected {wrong}$"):
+            RoutingTrace(selections, EXPERTS, **{name: np.ones(TOKENS)})
+    with pytest.raises(TraceError, match=r"^the trace: 5,000 layers, expected at most 4,096 in \(tokens, layers, K\)$"):
+        RoutingTrace(np.zeros((1, 5000, 1), dtype=int), EXPERTS)
+    with pytest.raises(TraceError, match=r"^the trace: the largest expert is 99,999, expected 0 to 4,095$"):
+        analyse(RoutingTrace(np.full((2, 1, 1), 99_999)))
     with pytest.raises(TraceError, match="K is 2, expected at most the number of experts, 1"):
         RoutingTrace(selections, 1)
     with pytest.raises(TraceError, match=r"logits of layer 1 are \(40, 7\), expected \(tokens, experts\), \(40, 8\)$"):

@@ -111,9 +111,51 @@ def test_megatrons_trace(selections, tmp_path):
         TraceError, match=r"decoder 4 has 24 tokens in its steps, expected those of decoder 3, 40: cut off"
     ):
         read_trace(text(tmp_path / "cut.jsonl", "\n".join(map(json.dumps, lines[:-2]))))
-    counts = {"iter": 100, "block": "decoder", "layer": 3, "tpe": [[128, 64], [96, 80]]}
-    with pytest.raises(TraceError, match=r"line 1: counts of tokens per expert \(tpe\) without tokens"):
-        read_trace(text(tmp_path / "rank0.jsonl", json.dumps(counts)))
+
+
+def test_megatrons_log_of_tokens_per_expert(tmp_path):
+    """Two ranks with three experts each; two iterations of two microbatches; a layer that predicts ahead."""
+    load = np.random.default_rng(0).integers(0, 50, size=(4, 2, 6))
+    for rank in range(2):
+        of_rank = load[:, :, 3 * rank : 3 * rank + 3]
+        lines = [
+            {"iter": step, "layer": 1, **block, "tpe": of_rank[2 * place : 2 * place + 2, layer].tolist()}
+            for place, step in enumerate((100, 200))
+            for layer, block in enumerate(({"block": "decoder"}, {"block": "mtp", "mtp_idx": 0}))
+        ]
+        text(tmp_path / f"rank{rank}.jsonl", "\n".join(map(json.dumps, lines)))
+    parts = [read_trace(tmp_path / f"rank{rank}.jsonl") for rank in range(2)]
+    found = analyse(parts, ranks=[2])
+    assert found.layer_names == ("decoder 1", "mtp 0.1")
+    assert found.load.tolist() == load.sum(axis=0).tolist()
+    by_rank = load.sum(axis=0).reshape(2, 2, 3).sum(axis=-1)
+    np.testing.assert_allclose(found.rank_imbalance[2], by_rank.max(axis=1) / by_rank.mean(axis=1))
+    assert found.drift.labels == (100, 200)
+    assert (found.num_tokens, found.pairs, found.agreement) == (None, None, None)
+    with pytest.raises(TraceError, match=r"^rank0\.jsonl: counts without tokens stand beside no other trace$"):
+        analyse(parts, against=parts)
+    text(tmp_path / "cut.jsonl", "\n".join(map(json.dumps, lines[:-1])))
+    with pytest.raises(
+        TraceError, match=r"^cut\.jsonl: mtp 0\.1 has 2 microbatches in its iterations, .*, 4: cut off\?$"
+    ):
+        read_trace(tmp_path / "cut.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            {"iter": 1, "layer": 0, "tpe": [[1, -2]]},
+            r"record 0, layer decoder 0, expert 1: -2 assignments, expected at",
+        ),
+        ({"iter": 1, "layer": 0, "tpe": [[1, 2], [3]]}, r"line 1: tpe: no lists of one length each"),
+        ({"iter": "1", "layer": 0, "tpe": [[1]]}, r"line 1: iter is '1', expected a whole number from 0"),
+        ({"iter": 1, "tpe": [[1]]}, r"line 1: layer is 'None', expected a whole number from 0"),
+    ],
+)
+def test_counts_that_cannot_be(tmp_path, line, message):
+    with pytest.raises(TraceError, match=message):
+        read_trace(text(tmp_path / "rank0.jsonl", json.dumps(line)))
 
 
 def test_vllms_arrays(selections, tmp_path):
