@@ -10,7 +10,7 @@ from reports.format.numbers import count, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
 from reports.traces.analysis import Analysis
-from reports.traces.measures import LOAD_MEASURES, shares
+from reports.traces.measuring.measures import LOAD_MEASURES, shares
 from reports.traces.views.shown import WIDTH, by_layer, figure, heat_map, table
 
 _LONGEST_LIST = 512
