@@ -238,7 +238,7 @@ class Router(nn.Module, ABC):
             # p_i / Σ p_j over the selected equals the softmax over their logits alone: the full one is not needed.
             weights = expert_softmax(top_scores)
         else:
-            weights = torch.exp(top_scores - scores.logsumexp(dim=-1, keepdim=True))
+            weights = expert_softmax(scores).gather(-1, selected_experts)
         if rule.scale != 1.0:
             weights = weights * rule.scale
         return self._token_choice(selected_experts, weights, probs=probs, logits=logits)

@@ -75,6 +75,12 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_a_reference_by_mistake(page: str) -> None:
+    text = re.sub(r"```.*?```|`[^`]*`", "", (DOCS / page).read_text(), flags=re.DOTALL)
+    assert not re.findall(r"\]\[.*?\]", text), "in the site two brackets are a reference: write them as code"
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_has_one_title_and_begins_with_what_it_is_for(page: str) -> None:
     text = re.sub(r"```.*?```", "", (DOCS / page).read_text(), flags=re.DOTALL)
     assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
