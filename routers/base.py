@@ -77,6 +77,9 @@ class Router(nn.Module, ABC):
     """`pytest bench` measures it unasked. A router beyond the paper says False and is measured where it is named."""
     random_in_training = False
     """In training mode the answer depends on torch's generator. A variant whose definition says so says True."""
+    masks_logits = False
+    """It masks all but its K largest logits before the softmax. A variant whose definition says so says True, and
+    overrides `unmasked_logits`."""
     reference: Callable[[Any], list[TokenReference] | ReferenceRouting] | None = None
     """The float64 reference of a definition that no selection rule describes: a method, hidden states (T, D) -> what is
     right, written without the fast code. None for the selection rule's own (`routers/reference/check.py`)."""
@@ -235,7 +238,7 @@ class Router(nn.Module, ABC):
             # p_i / Σ p_j over the selected equals the softmax over their logits alone: the full one is not needed.
             weights = expert_softmax(top_scores)
         else:
-            weights = torch.exp(top_scores - scores.logsumexp(dim=-1, keepdim=True))
+            weights = expert_softmax(scores).gather(-1, selected_experts)
         if rule.scale != 1.0:
             weights = weights * rule.scale
         return self._token_choice(selected_experts, weights, probs=probs, logits=logits)

@@ -146,9 +146,10 @@ def figures_by_name(moved: Iterable[MovedFigure]) -> list[str]:
 
 def told_elsewhere(comparison: Comparison) -> tuple[list[str], list[str]]:
     """The reasons that say something new, and those that a row or a moved figure tells already."""
-    known = {row.benchmark for row in comparison.proved} | {moved.benchmark for moved in comparison.moved}
+    names = {row.benchmark for row in comparison.proved} | {moved.benchmark for moved in comparison.moved}
+    known = tuple(f"{benchmark}{end}" for benchmark in names for end in (":", " is ", " failed"))
     new: list[str] = []
     old: list[str] = []
     for reason in comparison.reasons:
-        (old if reason.startswith(tuple(known)) else new).append(reason)
+        (old if reason.startswith(known) else new).append(reason)
     return new, old

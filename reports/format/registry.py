@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from importlib import import_module
@@ -18,6 +19,7 @@ from reports.records.report_data import ReportData
 
 AnyBuilder = TypeVar("AnyBuilder", bound=Callable[..., Table | Plot])
 AnyShown = TypeVar("AnyShown", Table, Plot)
+_USUAL_TOKENS = 2_048
 
 
 @dataclass(frozen=True)
@@ -131,3 +133,12 @@ def inputs_sampled(data: ReportData) -> list[str]:
 def inputs_timed(data: ReportData) -> list[str]:
     """Those of them that are timed in every scenario."""
     return [name for name in inputs_shown(data) if data.inputs[name].timed]
+
+
+def of_usual_size(data: ReportData, names: Sequence[str]) -> str | None:
+    """The input with about as many tokens as a preset has, which stands for several sizes; None where there is none."""
+
+    def distance(name: str) -> float:
+        return abs(math.log(next(iter(data.find("router", name).values())).num_tokens / _USUAL_TOKENS))
+
+    return min(names, key=distance, default=None)

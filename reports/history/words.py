@@ -9,6 +9,7 @@ from string import ascii_uppercase
 
 from reports.comparisons.stored import other_material
 from reports.comparisons.words import counted
+from reports.format.escape import shorten
 from reports.format.machine import differences, machines_of
 from reports.format.numbers import DASH, interval, listing, ratio
 from reports.history.folder import Stored
@@ -18,6 +19,8 @@ from reports.history.steps import FEWEST
 from reports.judging.intervals import Interval
 
 _NAMED = 5
+# Characters of a file's name, or of the reason to skip it; the page's last section has all.
+_LONGEST = 120
 _ALIKE = 0.5
 _FEW = 6
 
@@ -102,7 +105,7 @@ def summary(stored: Stored, series: Sequence[Series]) -> str:
         return f"One run alone, of {runs[0].label}: there is nothing to follow yet."
     commits = len({run.commit for run in runs if run.commit})
     of = f" of {counted(commits, 'commit', 'commits')}" if commits else ""
-    dates = f"{runs[0].time:%Y-%m-%d} to {runs[-1].time:%Y-%m-%d}"
+    dates = " to ".join(dict.fromkeys(f"{run.time:%Y-%m-%d}" for run in (runs[0], runs[-1])))
     stepping = sum(bool(each.changes) for each in series)
     found = f"{stepping:,} of {len(series):,} series step" + "s" * (stepping == 1) if stepping else "nothing steps"
     return f"{counted(len(runs), 'run', 'runs')}{of}, {dates}: {found}."
@@ -118,7 +121,7 @@ def remarks(stored: Stored, series: Sequence[Series]) -> list[str]:
     if dirty:
         said.append(f"{_some(dirty)}: measured with changes that no commit holds (+ after the commit).")
     if stored.skipped:
-        files = [f"{each.file} ({each.reason})" for each in stored.skipped]
+        files = [f"{shorten(each.file, _LONGEST)} ({shorten(each.reason, _LONGEST)})" for each in stored.skipped]
         said.append(f"{counted(len(files), 'file', 'files')} skipped: {_some(files, '; ')}.")
     return said
 

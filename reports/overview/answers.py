@@ -71,12 +71,12 @@ def fastest(data: ReportData) -> Answer:
         return Answer(question, f"Nobody is named, because {reason or 'all select another number of experts'}.")
     ranking = by_time(same)
     first = ranking.first
-    beside = "" if _is_baseline(first) else f", {_ratio(first)} times {short(first.timing.baseline)}"
+    beside = "" if _is_baseline(first) else f", {_time(first)}"
     level, behind = ([entry.router for entry in each] for each in (ranking.level, ranking.behind))
     return Answer(
         question,
         f", {duration(first.timing.us_per_call)} a call{beside}, {among(first)} (“{timed_input(data)}” input). "
-        f"{_beside(level, behind, lambda router: _ratio(entries[router]))}{_apart(others, _ratio)}",
+        f"{_beside(level, behind, lambda router: _time(entries[router]))}{_apart(others, _ratio)}",
         router=first.router,
         section="latency",
     )
@@ -223,6 +223,13 @@ def _is_baseline(entry: Measurement) -> bool:
 def _ratio(entry: Entry | LanguageEntry) -> str:
     value = entry.timing.ratio
     return _RATIO(value.estimate, value.low, value.high)
+
+
+def _time(entry: Entry) -> str:
+    """As a ratio to the baseline; the baseline's own as it is."""
+    if _is_baseline(entry):
+        return duration(entry.timing.us_per_call)
+    return f"{_ratio(entry)} times {short(entry.timing.baseline)}"
 
 
 def _load(entry: Entry) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
 from reports.format.escape import one_line, shorten
-from reports.format.registry import inputs_shown, inputs_timed
+from reports.format.registry import inputs_shown, inputs_timed, of_usual_size
 from reports.judging.order import STOCK, in_order
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
@@ -16,7 +15,6 @@ LONGEST_NAME = 40
 """Characters of a name in a sentence or in the first screen's table; the CSV has all."""
 _MOST_NAMES = 6
 _TIMED = "random"
-_TOKENS = 2_048
 _TEXT = "contextual"
 _INSIDE = "decode"
 
@@ -24,10 +22,7 @@ _INSIDE = "decode"
 def timed_input(data: ReportData) -> str | None:
     """The input whose times stand for the router alone: random, or else the one whose size is nearest to its usual."""
     found = inputs_timed(data) or inputs_shown(data)
-    if _TIMED in found:
-        return _TIMED
-    tokens = {name: next(iter(data.find("router", name).values())).num_tokens for name in found}
-    return min(found, key=lambda name: abs(math.log(tokens[name] / _TOKENS)), default=None)
+    return _TIMED if _TIMED in found else of_usual_size(data, found)
 
 
 def text_input(data: ReportData) -> str | None:

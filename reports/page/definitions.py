@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.judging.standing import STANDING_RULE
 from reports.records.report_data import ReportData
 
 DEFINITIONS = (
@@ -16,6 +17,7 @@ DEFINITIONS = (
     ("Agreement", "share of the original gate's K experts that the router selects too, mean over layers"),
     ("Frozen", "the control of fine-tuning: the router keeps its first weights, and the adapters alone learn"),
     ("Noise floor", "the same ratio for the baseline against itself (A/A)"),
+    ("Standing", STANDING_RULE[0].lower() + STANDING_RULE[1:].rstrip(".")),
 )
 
 

@@ -41,7 +41,7 @@ def summary(data: ReportData) -> Table:
         name="peers",
         title="Beside the fastest peer",
         caption=f"{_packages(data)} A row a work, over its numbers of tokens and dtypes; of each, the peer that took "
-        "the least time. Mean ratio: geometric. Ours is: at so many of them faster, slower, or neither is shown. "
+        "the least time. Mean ratio: geometric. Ours is: in how many of them faster, slower, or neither. "
         f"{STANDING_RULE} In the tables of the works: {_EXPLAINED}",
         rows=[_summary_row(data, work, best, standings) for work in works],
         columns=(
@@ -177,8 +177,8 @@ def _where(pair: PeerPair) -> str:
 
 
 def _counted(standings: Sequence[Standing]) -> str:
-    found = Counter("neither shown" if each in UNSEPARATED else str(each) for each in standings)
-    return ", ".join(f"{word} {number}" for word in ("faster", "neither shown", "slower") if (number := found[word]))
+    found = Counter("undecided" if each in UNSEPARATED else str(each) for each in standings)
+    return ", ".join(f"{word} in {number}" for word in ("faster", "slower", "undecided") if (number := found[word]))
 
 
 def _packages(data: ReportData) -> str:

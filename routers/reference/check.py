@@ -11,7 +11,6 @@ another kind brings its own (`Router.reference`).
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ from routers.base import Router
 from routers.layer.experts import FeedForwardExperts, GatedExperts
 from routers.layer.moe_layer import MoELayer
 from routers.logit_router import LogitRouter
+from routers.reference.rounding import decided_masks, expected_rounding
 from routers.reference.routing import ReferenceRouting, TokenReference
 from routers.reference.rule import reference_selection
 from routers.reference.scale import compare_scale
@@ -117,34 +117,6 @@ def as_float64(module: Module) -> Module:
     return copy.deepcopy(module).double()
 
 
-LEAST_SPREAD = 0.125
-"""Half an epsilon comes of it: by as much a score of nearly 1 is rounded in half precision."""
-
-
-def expected_rounding(router: Router, hidden_states: Tensor, probs: Tensor) -> float:
-    """How far a right router's probabilities may be from the float64 reference of the same weights and inputs.
-
-    In float32 that is the router's own tolerance, from D = 1024 on √(D/1024) times as much: the rounding of a sum of D
-    products grows with √D. In a coarser dtype a logit is wrong by about ε of its size, and a probability p by at most p
-    times as much: by ε·max_t (max_e p · (max_e ln p − min_e ln p)). The suite's routers stay below that (but where all
-    probabilities are nearly alike, which `LEAST_SPREAD` is for) and are allowed four times as much; weights that are
-    all too large or too small by less than that shows are found by `compare_scale`.
-
-    Args:
-        router: whose parameters' dtype counts; one without parameters computes in the dtype of its input.
-        hidden_states: (…, D).
-        probs: (T, E), of the reference.
-    """
-    floats = (tensor.dtype for tensor in router.parameters() if tensor.is_floating_point())
-    dtype = next(floats, hidden_states.dtype)
-    least = router.tolerance * max(1.0, math.sqrt(hidden_states.shape[-1] / 1024))
-    if dtype.itemsize >= torch.float32.itemsize:
-        return least
-    logs = probs.clamp_min(1e-5).log()
-    spread = float((probs.amax(dim=-1) * (logs.amax(dim=-1) - logs.amin(dim=-1))).amax())
-    return max(least, 4 * torch.finfo(dtype).eps * max(spread, LEAST_SPREAD))
-
-
 def check_router(
     router: Router, hidden_states: Tensor, *, tokens: int = 64, tolerance: float | None = 1e-5, seed: int = 0
 ) -> None:
@@ -177,21 +149,43 @@ def check_router(
         routing = router(hidden_states)
         torch.manual_seed(seed)
         reference = reference_routing(exact, hidden_states[index].double())
+        unmasked = _unmasked(exact, hidden_states[index].double())
         if tolerance is None:
             exact_probs = (
                 reference.probs
                 if isinstance(reference, ReferenceRouting)
                 else torch.stack([token.probs for token in reference])
             )
-            tolerance = expected_rounding(router, hidden_states, exact_probs)
+            tolerance = expected_rounding(router, hidden_states, exact_probs, unmasked)
         if isinstance(reference, ReferenceRouting):
             _compare("router_probs", routing.router_probs, reference.probs, index, tolerance)
             _compare_rows(routing, hidden_states, reference, tolerance)
             return
         if router.selection.is_softmax_top_k and router.reference is None:
-            _compare_softmax(routing, reference, index, tolerance)
+            if unmasked is not None:  # of a mask that rounding decides nothing follows but what is before it
+                _compare_unmasked(router, hidden_states, unmasked, index, tolerance)
+                decided = decided_masks(router, hidden_states, unmasked).tolist()
+                reference = [token for token, kept in zip(reference, decided, strict=True) if kept]
+                index = index[torch.tensor(decided)]
+            if reference:
+                _compare_softmax(routing, reference, index, tolerance)
             return
         _compare_rule(router, routing, reference, index, tolerance)
+
+
+def _unmasked(exact: Router, hidden_states: Tensor) -> Tensor | None:
+    """Probabilities before the mask of a router that masks logits, (T, D) -> (T, E); None of any other."""
+    if not exact.masks_logits or not exact.selection.is_softmax_top_k:
+        return None
+    logits: Tensor = exact.unmasked_logits(hidden_states)
+    return logits.softmax(dim=-1)
+
+
+def _compare_unmasked(router: Router, hidden_states: Tensor, expected: Tensor, index: Tensor, tolerance: float) -> None:
+    """What a router makes of the tokens before it masks anything."""
+    found = router.unmasked_logits(hidden_states)[index].double().softmax(dim=-1)
+    _compare("probabilities before the mask", found, expected, index, tolerance)
+    compare_scale(found, expected)
 
 
 def _compare_softmax(routing: Routing, reference: list[TokenReference], index: Tensor, tolerance: float) -> None:

@@ -32,6 +32,7 @@ class SelfSupervisedRouter(LogitRouter):
     """
 
     weights_sum_to_one = True
+    masks_logits = True
 
     def __init__(self, *, width: int = 128, feature_size: int = 64, **sizes_and_options: Any) -> None:
         super().__init__(**sizes_and_options)
@@ -44,12 +45,6 @@ class SelfSupervisedRouter(LogitRouter):
             normal_linear(width, feature_size, bias=True),
         )
         self.logit_proj = normal_linear(feature_size, self.num_experts, bias=True)
-
-    @property
-    def tolerance(self) -> float:
-        """See `Router.tolerance`. Where rounding exchanges two experts, one that is masked has a probability of 0."""
-        dtype = next(self.parameters()).dtype
-        return super().tolerance if dtype.itemsize >= torch.float32.itemsize else 1 / self.top_k
 
     def extract(self, hidden_states: Tensor) -> Tensor:
         """Features s = g(x), equation (20): (…, D) -> (…, F)."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from routers.selection.rule import Selection, SelectionRule
+    from routers.selection.rule import SelectionRule
+    from routers.selection.selection import Selection
 
 EAGER = "eager"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from routers.routing import divided_by_sum
 from routers.selection.paths import choose_selection_path
+from routers.selection.selection import Selection, UnreadSelection
 from routers.selection.steps import (
     COUNTS,
     GROUP_MASKS,
@@ -40,28 +41,6 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "float": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool), "a number"),
 }
 """The kind of a field, as it is annotated -> whether a value is of it, and what to say where it is not."""
-
-
-class Selection(NamedTuple):
-    """What a rule made of logits.
-
-    Attributes:
-        scores: (T, E).
-        ranked: (T, E), what is ranked, before groups are masked.
-        selected_experts: (T, K) int64, the one ranked first first.
-        routing_weights: (T, K), 0 where a slot is not kept.
-        kept: (T, K) bool, or None where every slot is kept.
-    """
-
-    scores: Tensor
-    ranked: Tensor
-    selected_experts: Tensor
-    routing_weights: Tensor
-    kept: Tensor | None
-
-    def of_all_experts(self, rule: SelectionRule) -> dict[str, Any]:
-        """What a `Routing` has of all experts: its fields `scores`, `ranks` and `probs`."""
-        return {"scores": self.scores, "ranks": self.ranked, "probs": rule.probabilities_at_once(self.scores)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,6 +102,8 @@ class SelectionRule:
     precision: str = "float32_scores"
     is_softmax_top_k: bool = field(init=False, compare=False)
     """Nothing but a softmax, K and a scale: the order is that of the logits, and the weights follow from K of them."""
+    needs_scores: bool = field(init=False, compare=False)
+    """Experts are ranked or weighed by scores, or their number follows from them."""
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -144,6 +125,8 @@ class SelectionRule:
         if not math.isfinite(self.scale):
             raise ValueError(f"scale is {self.scale}, expected a finite number")
         object.__setattr__(self, "is_softmax_top_k", self._is_softmax_top_k())
+        by_scores = self.ranked_by.startswith("scores") or self.weighed_by == "scores"
+        object.__setattr__(self, "needs_scores", by_scores or COUNTS[self.how_many].kept is not None)
 
     def _check_kinds(self) -> None:
         # A string is true, and a float that is whole reaches torch: neither is refused where it is used.
@@ -189,6 +172,11 @@ class SelectionRule:
     def weights_sum_to_one(self) -> bool:
         """A token's weights always have the same sum, so that a single one cannot learn anything."""
         return self.norm_topk_prob or self.weighed_by == "softmax"
+
+    @property
+    def divides_by_sum(self) -> bool:
+        """A token's weights are divided by their sum, which that of a softmax over them need not be."""
+        return self.norm_topk_prob and (self.weighed_by != "softmax" or self.epsilon > 0 or self.least_sum > 0)
 
     def check_sizes(self, num_experts: int, top_k: int) -> None:
         """Refuse sizes that the groups do not allow.
@@ -246,12 +234,12 @@ class SelectionRule:
         _expect_per_expert("expert_scale", expert_scale, num_experts, taken=self.expert_scale)
         if (path := choose_selection_path(self, logits, top_k)) is not None:
             return path.select(self, logits, top_k, bias, expert_scale)
+        if not (self.needs_scores or torch.compiler.is_compiling()):  # a compiler drops what is not read by itself
+            return self._select_by_logits(logits, top_k, bias, expert_scale)
         logits = self._capped(self.in_precision(logits))
         scores = SCORE_FUNCTIONS[self.score_function].compute(logits)
-        ranked = eligible = self._rank(logits, scores, bias)
-        if self.groups_left < self.num_groups:
-            eligible = keep_best_groups(ranked, self.num_groups, self.groups_left, self.group_score, self.group_mask)
-        selected = eligible.topk(top_k, dim=-1).indices
+        ranked = self._rank(logits, scores, bias)
+        selected = self._eligible(ranked).topk(top_k, dim=-1).indices
         kept = self._kept(scores, selected)
         of_selected = logits.gather(-1, selected)
         if kept is not None:  # the lowest number and not −∞: of a token that keeps none a softmax stays defined
@@ -261,6 +249,21 @@ class SelectionRule:
             weights = torch.where(kept, weights, 0.0)
         weights = self._normalised(weights, expert_scale, selected)
         return Selection(scores, ranked, selected, weights, kept)
+
+    def _select_by_logits(
+        self, logits: Tensor, top_k: int, bias: Tensor | None, expert_scale: Tensor | None
+    ) -> UnreadSelection:
+        """What needs no scores: they are made when they are read."""
+        seen = self.in_precision(logits)
+        capped = self._capped(seen)
+        ranked = capped if bias is None else capped + bias
+        top = self._eligible(ranked).topk(top_k, dim=-1)
+        # Ranked values that are the logits need not be gathered; those of a masked group are something else.
+        is_logits = bias is None and self.groups_left == self.num_groups
+        of_selected = top.values if is_logits else capped.gather(-1, top.indices)
+        weights = WEIGHTS[self.weighed_by](of_selected, of_selected)
+        weights = self._normalised(weights, expert_scale, top.indices)
+        return UnreadSelection.of(self, seen, bias, top.indices, weights)
 
     def weigh(self, logits: Tensor, selected: Tensor, expert_scale: Tensor | None = None) -> Tensor:
         """Weights (T, K) of experts (T, K) that are selected already, every one of them, from logits (T, E)."""
@@ -276,6 +279,11 @@ class SelectionRule:
         ranked = RANKINGS[self.ranked_by].of(logits, scores)
         return ranked if bias is None else ranked + bias
 
+    def _eligible(self, ranked: Tensor) -> Tensor:
+        if self.groups_left == self.num_groups:
+            return ranked
+        return keep_best_groups(ranked, self.num_groups, self.groups_left, self.group_score, self.group_mask)
+
     def _kept(self, scores: Tensor, selected: Tensor) -> Tensor | None:
         kept = COUNTS[self.how_many].kept
         if kept is None:
@@ -283,7 +291,7 @@ class SelectionRule:
         return kept(scores, self.probabilities(scores), selected, 0.0 if self.limit is None else self.limit)
 
     def _normalised(self, weights: Tensor, expert_scale: Tensor | None, selected: Tensor) -> Tensor:
-        if self.norm_topk_prob:
+        if self.divides_by_sum:
             total = weights.sum(dim=-1, keepdim=True)
             if self.least_sum:
                 total = total.clamp_min(self.least_sum)

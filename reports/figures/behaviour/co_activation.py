@@ -12,6 +12,7 @@ from reports.figures.behaviour.leading import leading_inputs
 from reports.figures.style import panels, title_of
 from reports.figures.theme import BAND
 from reports.format import registry
+from reports.format.numbers import listing
 from reports.format.plot import Plot
 from reports.judging.pairs import LEAST_EXPECTED, Counts, ratio_to_chance
 from reports.records.report_data import ReportData
@@ -41,9 +42,14 @@ def co_activation(input_name: str, data: ReportData) -> Plot:
         "drawn independently with the loads that they have (quasi-independence: no expert pairs with itself). Red "
         "pairs belong together, and placing them on one device saves traffic; blue ones avoid each other; white is "
         "chance. Both axes: experts of the first seed, the most loaded first. Grey: an expert with itself, and pairs "
-        f"of which chance would give fewer than {LEAST_EXPECTED:g}. The title has the pair that is most above chance.",
+        f"of which chance would give fewer than {LEAST_EXPECTED:g}. The title has the pair that is most above chance."
+        f"{_left_out([router for router in counted if router not in pairs])}",
         draw=lambda: _draw(pairs),
     )
+
+
+def _left_out(routers: list[str]) -> str:
+    return f" Left out, because they select one expert or all: {listing(routers)}." if routers else ""
 
 
 def _has_choice(counts: Counts) -> bool:

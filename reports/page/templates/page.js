@@ -54,6 +54,8 @@
     const original = [...body.rows];
     if (original.length < 2) return;
     [...table.tHead.rows[0].cells].forEach((heading, column) => {
+      // A button needs a name.
+      if (!heading.textContent.trim()) return;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...heading.childNodes);

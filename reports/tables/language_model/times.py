@@ -10,7 +10,7 @@ from reports.format.fields import interval_fields
 from reports.format.numbers import DASH, count, duration, mebibytes, missing, ratio, sentence, some_of
 from reports.format.table import EXPERTS, ROUTER_AND_START, Column, Table, interval_column, verdict_column
 from reports.judging.order import STOCK
-from reports.judging.standing import STANDING_RULE, UNSEPARATED, Standing, judge
+from reports.judging.standing import UNSEPARATED, Standing, judge
 from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence
 from reports.records.report_data import ReportData
@@ -24,8 +24,8 @@ def summary(data: ReportData) -> Table:
     """Ratios to the model's own gates, a row per router and start, a column per scenario."""
     if not data.language:
         raise MissingDataError("the files hold no benchmark inside a language model")
-    found = dict.fromkeys(entry.scenario for entry in data.language)
-    scenarios = sorted(found, key=[*data.scenarios("language_model"), *found].index)
+    found, records = dict.fromkeys(entry.scenario for entry in data.language), data.scenarios("language_model")
+    scenarios = sorted(found, key=[*records, *found].index)
     by_scenario = {scenario: {_who(entry): entry for entry in data.inside(scenario)} for scenario in scenarios}
     everyone = dict.fromkeys(who for entries in by_scenario.values() for who in entries)
     rows = [_summary_row(*who, {name: entries.get(who) for name, entries in by_scenario.items()}) for who in everyone]
@@ -40,7 +40,7 @@ def summary(data: ReportData) -> Table:
             *ROUTER_AND_START,
             Column("Parameters", ("parameters",), count),
             EXPERTS,
-            *(interval_column(name, name, ratio) for name in scenarios),
+            *(interval_column(records[name].label if name in records else name, name, ratio) for name in scenarios),
         ),
     )
 
@@ -50,14 +50,14 @@ def scenario(name: str, data: ReportData) -> Table:
     """One scenario: time, parameters and memory, and which routers cannot be told from the model's own."""
     entries = data.inside(name)
     standings = standings_to_stock(entries)
-    does = data.scenarios("language_model")[name].description
+    record = data.scenarios("language_model")[name]
     return Table(
         name=f"language-model-{name}",
-        title=f"Inside a language model: {name}",
-        caption=f"{_models(data, entries)} {_call(does, entries[0])} Parameters: all of its routers'. Experts: what "
-        "a token selects, which is work of the model and no router's. Peak memory: what one call allocates at its "
-        "worst moment, beyond what was there before. Standing, to the model with its own gates: "
-        f"{STANDING_RULE}",
+        title=f"Inside a language model: {record.label.lower()}",
+        caption=f"{_models(data, entries)} {_call(record.description, entries[0])} Parameters: all of its routers'. "
+        "Experts: what a token selects, which is work of the model and no router's. Peak memory: what one call "
+        "allocates at its worst moment, beyond what was there before. Standing is to the model with its own gates; the "
+        "page's end defines it.",
         rows=[_row(entry) | {"standing": standings.get(id(entry))} for entry in entries],
         columns=(
             *ROUTER_AND_START,

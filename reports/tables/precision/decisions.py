@@ -47,9 +47,9 @@ def inside_compared(data: ReportData) -> list[LanguageEntry]:
 
 
 def headline_input(data: ReportData) -> str | None:
-    """The input of the headline: contextual embeddings, or else the first."""
+    """The input of the headline: contextual embeddings, or else the one of usual size."""
     inputs = inputs_compared(data)
-    return _LEADING if _LEADING in inputs else next(iter(inputs), None)
+    return _LEADING if _LEADING in inputs else registry.of_usual_size(data, inputs)
 
 
 def headline_fields(data: ReportData, router: str) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ from reports.format import registry
 from reports.format.fields import interval_fields
 from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
 from reports.format.table import EXPERTS, Column, Table, interval_column, text_column, verdict_column
-from reports.judging.standing import STANDING_RULE, judge
+from reports.judging.standing import judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 from reports.tables.precision.decisions import HEADLINE_COLUMN, headline_caption, headline_fields
@@ -63,20 +63,22 @@ def costs(scenario: str, data: ReportData) -> Table:
         raise MissingDataError(f"the files hold no measurement of scenario “{scenario}” on input {inputs}")
     absent = [name for name in timed if not data.find(scenario, name)]
     described, with_floor = data.scenarios("router")[scenario], any(entry.timing.floor for entry in entries)
+    # Of one token a call and a token are the same time.
+    several = any(entry.timing.tokens_per_call != 1 for entry in entries)
     return Table(
         name=f"costs-{scenario}",
         title=f"Cost: {described.label.lower()}",
         caption=f"{sentence(described.description)} Peak memory: what one call allocates at its worst moment, beyond "
         "what was there before. Throughput counts matrix products only; its peak is the most that the run reached "
-        "on this machine with these threads, by large matrix products or by a router. Standing to the baseline: "
-        f"{STANDING_RULE}{FLOOR if with_floor else ''}",
+        "on this machine with these threads, by large matrix products or by a router. Standing is to the baseline; the "
+        f"page's end defines it.{FLOOR if with_floor else ''}",
         rows=_with_standings(entries),
         columns=(
             text_column("Input", "input"),
             text_column("Router", "router"),
             EXPERTS,
             Column("µs/call", ("us_per_call",), significant),
-            Column("ns/token", ("ns_per_token",), significant),
+            *((Column("ns/token", ("ns_per_token",), significant),) if several else ()),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", significant),
             verdict_column("Standing", "standing"),
             *((interval_column("Over its floor", "over_floor", significant),) if with_floor else ()),

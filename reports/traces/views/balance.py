@@ -216,5 +216,5 @@ def facts(analysis: Analysis) -> Table:
         caption="What the files hold and what was counted of it. Where no file says how many experts there are, "
         "--num-experts does: experts that no token reached are not seen otherwise.",
         rows=[{"what": what, "value": value} for what, value in said],
-        columns=(text_column("", "what"), Column("Value", ("value",), as_text, is_number=False)),
+        columns=(text_column("What", "what"), Column("Value", ("value",), as_text, is_number=False)),
     )

@@ -19,7 +19,7 @@ from reports.traces.measures import distance
 from reports.traces.trace import Array
 from reports.traces.views.shown import figure, table
 
-_ROWS, _PANELS = 20, 4
+_ROWS, _PANELS = 20, 3
 _EXPECTED_AT_LEAST = 5.0
 """Pairs that chance makes fewer of than this are left out of the strongest: their ratio says nothing."""
 

@@ -21,7 +21,8 @@ from routers.selection.fused.plan import (
 )
 from routers.selection.fused.selection import FusedSelection
 from routers.selection.paths import EAGER, use_selection_path
-from routers.selection.rule import Selection, SelectionRule
+from routers.selection.rule import SelectionRule
+from routers.selection.selection import Selection
 
 OLDEST_CAPABILITY = (8, 0)
 """The oldest card: the first that takes a warp's maximum in one instruction, and what the kernels are compiled for."""

@@ -77,7 +77,7 @@ def plan_of(rule: SelectionRule, num_experts: int, top_k: int) -> Plan:
         "G": groups,
         "GROUPS_KEPT": rule.groups_left if masks_groups else 1,
         "MASK": GROUP_MASKS[rule.group_mask],
-        "NORMALISE": rule.norm_topk_prob,
+        "NORMALISE": rule.divides_by_sum,
         "EPSILON": rule.epsilon,
         "LEAST_SUM": rule.least_sum,
         "SCALE": scale,

@@ -53,8 +53,8 @@ def test_a_run_against_itself(compared):
     assert [row.change for row in comparison.rows] == [Change.SAME] * 3
     assert comparison.rows[0].ratio == Interval(1.0, 1.0, 1.0)
     assert (comparison.moved, comparison.excluded, comparison.added, comparison.removed) == ((), (), (), ())
-    # parameters, flops and experts per token, and 15 metrics, for each of three
-    assert comparison.figures_compared == 3 * 18
+    # parameters, flops, experts per token and peak memory, and 15 metrics, for each of three
+    assert comparison.figures_compared == 3 * 19
     assert comparison.headline == "3 same"
     assert comparison.machine.startswith("same machine: Synthetic CPU")
     assert comparison.geometric_mean == Interval(1.0, None, None)

@@ -20,7 +20,7 @@ def make_run(routers=ROUTERS):
         b for b in run["benchmarks"] if (b["extra_info"]["scenario"], b["extra_info"]["input"]) == ("token", "random")
     ]
     for benchmark in run["benchmarks"]:
-        benchmark["extra_info"].pop("figures", None)
+        benchmark["extra_info"] |= {"figures": None, "peak_memory": None}
     run["benchmarks"] += inside["benchmarks"]
     run["study"]["language_model"] = inside["study"]["language_model"]
     return run | {"commit_info": COMMIT}

@@ -11,16 +11,16 @@ from tests.reports.comparisons.conftest import mixed_gate
 ROUTERS = ("linear", "mlp", "hash")
 
 
-def one_run(pristine, number, *, slower=1.0, commit=None, random_seed=0):
-    """A run of the day `number` of 2026, whose mlp takes `slower` times as long; a thousandth of noise from seeds."""
-    noise = random.Random(1000 * random_seed + number)
+def one_run(pristine, number, *, slower=1.0, all_slower=1.0, routers=ROUTERS, commit=None):
+    """A run of the day `number` of 2026, whose mlp takes `slower` times as long; a thousandth of noise."""
+    noise = random.Random(number)
     run = {key: copy.deepcopy(value) for key, value in pristine.items() if key != "benchmarks"}
     run["benchmarks"] = copy.deepcopy(
         [
             b
             for b in pristine["benchmarks"]
             if (b["extra_info"]["scenario"], b["extra_info"]["input"]) == ("token", "random")
-            and b["extra_info"]["router"] in ROUTERS
+            and b["extra_info"]["router"] in routers
         ]
     )
     month, day = divmod(number, 28)
@@ -30,7 +30,7 @@ def one_run(pristine, number, *, slower=1.0, commit=None, random_seed=0):
         info = benchmark["extra_info"]
         info.pop("figures", None)
         timing = info["timing"]
-        factor = (slower if info["router"] == "mlp" else 1.0) * (1 + noise.gauss(0, 0.001))
+        factor = (slower if info["router"] == "mlp" else 1.0) * all_slower * (1 + noise.gauss(0, 0.001))
         us = timing["us_per_call"] * factor
         timing |= {"us_per_call": us, "process_us": [us] * 5, "ns_per_token": 1e3 * us / timing["tokens_per_call"]}
         timing["gflops"] = info["flops"] / us / 1e3 if info["flops"] else None

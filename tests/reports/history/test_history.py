@@ -7,6 +7,7 @@ import re
 import pytest
 
 from reports.__main__ import main
+from tests.reports.conftest import ROUTERS as ALL
 
 EVIL = "<b>\x1b[31m\u202e=cmd" + "x" * 180
 
@@ -119,6 +120,13 @@ def test_a_step_inside_one_commit_is_not_the_codes(make_run, store, follow, tmp_
     code, said, _ = follow(store(*runs))
     assert (code, "12 runs of 1 commit," in said) == (0, True)
     assert all("it is the same commit" in row["also_changed"] for row in rows(tmp_path, "steps"))
+
+
+def test_where_most_series_step_at_once_the_machine_is_named_first(make_run, store, follow):
+    runs = [make_run(number, routers=ALL, all_slower=1.25 if number >= 3 else 1.0) for number in range(6)]
+    code, said, page = follow(store(*runs), "--metric", "us_per_call")
+    words = "Time: 9 of 9 series step at 00000000: look for what all of them share (the machine, its load, the"
+    assert (code, words in said, words in page) == (0, True, True)
 
 
 def test_a_figure_that_moved_is_a_step_without_any_scatter(make_run, store, follow, tmp_path):

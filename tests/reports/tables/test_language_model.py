@@ -24,15 +24,15 @@ def test_the_summary_has_a_column_per_scenario(build):
         "Start",
         "Parameters",
         "Experts",
-        "inject",
-        "prefill",
-        "decode",
-        "finetune_step",
+        "Inject",
+        "Prefill",
+        "Decode",
+        "Fine-tuning step",
     ]
     assert len(table.frame) == 10
     # attention: 1 + 0.05 · 2.8
-    assert cells(table, "attention")["prefill"] == "1.140 [1.129, 1.151]"
-    assert cells(table, "stock", "original")["decode"] == "1.000 [0.990, 1.010]"
+    assert cells(table, "attention")["Prefill"] == "1.140 [1.129, 1.151]"
+    assert cells(table, "stock", "original")["Decode"] == "1.000 [0.990, 1.010]"
     assert "derived from a dense model by upcycling; not Qwen1.5-MoE" in table.caption
 
 
@@ -47,9 +47,9 @@ def test_a_router_that_a_scenario_lacks_is_a_dash_and_a_new_scenario_a_column(bu
     record = {"label": "Speculative", "description": "drafting", "subject": "language_model"}
     language_document["study"]["scenarios"]["<b>speculative</b>"] = record
     table = build(language_model.summary)
-    assert table.headings[-1] == "<b>speculative</b>"
-    assert cells(table, "mlp")["decode"] == "–"
-    assert cells(table, "hash")["prefill"] == "–"
+    assert table.headings[-1] == "Speculative"
+    assert cells(table, "mlp")["Decode"] == "–"
+    assert cells(table, "hash")["Prefill"] == "–"
 
 
 def test_a_scenario_shows_time_memory_and_noise(build):

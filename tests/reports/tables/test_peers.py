@@ -53,10 +53,10 @@ def test_the_fastest_peer_of_each_size_and_what_that_says_in_all(document, load)
     table = peers.summary(load())
     shown = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.shown()}
     forward, training = shown["small layer"], shown["small layer, forward and backward"]
-    assert (forward["Sizes"], forward["Mean ratio"], forward["Ours is"]) == ("2", "0.800", "faster 2")
+    assert (forward["Sizes"], forward["Mean ratio"], forward["Ours is"]) == ("2", "0.800", "faster in 2")
     assert (training["Mean ratio"], training["Least"], training["Largest"]) == ("1.265", "0.800", "2.000")  # √(0.8·2)
     assert training["Largest at"] == "64 tokens, bfloat16: grouped_mm@transformers"
-    assert (training["Ours is"], forward["Memory over the peer's"]) == ("faster 1, slower 1", "0.800")
+    assert (training["Ours is"], forward["Memory over the peer's"]) == ("faster in 1, slower in 1", "0.800")
     said, absent = table.findings
     # (0.8³ · 2)^¼
     assert said.startswith("Beside the fastest peer of each of 4 works and sizes, ours takes 1.006 times the time")
