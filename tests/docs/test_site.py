@@ -44,7 +44,10 @@ def test_what_the_configuration_names_exists() -> None:
     site = DOCS / "mkdocs"
     theme = site / CONFIG["theme"]["custom_dir"]
     assert all((site / name).is_file() for name in CONFIG["hooks"])
-    assert all((theme / name).is_file() for name in (*CONFIG["extra_css"], *CONFIG["extra"]["polyfills"]))
+    assert all(
+        (theme / name).is_file()
+        for name in (*CONFIG["extra_css"], *CONFIG["extra_javascript"], *CONFIG["extra"]["polyfills"])
+    )
     assert (site / CONFIG["docs_dir"]).resolve() == DOCS
     assert (site / CONFIG["site_dir"]).resolve() == ROOT / "build" / "site"
 
