@@ -101,8 +101,8 @@ WEIGHTS: dict[str, Callable[[Tensor], Tensor] | None] = {
     "softmax": lambda logits: torch.softmax(logits, dim=-1),
     "sigmoid": torch.sigmoid,
 }
-"""Logits of the selected experts (T, K) -> weights (T, K) before they are normalised and scaled; None where the scores of
-the selected are taken."""
+"""Logits of the selected experts (T, K) -> weights (T, K) before they are normalised and scaled; None where these are
+scores of the selected."""
 
 PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "float32": at_least_float32,
