@@ -246,7 +246,7 @@ class Router(nn.Module, ABC):
     def _select_by_rule(self, probs: Tensor | None, logits: Tensor | None) -> TokenChoice:
         seen = log_of_probabilities(probs) if logits is None and probs is not None else logits
         assert seen is not None
-        found = self.selection.select(seen, self.top_k, self.selection_bias, self.expert_scale)
+        found = self.selection.carry_out(seen, self.top_k, self.selection_bias, self.expert_scale)
         return self._token_choice(
             found.selected_experts,
             at_least_float32(found.routing_weights),

@@ -19,8 +19,8 @@ def traces(arguments: Sequence[str]) -> str:
 
     options = parse(_parser("\n".join(f"  {each.name:12}{each.about}" for each in formats().values())), arguments)
     from reports.traces.analysis import analyse, by_kind
-    from reports.traces.beside import with_domains, with_mask
     from reports.traces.decisions import check_export, export
+    from reports.traces.formats.beside import with_domains, with_mask
     from reports.traces.formats.read import Hints, read_trace
     from reports.traces.tokens import Tokens
 

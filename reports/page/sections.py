@@ -90,9 +90,6 @@ class Section:
         return ", ".join(f"{number} {what}{'s' * (number > 1)}" for what, number in counted if number)
 
 
-_FEW = 4
-"""So many tables or figures of one sort, one for each input for instance, are said to be missing one by one."""
-
 PLAN = (
     SectionPlan("summary", "Summary"),
     SectionPlan("parameters", "Parameters", NUMBER_RULE),
@@ -159,20 +156,10 @@ def build_sections(data: ReportData) -> list[Section]:
 
 def _build(shown: Iterable[tuple[Shown, Part]], left_out: list[str]) -> tuple[Any, ...]:
     built = []
-    for each, part in shown:
-        missing: list[tuple[str, str]] = []
-        for name, build in each.builders(part.data):
-            try:
-                built.append(part.mark(build(part.data)))
-            except MissingDataError as error:
-                missing.append((f"{name}{f', {part.name}' if part.name else ''}", str(error)))
-        left_out += _said(missing)
+    pairs = ((part, builder) for each, part in shown for builder in each.builders(part.data))
+    for part, (name, build) in pairs:
+        try:
+            built.append(part.mark(build(part.data)))
+        except MissingDataError as missing:
+            left_out.append(f"{name}{f', {part.name}' if part.name else ''}: left out, because {missing}.")
     return tuple(built)
-
-
-def _said(missing: Sequence[tuple[str, str]]) -> list[str]:
-    """A sentence for each of a few tables or figures of one sort; of many the first speaks for all."""
-    if len(missing) > _FEW:
-        name, reason = missing[0]
-        return [f"{name} and {len(missing) - 1} more: left out, the first because {reason}."]
-    return [f"{name}: left out, because {reason}." for name, reason in missing]

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.traces import measures
-from reports.traces.agreement import Agreement, agree
-from reports.traces.counting import Counts, count
 from reports.traces.errors import TraceError
 from reports.traces.loads import LoadTrace, side_by_side
+from reports.traces.measuring import measures
+from reports.traces.measuring.agreement import Agreement, agree
+from reports.traces.measuring.counting import count
+from reports.traces.measuring.domains import Domains, domains_of, specialisation
+from reports.traces.measuring.drift import Drift, drift_of, windows_of
 from reports.traces.tokens import Tokens
 from reports.traces.trace import Array, RoutingTrace
 
@@ -22,47 +24,6 @@ RANKS = (2, 4, 8)
 """Expert-parallel ranks whose imbalance is measured unless others are asked for: those that divide E."""
 WINDOWS = 16
 """So many windows of tokens are compared, where there are steps those of whole steps."""
-MOST_DOMAINS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Drift:
-    """How the load changes along the trace.
-
-    Attributes:
-        labels: of the windows, in order: their first token, or their first step.
-        tokens: of each, (W,).
-        from_first: total-variation distance of each window's load from that of the first, (W, L).
-        from_last: from that of the window before, (W, L); NaN for the first.
-        by_chance: what `from_first` would be in the mean of tokens drawn from one and the same distribution, (W, L).
-        by_steps: the windows are of steps.
-        counted: what `tokens` are, as a heading.
-    """
-
-    labels: tuple[int, ...]
-    tokens: Array
-    from_first: Array
-    from_last: Array
-    by_chance: Array
-    by_steps: bool
-    counted: str = "Tokens"
-
-
-@dataclass(frozen=True, eq=False)
-class Domains:
-    """How far experts know domains.
-
-    Attributes:
-        names: of the G domains, sorted.
-        load: assignments, (G, L, E).
-        information: mutual information of an assignment's expert and its domain in nats, (L,).
-        by_chance: what that would be in the mean of domains that have nothing to do with experts, (L,).
-    """
-
-    names: tuple[str, ...]
-    load: Array
-    information: Array
-    by_chance: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +122,8 @@ def analyse(
     if not mask.any():
         raise TraceError(f"{tokens.source}: the mask leaves no token")
     steps = tokens.column("steps")
-    by_window, labels = _windows(mask, steps, windows)
-    names, by_domain = _domains(tokens, mask)
+    by_window, labels = windows_of(mask, steps, windows)
+    names, by_domain = domains_of(tokens, mask)
     counts = count(tokens, by_window, len(labels), by_domain, len(names))
     load = counts.load.sum(axis=0)
     number, squares = counts.experts_per_token / counts.tokens.sum()
@@ -185,8 +146,8 @@ def analyse(
         pair_tokens=counts.pair_tokens,
         weight_by_rank=None if counts.weights is None else counts.weights / counts.tokens.sum(),
         importance=counts.importance,
-        domains=None if counts.by_domain is None else _specialisation(names, counts.by_domain, tokens.first.top_k),
-        drift=_drift(counts, labels, by_steps=steps is not None) if len(labels) > 1 else None,
+        domains=None if counts.by_domain is None else specialisation(names, counts.by_domain, tokens.first.top_k),
+        drift=drift_of(counts, labels, by_steps=steps is not None) if len(labels) > 1 else None,
         agreement=None if other is None else agree(tokens, other),
     )
 
@@ -203,7 +164,7 @@ def _of_loads(parts: Sequence[LoadTrace], ranks: Sequence[int] | None, windows: 
     """What counts alone say."""
     trace = side_by_side(parts)
     records, layers, experts = trace.load.shape
-    by_window, labels = _windows(np.ones(records, dtype=bool), trace.steps, windows)
+    by_window, labels = windows_of(np.ones(records, dtype=bool), trace.steps, windows)
     by_time = np.zeros((len(labels), layers, experts), dtype=np.int64)
     np.add.at(by_time, by_window, trace.load)
     load = by_time.sum(axis=0)
@@ -245,68 +206,3 @@ def _ranks(asked: Sequence[int] | None, experts: int, *, inferred: bool) -> list
             said = "" if not inferred else "; E is taken from the largest expert that occurs, --num-experts says it"
             raise TraceError(f"ranks is {each}, expected a divisor of the number of experts, {experts}{said}")
     return list(dict.fromkeys(asked))
-
-
-def _windows(mask: Array, steps: Array | None, windows: int) -> tuple[Array, tuple[int, ...]]:
-    """Each token's window (T,), and what each window begins with. Those of tokens that do not count mean nothing."""
-    if steps is None:
-        counted = np.maximum(mask.cumsum() - 1, 0)
-        total = int(mask.sum())
-        number = min(windows, total)
-        found = counted * number // total
-        return found, tuple(int(each) for each in np.searchsorted(found, np.arange(number)))
-    values, places = np.unique(steps, return_inverse=True)
-    used = np.unique(places[mask])
-    order = np.zeros(len(values), dtype=np.intp)
-    order[used] = np.arange(len(used))
-    number = min(windows, len(used))
-    found = order[places] * number // len(used)
-    firsts = values[used][-(-np.arange(number) * len(used) // number)]
-    return found, tuple(int(each) for each in firsts)
-
-
-def _domains(tokens: Tokens, mask: Array) -> tuple[tuple[str, ...], Array | None]:
-    labels = tokens.column("domains")
-    if labels is None:
-        return (), None
-    names, places = np.unique(labels.astype(str), return_inverse=True)
-    used = np.unique(places[mask])
-    if len(used) > MOST_DOMAINS:
-        raise TraceError(f"{tokens.source}: {len(used):,} different domains, expected at most {MOST_DOMAINS}")
-    order = np.zeros(len(names), dtype=np.intp)
-    order[used] = np.arange(len(used))
-    return tuple(map(str, names[used])), order[places]
-
-
-def _specialisation(names: tuple[str, ...], load: Array, top_k: int) -> Domains:
-    """I(expert; domain) = H(f) − Σ_d p_d H(f | d), of assignments, and what chance gives in the mean.
-
-    That is (E' − K)(G − 1)/2N of N assignments to E' experts that occur: the bias of the plug-in estimate (Miller
-    1955), (E' − 1)(G − 1)/2N for independent draws, times the (E' − K)/(E' − 1) by which K different experts of a token
-    vary less.
-    """
-    total = load.sum(axis=0)
-    assignments = total.sum(axis=-1)
-    parts = load.sum(axis=-1) / np.maximum(assignments, 1)  # (G, L)
-    within = np.nan_to_num(measures.load_entropy(load)) * parts
-    information = np.nan_to_num(measures.load_entropy(total)) - within.sum(axis=0)
-    occurring = (total > 0).sum(axis=-1)
-    by_chance = np.maximum(occurring - top_k, 0) * (len(names) - 1) / (2 * np.maximum(assignments, 1))
-    return Domains(names, load, np.maximum(information, 0), by_chance)
-
-
-def _drift(counts: Counts, labels: tuple[int, ...], *, by_steps: bool) -> Drift:
-    load = counts.load.astype(np.float64)
-    before = np.full(load.shape[:2], np.nan)
-    before[1:] = measures.distance(load[1:], load[:-1])
-    # A window's count of an expert is binomial: N tokens, each of which has it or not. The mean of |x| of a normal x
-    # is its deviation times √(2/π), and the two windows' variances add.
-    tokens = counts.tokens.astype(np.float64)
-    had = load.sum(axis=0) / tokens.sum()  # (L, E), the share of tokens that have an expert
-    per_token = np.maximum(had.sum(axis=-1), np.finfo(np.float64).tiny)
-    deviation = np.sqrt(2 / np.pi * had * np.maximum(1 - had, 0)).sum(axis=-1) / per_token / 2  # (L,)
-    spread = np.sqrt(1 / tokens + 1 / tokens[0])
-    spread[0] = 0
-    return Drift(
-        labels, counts.tokens, measures.distance(load, load[:1]), before, spread[:, None] * deviation, by_steps
-    )

@@ -232,6 +232,12 @@ class SelectionRule:
         self.check_sizes(num_experts, top_k)
         _expect_per_expert("bias", bias, num_experts, taken=self.has_bias)
         _expect_per_expert("expert_scale", expert_scale, num_experts, taken=self.expert_scale)
+        return self.carry_out(logits, top_k, bias, expert_scale)
+
+    def carry_out(
+        self, logits: Tensor, top_k: int, bias: Tensor | None = None, expert_scale: Tensor | None = None
+    ) -> Selection:
+        """As `select`, of what was checked before: a router's sizes are when it is made."""
         if (path := choose_selection_path(self, logits, top_k)) is not None:
             return path.select(self, logits, top_k, bias, expert_scale)
         if not (self.needs_scores or torch.compiler.is_compiling()):  # a compiler drops what is not read by itself
@@ -241,10 +247,7 @@ class SelectionRule:
         ranked = self._rank(logits, scores, bias)
         selected = self._eligible(ranked).topk(top_k, dim=-1).indices
         kept = self._kept(scores, selected)
-        of_selected = logits.gather(-1, selected)
-        if kept is not None:  # the lowest number and not −∞: of a token that keeps none a softmax stays defined
-            of_selected = torch.where(kept, of_selected, torch.finfo(logits.dtype).min)
-        weights = WEIGHTS[self.weighed_by](of_selected, scores.gather(-1, selected))
+        weights = self._weights(logits, scores, selected, kept)
         if kept is not None:
             weights = torch.where(kept, weights, 0.0)
         weights = self._normalised(weights, expert_scale, selected)
@@ -261,15 +264,17 @@ class SelectionRule:
         # Ranked values that are the logits need not be gathered; those of a masked group are something else.
         is_logits = bias is None and self.groups_left == self.num_groups
         of_selected = top.values if is_logits else capped.gather(-1, top.indices)
-        weights = WEIGHTS[self.weighed_by](of_selected, of_selected)
-        weights = self._normalised(weights, expert_scale, top.indices)
+        weigh = WEIGHTS[self.weighed_by]
+        assert weigh is not None  # a rule that weighs by scores needs them
+        weights = self._normalised(weigh(of_selected), expert_scale, top.indices)
         return UnreadSelection.of(self, seen, bias, top.indices, weights)
 
     def weigh(self, logits: Tensor, selected: Tensor, expert_scale: Tensor | None = None) -> Tensor:
         """Weights (T, K) of experts (T, K) that are selected already, every one of them, from logits (T, E)."""
         logits = self._capped(self.in_precision(logits))
-        scores = SCORE_FUNCTIONS[self.score_function].compute(logits)
-        weights = WEIGHTS[self.weighed_by](logits.gather(-1, selected), scores.gather(-1, selected))
+        # Scores are of all experts: a softmax over the selected alone would be another one.
+        scores = SCORE_FUNCTIONS[self.score_function].compute(logits) if self.weighed_by == "scores" else logits
+        weights = self._weights(logits, scores, selected, None)
         return self._normalised(weights, expert_scale, selected)
 
     def _capped(self, logits: Tensor) -> Tensor:
@@ -289,6 +294,15 @@ class SelectionRule:
         if kept is None:
             return None
         return kept(scores, self.probabilities(scores), selected, 0.0 if self.limit is None else self.limit)
+
+    def _weights(self, logits: Tensor, scores: Tensor, selected: Tensor, kept: Tensor | None) -> Tensor:
+        weigh = WEIGHTS[self.weighed_by]
+        if weigh is None:
+            return scores.gather(-1, selected)
+        of_selected = logits.gather(-1, selected)
+        if kept is not None:  # the lowest number and not −∞: of a token that keeps none a softmax stays defined
+            of_selected = torch.where(kept, of_selected, torch.finfo(logits.dtype).min)
+        return weigh(of_selected)
 
     def _normalised(self, weights: Tensor, expert_scale: Tensor | None, selected: Tensor) -> Tensor:
         if self.divides_by_sum:

@@ -96,12 +96,13 @@ GROUP_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 GROUP_MASKS = {"minus_infinity": -torch.inf, "zero": 0.0}
 """What stands in the place of the ranked values of groups that do not stay."""
 
-WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "scores": lambda logits, scores: scores,
-    "softmax": lambda logits, scores: torch.softmax(logits, dim=-1),
-    "sigmoid": lambda logits, scores: torch.sigmoid(logits),
+WEIGHTS: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "scores": None,
+    "softmax": lambda logits: torch.softmax(logits, dim=-1),
+    "sigmoid": torch.sigmoid,
 }
-"""Logits and scores of the selected experts, each (T, K) -> weights (T, K) before they are normalised and scaled."""
+"""Logits of the selected experts (T, K) -> weights (T, K) before they are normalised and scaled; None where the scores of
+the selected are taken."""
 
 PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "float32": at_least_float32,

@@ -16,7 +16,7 @@ GRAVE = ("serious", "critical")
 _SHORTEN = """() => {
   const few = (parts, number) => [...parts].slice(number).forEach(part => part.remove());
   document.querySelectorAll('svg[role=img]').forEach(svg => svg.replaceChildren());
-  document.querySelectorAll('details').forEach(section => few(section.querySelectorAll('.shown:not(figure .shown)'), 3));
+  document.querySelectorAll('details').forEach(section => few(section.querySelectorAll('.shown'), 3));
   document.querySelectorAll('tbody').forEach(body => few(body.rows, 4));
   document.querySelectorAll('details dl').forEach(list => few(list.children, 10));
 }"""

@@ -26,7 +26,7 @@ HOSTILE = (
 _KEPT = {("router", "random"), ("router", "contextual"), ("training", "contextual")}
 """Scenarios and inputs of the smaller documents."""
 
-_DRAWN = 10
+_DRAWN = 4
 """Routers of a smaller document with the probabilities of single tokens, whose panels take a second each to draw."""
 
 
@@ -43,14 +43,14 @@ def one_router() -> list[Document]:
 def forty_routers() -> list[Document]:
     """The paper's and 31 of somebody's own, inside a language model as well."""
     routers = [*ROUTERS, *(f"own_router_{number:02}" for number in range(len(ROUTERS), 40))]
-    return [_few(make_document(routers)), make_language_document(routers, ("prefill", "decode"))]
+    return [_few(make_document(routers)), make_language_document(routers, ("decode",))]
 
 
 def hostile() -> list[Document]:
     """Names of routers, texts, machines and models that would be markup if a page believed them."""
     bench, inside = (
         _few(make_document(("linear", *HOSTILE))),
-        make_language_document(("linear", *HOSTILE), ("prefill",)),
+        make_language_document(("linear", *HOSTILE), ("decode",)),
     )
     for document in (bench, inside):
         document["study"]["model"]["note"] = HOSTILE[0]

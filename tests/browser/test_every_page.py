@@ -29,8 +29,13 @@ def test_it_is_no_larger_than_a_mail_takes(site: str, build) -> None:
 
 
 @every_page
-def test_it_does_not_scroll_sideways(site: str, open_page: OpenPage) -> None:
+def test_it_is_whole_on_paper_and_does_not_scroll_sideways(site: str, open_page: OpenPage) -> None:
     page = open_page(site)
+    page.tab.emulate_media(media="print")
+    page.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.hidden(PRINTED) == []
+    page.tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.tab.emulate_media(media="screen")
     page.unfold()
     for width in WIDTHS:
         page.resize(width)
@@ -57,18 +62,16 @@ def test_a_link_to_a_place_shows_it_below_the_bar(site: str, open_page: OpenPage
     assert page.tab.evaluate(_MISSED_PLACES) == []
 
 
-@every_page
-@pytest.mark.parametrize("scripts", [True, False])
-def test_print_shows_everything_and_where_it_comes_from(site: str, scripts: bool, open_page: OpenPage) -> None:
-    page = open_page(site, java_script_enabled=scripts)
-    page.tab.emulate_media(media="print")
-    page.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.hidden("main table, main figure, main dl, main li, main h3, main p:not(:has(a))") == []
+PRINTED = "main table, main figure, main dl, main li, main h3, main p:not(:has(a))"
 
 
 @every_page
-def test_without_scripts_tables_and_figures_are_there(site: str, open_page: OpenPage) -> None:
+def test_without_scripts_everything_is_there_on_the_screen_and_on_paper(site: str, open_page: OpenPage) -> None:
     page = open_page(site, java_script_enabled=False)
+    # On paper folded sections are open, with where the numbers come from.
+    page.tab.emulate_media(media="print")
+    assert page.hidden(PRINTED) == []
+    page.tab.emulate_media(media="screen")
     page.unfold()
     assert page.hidden("main table, main figure, main tbody tr") == []
 

@@ -12,21 +12,15 @@ SCREENS = {1400: 1, 390: 2}
 """Width -> how many windows hold it."""
 
 
-@pytest.mark.parametrize("width", SCREENS)
 @pytest.mark.parametrize("site", sorted({*REPORTS} - {"hostile"}))  # names of 200 characters take room on a phone
-def test_run_trust_answers_and_table_are_on_it(site: str, width: int, open_page: OpenPage) -> None:
-    page = open_page(site, width)
+def test_run_trust_answers_and_table_are_on_it(site: str, open_page: OpenPage) -> None:
+    page = open_page(site)
     parts = (page.run_line, page.part("trust"), page.part("answers"), page.routers.locator("thead"))
-    ends = [page.bottom(part) for part in parts]
-    assert max(ends) <= WIDTHS[width] * SCREENS[width], ends
-
-
-@pytest.mark.parametrize("site", REPORTS)
-def test_the_order_of_reading_is_that_of_asking(site: str, open_page: OpenPage) -> None:
-    page = open_page(site, 390)
-    parts = (page.run_line, page.part("trust"), page.part("answers"), page.routers)
-    ends = [page.bottom(part) for part in parts]
-    assert ends == sorted(ends)
+    for width, screens in SCREENS.items():
+        page.resize(width)
+        ends = [page.bottom(part) for part in parts]
+        assert max(ends) <= WIDTHS[width] * screens, (width, ends)
+    assert ends == sorted(ends)  # on a phone they stand in the order of asking
 
 
 def test_an_answer_leads_to_the_row_of_its_router(open_page: OpenPage) -> None:

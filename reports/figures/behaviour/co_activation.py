@@ -26,7 +26,7 @@ _WIDTH = 2.5
 def co_activation(input_name: str, data: ReportData) -> Plot:
     """A heat map per router of the pairs' counts over those that their loads alone explain."""
     entries = data.select("router", input_name)
-    counted = {entry.router: np.asarray(e.pairs) for entry in entries if (e := entry.sample) and e.pairs}
+    counted = {entry.router: np.asarray(e.pairs, dtype=float) for entry in entries if (e := entry.sample) and e.pairs}
     if not counted:
         raise MissingDataError(
             f"the files hold no counts of pairs of experts on input “{input_name}”: an older version wrote them, or "

@@ -9,8 +9,8 @@ from reports.errors import MissingDataError
 from reports.format.numbers import count, percent
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
-from reports.traces.agreement import Agreement
 from reports.traces.analysis import Analysis
+from reports.traces.measuring.agreement import Agreement
 from reports.traces.views.shown import WIDTH, by_layer, figure, table
 
 

@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reports.figures.style import label
-from reports.format.numbers import as_text, count, fixed, percent, significant
+from reports.format.numbers import count, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
 from reports.traces.analysis import Analysis
-from reports.traces.measures import LOAD_MEASURES, shares
+from reports.traces.measuring.measures import LOAD_MEASURES, shares
 from reports.traces.views.shown import WIDTH, by_layer, figure, heat_map, table
 
 _LONGEST_LIST = 512
@@ -151,70 +151,4 @@ def along_layers(analysis: Analysis) -> Plot:
         caption="MaxVio is the busiest expert's load over the mean minus one, CV the deviation of all loads over "
         "their mean: 0 is even in both. The grey line is what chance alone leaves of so many tokens.",
         draw=draw,
-    )
-
-
-@table("weights", "Table of probabilities and weights by layer", place=0)
-def probabilities(analysis: Analysis) -> Table:
-    """What router probabilities and routing weights say, by layer."""
-    from reports.errors import MissingDataError
-
-    found = analysis.probabilities
-    if not found and analysis.weight_by_rank is None:
-        raise MissingDataError("the files hold neither router logits nor routing weights")
-    rows = []
-    for layer, name in enumerate(analysis.layer_names):
-        row: dict[str, object] = {"layer": name, **{key: float(each[layer]) for key, each in found.items()}}
-        if analysis.weight_by_rank is not None:
-            row |= {f"weight_{rank}": float(each) for rank, each in enumerate(analysis.weight_by_rank[layer])}
-        rows.append(row)
-    columns = [text_column("Layer", "layer")]
-    columns += [Column(_PROBABILITIES[key], (key,), fixed(4)) for key in found]
-    if analysis.weight_by_rank is not None:
-        columns += [
-            Column(f"Weight {rank + 1}", (f"weight_{rank}",), fixed(3))
-            for rank in range(min(analysis.weight_by_rank.shape[1], _WEIGHTS_SHOWN))
-        ]
-    return Table(
-        name="probabilities",
-        title="Router probabilities and routing weights by layer",
-        caption="Means over tokens. Entropy is that of a token's probabilities, in nats; specialisation the entropy "
-        "of the mean probabilities minus the mean entropy; margin the Kth largest probability minus the next one; "
-        "weight 1 the routing weight of the first expert of a token.",
-        rows=rows,
-        columns=tuple(columns),
-    )
-
-
-_WEIGHTS_SHOWN = 8
-_PROBABILITIES = {
-    "token_entropy": "Entropy",
-    "mean_top_k_prob": "Mean top-k",
-    "mean_top_2_prob": "Mean top-2",
-    "score_std": "Score STD",
-    "specialisation": "Specialisation",
-    "margin": "Margin",
-}
-
-
-@table("trace", "Table of what was read", place=0)
-def facts(analysis: Analysis) -> Table:
-    """What the trace is of."""
-    number = count(analysis.num_experts)
-    said = [
-        ("files", ", ".join(analysis.sources)),
-        ("tokens that count", count(analysis.num_tokens)),
-        ("tokens left out by the mask", count(analysis.left_out)),
-        ("layers", count(analysis.num_layers)),
-        ("experts", number if analysis.num_experts_known else f"{number}, one more than the largest that occurs"),
-        ("experts per token (K)", count(analysis.top_k)),
-        ("assignments", count(int(analysis.load.sum()))),
-    ]
-    return Table(
-        name="trace",
-        title="The trace",
-        caption="What the files hold and what was counted of it. Where no file says how many experts there are, "
-        "--num-experts does: experts that no token reached are not seen otherwise.",
-        rows=[{"what": what, "value": value} for what, value in said],
-        columns=(text_column("What", "what"), Column("Value", ("value",), as_text, is_number=False)),
     )

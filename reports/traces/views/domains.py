@@ -11,8 +11,9 @@ from reports.figures.style import label
 from reports.format.numbers import count, fixed, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
-from reports.traces.analysis import Analysis, Domains
-from reports.traces.measures import shares
+from reports.traces.analysis import Analysis
+from reports.traces.measuring.domains import Domains
+from reports.traces.measuring.measures import shares
 from reports.traces.views.shown import WIDTH, by_layer, figure, table
 
 _TOP = 3

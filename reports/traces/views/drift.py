@@ -9,7 +9,8 @@ from reports.errors import MissingDataError
 from reports.format.numbers import count, fixed, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table
-from reports.traces.analysis import Analysis, Drift
+from reports.traces.analysis import Analysis
+from reports.traces.measuring.drift import Drift
 from reports.traces.views.shown import WIDTH, figure, table
 
 

@@ -15,7 +15,7 @@ from reports.format.numbers import count, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
 from reports.traces.analysis import Analysis
-from reports.traces.measures import distance
+from reports.traces.measuring.measures import distance
 from reports.traces.trace import Array
 from reports.traces.views.shown import figure, table
 

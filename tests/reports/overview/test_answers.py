@@ -1,6 +1,8 @@
 import copy
 
 from reports.overview.answers import answers, fastest, most_even, newcomers, quality_inside, time_inside
+from reports.overview.headline import timed_input
+from reports.tables.precision.decisions import headline_input
 from tests.reports.conftest import set_ratio, stat
 
 
@@ -147,3 +149,21 @@ def test_a_long_name_is_shortened_and_harmless(load, pristine):
     plain = " ".join(answer.plain for answer in answers(load(document)))
     assert "x" * 41 not in plain
     assert not {"\u202e", "\x1b"} & set(plain)
+
+
+def test_of_several_sizes_the_usual_one_stands_for_all(load, pristine):
+    twin = next(b for b in pristine["benchmarks"] if b["name"] == "bench_router[random-linear]")
+    document = pristine | {"benchmarks": [], "study": pristine["study"] | {"inputs": {}}}
+    for tokens in (1, 64, 1024, 65536):
+        name = f"random@T{tokens}"
+        document["study"]["inputs"][name] = {"label": name, "description": name, "timed": True, "sizes": name[7:]}
+        benchmark = copy.deepcopy(twin)
+        info = benchmark["extra_info"]
+        info |= {"input": name, "num_tokens": tokens, "batch_size": 1, "sequence_length": tokens}
+        info.pop("figures")
+        time = info["timing"]["us_per_call"]
+        info["timing"] |= {"tokens_per_call": tokens, "ns_per_token": 1e3 * time / tokens}
+        document["benchmarks"].append(benchmark)
+    data = load(document)
+    assert timed_input(data) == headline_input(data) == "random@T1024"
+    assert "(“random@T1024” input)" in fastest(data).text

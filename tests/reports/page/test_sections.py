@@ -5,10 +5,8 @@ import pytest
 
 from reports.__main__ import main
 from reports.loading.load import load_report_data
-from reports.overview.headline import timed_input
 from reports.page.run_summary import statement
 from reports.page.sections import build_sections
-from reports.tables.precision.decisions import headline_input
 
 HOSTILE = ("<script>alert(1)</script>", "a|b", "a_b%&#")
 
@@ -147,27 +145,3 @@ def test_other_commands_say_what_a_fine_tuning_is(tuning, save, tmp_path, capsys
     assert main([command, *arguments[command]]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{file}: is a fine-tuning (for `python -m reports`), not " in line
-
-
-def test_of_many_figures_that_cannot_be_drawn_the_first_speaks(document, save):
-    sizes = {f"random@T{tokens}": tokens for tokens in (1, 4, 16, 64, 1024, 65536)}
-    twins = [
-        b for b in document["benchmarks"] if b["name"] in ("bench_router[random-linear]", "bench_router[random-mlp]")
-    ]
-    document["benchmarks"] = []
-    for name, tokens in sizes.items():
-        document["study"]["inputs"][name] = {"label": name, "description": name, "timed": True, "sizes": name[7:]}
-        for benchmark in copy.deepcopy(twins):
-            info = benchmark["extra_info"]
-            info |= {"input": name, "num_tokens": tokens, "batch_size": 1, "sequence_length": tokens}
-            info.pop("figures")
-            info["timing"] |= {
-                "tokens_per_call": tokens,
-                "ns_per_token": 1e3 * info["timing"]["us_per_call"] / tokens,
-            }
-            document["benchmarks"].append(benchmark)
-    data = load_report_data([save(document)])
-    said = " ".join(sentence for section in build_sections(data) for sentence in section.left_out)
-    assert "Figure 4 on “random@T1” and 5 more: left out, the first because the files hold no sampled sequence" in said
-    assert "Figure 4 on “random@T4”" not in said
-    assert timed_input(data) == headline_input(data) == "random@T1024"

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from reports.traces import Hints, RoutingTrace, TraceError, analyse, read_trace
-from reports.traces.beside import with_domains, with_mask
+from reports.traces.formats.beside import with_domains, with_mask
 from tests.reports.traces.conftest import EXPERTS, LAYERS, TOKENS
 
 HUGE = 10**12

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.traces import RoutingTrace, analyse, counting, tokens
-from reports.traces.measures import LOAD_MEASURES
+from reports.traces import RoutingTrace, analyse, tokens
+from reports.traces.measuring import counting
+from reports.traces.measuring.measures import LOAD_MEASURES
 from routers import metrics
 from tests.reports.traces.conftest import EXPERTS, LAYERS, TOKENS, TOP_K, make_selections
 

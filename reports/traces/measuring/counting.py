@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reports.traces.measures import entropy
+from reports.traces.measuring.measures import entropy
 from reports.traces.selection import SELECTIONS
 from reports.traces.tokens import Piece, Tokens
 from reports.traces.trace import Array
