@@ -96,7 +96,7 @@ def most_even(data: ReportData) -> Answer:
     return Answer(
         question,
         f": its busiest expert has {_load(first)} of the assignments on “{name}”, where "
-        f"{percent(1 / first.num_experts)} would be even. "
+        f"{percent(1 / first.num_experts)} would be even{_price(data, first.router)}. "
         f"{_beside(ranking.level, ranking.behind, lambda router: _load(entries[router]))}{_apart(others, _load)}",
         router=first.router,
         section="balance",
@@ -123,7 +123,7 @@ def time_inside(data: ReportData) -> Answer:
     others_said = [f" {word}: {_each(found, _ratio)}." for word, found in groups.items() if found]
     return Answer(
         question,
-        f"Level with the model's own gates: {'all' if level == len(same) > 1 else f'{level} of'} {len(same)} "
+        f"Not told apart from the model's own gates: {'all' if level == len(same) > 1 else f'{level} of'} {len(same)} "
         f"{among(same[0]).removeprefix('of the ')}.{''.join(others_said)}{_apart(others, _ratio)}",
         section="language-model",
     )
@@ -232,6 +232,12 @@ def _time(entry: Entry) -> str:
     return f"{_ratio(entry)} times {short(entry.timing.baseline)}"
 
 
+def _price(data: ReportData, router: str) -> str:
+    """What the most even one costs, where that is something else than the fastest's time."""
+    entry = alone(data).get(router)
+    return "" if entry is None or _is_baseline(entry) else f"; it takes {_time(entry)}"
+
+
 def _load(entry: Entry) -> str:
     loads = list(largest_loads(entry).values())
     if not loads:
@@ -259,7 +265,7 @@ def _each(entries: Sequence[LanguageEntry], show: Callable[..., str]) -> str:
 def _apart(others: Sequence[Entry] | Sequence[LanguageEntry], show: Callable[..., str]) -> str:
     """Those that select another number of experts, each with it."""
     each = [f"{short(entry.router)} {show(entry)} ({_number(entry)})" for entry in others]
-    return f" Other work: {some(each)}." if each else ""
+    return f" Not ranked, by another number of experts: {some(each)}." if each else ""
 
 
 def _number(entry: Entry | LanguageEntry) -> str:

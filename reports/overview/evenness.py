@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reports.overview.by_seed import Smallest, smallest
+from reports.overview.by_seed import Smallest, independent_of_seed, smallest
 from reports.records.measurements import Entry
 from reports.tables.behaviour.balance import largest_load
 
@@ -17,4 +17,4 @@ def largest_loads(entry: Entry) -> dict[int, float]:
 
 def most_even_of(entries: Iterable[Entry]) -> Smallest[str] | None:
     """The router whose largest load is smallest; None where it is known of none."""
-    return smallest({entry.router: largest_loads(entry) for entry in entries})
+    return smallest({entry.router: largest_loads(entry) for entry in entries}, independent_of_seed)

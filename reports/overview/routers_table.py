@@ -61,7 +61,7 @@ def routers_table(data: ReportData, prefix: str = "router") -> Table:
             text_column("Router", "router"),
             Column("Experts", ("experts_per_token",), exact, why="experts_missing"),
             Column(
-                f"Time to {baseline}",
+                f"Time / {baseline}",
                 ("ratio", "ratio_low", "ratio_high"),
                 _ratio,
                 picture=interval_bar(times),
@@ -71,13 +71,22 @@ def routers_table(data: ReportData, prefix: str = "router") -> Table:
             Column("Largest load", ("max_load", "max_load_sd"), percents, why="max_load_missing"),
             Column("Flips in bfloat16", ("flips",), _SHARE, why="flips_missing"),
             Column(
-                f"{(inside_scenario(data) or 'Inside').capitalize()} to stock",
+                f"{(inside_scenario(data) or 'Inside').capitalize()} / own gates",
                 ("inside", "inside_low", "inside_high", "inside_standing"),
                 _inside,
                 why="inside_missing",
             ),
-            Column(
-                "Perplexity", ("perplexity", "perplexity_sd", "perplexity_start"), _perplexity, why="perplexity_missing"
+            *(
+                [
+                    Column(
+                        "Perplexity",
+                        ("perplexity", "perplexity_sd", "perplexity_start"),
+                        _perplexity,
+                        why="perplexity_missing",
+                    )
+                ]
+                if data.fine_tuning
+                else []
             ),
             Column("Over floor", ("over_floor",), significant, why="over_floor_missing"),
             verdict_column("Verdict", "verdict"),
@@ -94,11 +103,12 @@ def _caption(data: ReportData, time: str) -> str:
         "and a line at 1. One token: it and the experts that it selects, as a ratio. Largest load: the busiest "
         f"expert's share of all assignments on “{text_input(data) or 'text'}”, mean ± sd over seeds. Flips: share of "
         f"assignments that bfloat16 changes on “{headline_input(data) or 'text'}”. {within}: inside a language model, "
-        "as a ratio to its own gates; level where the intervals tell no difference. Perplexity: after fine-tuning, of "
-        "the better start. Over floor: the time over that of the bare matrix products and one read of the input. "
+        "as a ratio to its own gates; ≈ where it is not told apart from them among so many comparisons (Holm), of "
+        "which the interval of one alone knows nothing. Perplexity: after fine-tuning, of the better start; not shown "
+        "where there is none. Over floor: the time over that of the bare matrix products and one read of the input. "
         "Verdict: fast and even are those that cannot be told apart from the fastest and the most even, among routers "
-        "that select as many experts; other work is another number of them; paper: how many of its numbers are "
-        "reproduced."
+        "that select as many experts; not ranked is who selects another number; paper: how many of its numbers "
+        "are reproduced."
     )
 
 
@@ -156,7 +166,7 @@ class _Found:
     def _verdict(self, router: str, entry: Entry | LanguageEntry | None) -> str | None:
         said = []
         if entry is not None and entry.experts_per_token != entry.top_k:
-            said.append("other work")
+            said.append("not ranked")
         said += _place(router, self._by_time, "fastest", "fast")
         said += _place(router, self._by_evenness, "most even", "even")
         tally = self._paper.get(router, Counter())
@@ -202,7 +212,7 @@ def _ratio(estimate: float | None, low: float | None, high: float | None) -> str
 
 def _inside(estimate: float | None, low: float | None, high: float | None, standing: str | None) -> str:
     level = not missing(standing) and standing is not None and Standing(standing) in UNSEPARATED
-    return "level" if level else _ratio(estimate, low, high)
+    return f"≈ {_ratio(estimate, low, high)}" if level else _ratio(estimate, low, high)
 
 
 def _perplexity(mean: float | None, sd: float | None, start: str | None) -> str:

@@ -29,8 +29,10 @@ class Level(IntEnum):
 
 
 _HEADLINES = {
-    Level.GREEN: "Differences larger than these count.",
-    Level.AMBER: "To be read with care; differences larger than these count.",
+    Level.GREEN: "Differences from these on are found, four times in five; brackets hold 95 % intervals.",
+    Level.AMBER: (
+        "To be read with care. Differences from these on are found, four times in five; brackets hold 95 % intervals."
+    ),
     Level.RED: "Nobody should be ranked by these numbers.",
 }
 _WITHOUT_TIMES = "No times were measured."
@@ -125,14 +127,28 @@ def _self_comparisons(source: Source) -> Iterator[Reason]:
     misses = missed(noise)
     chance = by_chance(misses, len(noise))
     level = Level.RED if chance < _BEYOND_CHANCE else Level.AMBER if chance < _UNLIKELY else Level.GREEN
-    verdict = ", more than chance explains" if level else "; one in twenty does by chance"
-    yield level, f"{misses} of {len(noise)} self-comparisons of equal code miss 1{verdict}."
+    verdict = "more than chance explains" if level else "one in twenty does by chance"
+    yield level, f"Of {len(noise)} comparisons of equal code {misses or 'none'} found a difference; {verdict}."
 
 
 def _coarse(source: Source) -> Iterator[Reason]:
     kinds = [label.lower() for label, each in resolutions_of(source).items() if min(each) > COARSE]
     if kinds:
         yield Level.AMBER, f"Coarse: no difference below {100 * COARSE:.0f} % is told in {listing(kinds)}."
+
+
+def _scope(source: Source) -> Iterator[Reason]:
+    """What was measured on, and in: of which others the numbers say little."""
+    device, threads = source.run.get("device"), source.run.get("threads")
+    if device == "cpu" and isinstance(threads, int):
+        yield (
+            Level.GREEN,
+            f"On a CPU, with {threads} {'thread' if threads == 1 else 'threads'}: ratios on a GPU are others.",
+        )
+    named = {"Real text, seen by": mapping_in(source.run, "model"), "Inside": source.language_model}
+    said = [f"{called} {model['name']}" for called, model in named.items() if model and model.get("name")]
+    if said:
+        yield Level.GREEN, f"{'; '.join(said)}."
 
 
 def _load(source: Source) -> Iterator[Reason]:
@@ -183,4 +199,5 @@ _CHECKS: tuple[Callable[[Source], Iterator[Reason]], ...] = (
     _load,
     _committed,
     _throttled,
+    _scope,
 )

@@ -23,7 +23,8 @@ def test_the_fastest_is_one_among_equals(data):
     # 0.6 · 412 µs
     assert answer.plain == (
         "Fastest: hadamard, 247 µs a call, 0.600 [0.582, 0.618] times linear, of the routers that select 2 experts a "
-        "token (“random” input). Nobody is level; next is linear, 412 µs. Other work: hash 0.320 [0.310, "
+        "token (“random” input). Nobody is level; next is linear, 412 µs. Not ranked, by another number of "
+        "experts: hash 0.320 [0.310, "
         "0.330] (1 expert) and hadamard_unconstrained 0.620 [0.601, 0.639] (8 experts)."
     )
 
@@ -54,19 +55,23 @@ def test_the_most_even_is_judged_by_seed(load, pristine):
     assert answer.router == "linear"
     assert answer.text.startswith(
         ": its busiest expert has 14.0 ± 0.5 % of the assignments on “contextual”, where 12.5 % would be even. Nobody "
-        "is level; next is mlp, 24.1 ± 0.3 %. Other work: hash "
+        "is level; next is mlp, 24.1 ± 0.3 %. Not ranked, by another number of experts: hash "
     )
 
 
 def test_time_inside_a_model_is_beside_its_own_gates(data, load, bench):
     answer = said(data)["Time inside a model (decode)"]
-    assert answer.text.startswith("Level with the model's own gates: 0 of 7 routers that select 8 experts a token.")
+    assert answer.text.startswith(
+        "Not told apart from the model's own gates: 0 of 7 routers that select 8 experts a token."
+    )
     assert "Slower: linear 1.20 [1.19, 1.21], attention" in answer.text
     level = only(bench, "stock", "linear", "mlp", scenario="decode")
     stock = level["benchmarks"][0]["extra_info"]["timing"]
     for benchmark in level["benchmarks"][1:]:
         benchmark["extra_info"]["timing"] = stock | {"ratio": {"estimate": 1.0, "low": 0.9, "high": 1.1}}
-    assert time_inside(load(level)).text.startswith("Level with the model's own gates: all 2 routers that select 8")
+    assert time_inside(load(level)).text.startswith(
+        "Not told apart from the model's own gates: all 2 routers that select 8"
+    )
 
 
 def test_what_was_not_measured_has_a_command(load, pristine, pristine_language):

@@ -21,31 +21,36 @@ def test_a_row_for_each_router(tuned):
     assert shown["mlp"] == {
         "Router": "mlp",
         "Experts": "2",
-        "Time to linear": "4.70 [4.56, 4.84]",
+        "Time / linear": "4.70 [4.56, 4.84]",
         "One token": "4.23 [4.10, 4.36]",
         "Largest load": "23.8 ± 3.8 %",
         "Flips in bfloat16": "1.00 %",
-        "Decode to stock": "1.94 [1.92, 1.96]",
+        "Decode / own gates": "1.94 [1.92, 1.96]",
         "Perplexity": "49.01 ± 0.15 (distilled)",
         "Over floor": "–",
         "Verdict": "even, paper 4/6",
     }
-    assert shown["hash"]["Verdict"].startswith("other work, paper ")
+    assert shown["hash"]["Verdict"].startswith("not ranked, paper ")
     assert shown["hadamard"]["Verdict"].startswith("fastest")
     assert table.row_ids[:2] == ("router-stock", "router-linear")
 
 
 def test_a_dash_has_its_reason(data):
     table = routers_table(data)
-    assert "Perplexity: not fine-tuned (python -m harness finetune --router NAME --control)." in table.reasons
     assert "Over floor: no floor was measured." in table.reasons
-    assert "perplexity_missing" in to_csv(table)
+    assert "over_floor_missing" in to_csv(table)
+
+
+def test_a_column_of_dashes_alone_is_left_out(data, load, pristine, pristine_tuning):
+    assert "Perplexity" not in [column.heading for column in routers_table(data).columns]
+    few = {**pristine_tuning, "runs": [run for run in pristine_tuning["runs"] if run["router"] == "linear"]}
+    assert "Perplexity" in [column.heading for column in routers_table(load(pristine, few)).columns]
 
 
 def test_fine_tuning_alone_has_rows(load, pristine_tuning):
     shown = rows(routers_table(load(pristine_tuning)))
     assert shown["linear"]["Perplexity"].endswith("(distilled)")
-    assert {row["Time to the baseline"] for row in shown.values()} == {"–"}
+    assert {row["Time / the baseline"] for row in shown.values()} == {"–"}
 
 
 def test_a_router_that_was_not_measured_alone_has_a_row_and_no_verdict(load, pristine):
@@ -56,7 +61,7 @@ def test_a_router_that_was_not_measured_alone_has_a_row_and_no_verdict(load, pri
         if (b["extra_info"]["router"], b["extra_info"]["scenario"]) != ("mlp", "router")
     ]
     shown = rows(routers_table(load(document)))
-    assert shown["mlp"]["Time to linear"] == "–"
+    assert shown["mlp"]["Time / linear"] == "–"
     assert shown["mlp"]["One token"] == "4.23 [4.10, 4.36]"
 
 

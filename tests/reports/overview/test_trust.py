@@ -31,11 +31,14 @@ def with_noise(data, *arguments, **named):
 
 def test_a_good_run_is_green_and_says_which_differences_count(data):
     box = told(data)
-    assert (box.level, box.headline) == (Level.GREEN, "Differences larger than these count.")
+    assert box.level == Level.GREEN
+    assert box.headline == "Differences from these on are found, four times in five; brackets hold 95 % intervals."
     assert box.differences == (("Router alone", "1.2 to 2.1 %"),)
     assert box.reasons == (
-        "0 of 2 self-comparisons of equal code miss 1; one in twenty does by chance.",
+        "Of 2 comparisons of equal code none found a difference; one in twenty does by chance.",
         "Load average 0.1 before and 0.4 after the run on 2 cores.",
+        "On a CPU, with 1 thread: ratios on a GPU are others.",
+        "Real text, seen by all-MiniLM-L6-v2; Inside SmolLM2-135M, upcycled.",
     )
 
 
@@ -49,7 +52,7 @@ def test_chance_explains_some_misses():
 def test_more_misses_than_chance_explains(data, misses, level):
     box = with_noise(data, misses, 16)
     assert box.level == level
-    assert f"{misses} of 16 self-comparisons of equal code miss 1" in " ".join(box.reasons)
+    assert f"Of 16 comparisons of equal code {misses} found a difference" in " ".join(box.reasons)
 
 
 def test_what_makes_a_run_amber(data):
