@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from routers import FeedForwardExperts, MoELayer, TokenChoice, list_selection_rules
+from routers import FeedForwardExperts, MoELayer, TokenChoice, get_router_class, list_selection_rules
 from routers.reference.check import as_float64, reference_forward
 
 CASES = [
@@ -22,6 +22,14 @@ CASES = [
     pytest.param(7, 16, 8, 4, 4, False, id="K=E"),
     pytest.param(7, 16, 8, 1, 1, False, id="a_single_expert"),
 ]
+
+
+def expect_straight_through(router_name, make_layer):
+    """A router that selects no token's experts refuses the option; the others take it."""
+    if not get_router_class(router_name).is_token_choice:
+        with pytest.raises(ValueError, match="straight_through is True, expected False"):
+            make_layer(router_name, straight_through=True)
+        pytest.skip("the router selects no token's experts, and refuses the option")
 
 
 @pytest.fixture
@@ -55,6 +63,8 @@ def gradients(output, upstream, inputs):
 def test_values_and_gradients_equal_the_reference(
     router_name, T, D, M, E, K, identical, norm_topk_prob, straight_through, make_layer, random_tokens
 ):
+    if straight_through:
+        expect_straight_through(router_name, make_layer)
     layer = make_layer(router_name, D, M, E, K, norm_topk_prob=norm_topk_prob, straight_through=straight_through)
     tokens = random_tokens(1, D).repeat(T, 1) if identical else random_tokens(T, D)
     upstream = random_tokens(T, D, seed=1)
@@ -151,6 +161,8 @@ def test_a_batch_of_sequences_equals_its_tokens(router_name, make_layer, random_
 
 @pytest.mark.parametrize("straight_through", [False, True])
 def test_straight_through_alone_teaches_unselected_experts(router_name, straight_through, make_layer, random_tokens):
+    if straight_through:
+        expect_straight_through(router_name, make_layer)
     layer = make_layer(router_name, num_experts=6, top_k=1, straight_through=straight_through)
     output, routing = layer.forward_with_routing(random_tokens(2, 16))
     output.sum().backward()
@@ -163,6 +175,7 @@ def test_straight_through_alone_teaches_unselected_experts(router_name, straight
 
 def test_straight_through_has_the_value_of_hard_routing(router_name, make_layer, random_tokens):
     tokens = random_tokens(20, 16)
+    expect_straight_through(router_name, make_layer)
     hard, soft = (make_layer(router_name, straight_through=choice)(tokens) for choice in (False, True))
     torch.testing.assert_close(soft, hard)
 
