@@ -122,7 +122,8 @@ def test_a_router_of_somebodys_file_is_measured_and_reported_like_the_others(
     page = (report / "index.html").read_text()
     assert page.count("noisy_router") > 5
     assert any("noisy_router" in path.read_text() for path in report.rglob("*.csv"))
-    figures = list(report.rglob("*.svg"))
+    # The drift of times has a line a router, and names none of them.
+    figures = [path for path in report.rglob("*.svg") if path.stem != "drift"]
     assert figures
     assert all("noisy_router" in path.read_text() for path in figures)
 

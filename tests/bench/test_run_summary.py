@@ -22,6 +22,10 @@ class FakeSuite:
     def plan(self, case: Case) -> None:
         self.planned.setdefault((case.scenario, case.input), []).append(case.router)
 
+    @property
+    def expected(self) -> int:
+        return sum(map(len, self.planned.values()))
+
     def summary(self) -> dict[str, Any]:
         return dict(self._summary)
 
