@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from routers.routing import divided_by_sum
 from routers.selection.paths import choose_selection_path
+from routers.selection.rule_fields import check_fields
 from routers.selection.selection import Selection, UnreadSelection
 from routers.selection.steps import (
     COUNTS,
-    GROUP_MASKS,
-    GROUP_SCORES,
     PRECISIONS,
     RANKINGS,
     SCORE_FUNCTIONS,
     WEIGHTS,
     keep_best_groups,
 )
-
-_CHOICES: dict[str, dict[str, Any]] = {
-    "score_function": SCORE_FUNCTIONS,
-    "ranked_by": RANKINGS,
-    "group_score": GROUP_SCORES,
-    "group_mask": GROUP_MASKS,
-    "how_many": COUNTS,
-    "weighed_by": WEIGHTS,
-    "precision": PRECISIONS,
-}
-
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "str": (lambda value: isinstance(value, str), "the name of a step"),
-    "bool": (lambda value: isinstance(value, bool), "True or False"),
-    "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
-    "float": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool), "a number"),
-}
-"""The kind of a field, as it is annotated -> whether a value is of it, and what to say where it is not."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,38 +84,11 @@ class SelectionRule:
     """Experts are ranked or weighed by scores, or their number follows from them."""
 
     def __post_init__(self) -> None:
-        self._check_kinds()
-        for name, known in _CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name} is {value!r}, expected one of: {', '.join(known)}")
-        for name, least in (("num_groups", 1), ("groups_kept", 1)):
-            if (number := getattr(self, name)) is not None and number < least:
-                raise ValueError(f"{name} is {number}, expected at least {least}")
-        if self.groups_kept is not None and self.groups_kept > self.num_groups:
-            raise ValueError(f"groups_kept is {self.groups_kept}, expected at most num_groups = {self.num_groups}")
-        if self.soft_cap is not None and not 0 < self.soft_cap < math.inf:
-            raise ValueError(f"soft_cap is {self.soft_cap}, expected a finite number above 0")
-        if complaint := COUNTS[self.how_many].complaint(self.limit):
-            raise ValueError(f"limit is {self.limit}, {complaint} with how_many = {self.how_many!r}")
-        for name in ("epsilon", "least_sum"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a finite number of at least 0")
-        if not math.isfinite(self.scale):
-            raise ValueError(f"scale is {self.scale}, expected a finite number")
+        check_fields(self)
         object.__setattr__(self, "is_softmax_top_k", self._is_softmax_top_k())
-        by_scores = self.ranked_by.startswith("scores") or self.weighed_by == "scores"
-        object.__setattr__(self, "needs_scores", by_scores or COUNTS[self.how_many].kept is not None)
-
-    def _check_kinds(self) -> None:
-        # A string is true, and a float that is whole reaches torch: neither is refused where it is used.
-        for each in fields(self):
-            kind = str(each.type).removesuffix(" | None")
-            value = getattr(self, each.name) if each.init else None
-            if value is None and (not each.init or str(each.type).endswith("None")):
-                continue
-            is_right, expected = _KINDS[kind]
-            if not is_right(value):
-                raise ValueError(f"{each.name} is {value!r}, expected {expected}")
+        ranking, count = RANKINGS[self.ranked_by], COUNTS[self.how_many]
+        by_scores = ranking.by_scores or WEIGHTS[self.weighed_by] is None or count.kept is not None
+        object.__setattr__(self, "needs_scores", by_scores)
 
     def __repr__(self) -> str:
         # Of seventeen fields, those that say something.
@@ -272,8 +223,7 @@ class SelectionRule:
     def weigh(self, logits: Tensor, selected: Tensor, expert_scale: Tensor | None = None) -> Tensor:
         """Weights (T, K) of experts (T, K) that are selected already, every one of them, from logits (T, E)."""
         logits = self._capped(self.in_precision(logits))
-        # Scores are of all experts: a softmax over the selected alone would be another one.
-        scores = SCORE_FUNCTIONS[self.score_function].compute(logits) if self.weighed_by == "scores" else logits
+        scores = SCORE_FUNCTIONS[self.score_function].compute(logits)
         weights = self._weights(logits, scores, selected, None)
         return self._normalised(weights, expert_scale, selected)
 

@@ -37,10 +37,12 @@ class Ranking:
     Attributes:
         of: (logits, scores), each (T, E) -> the one that is ranked.
         with_bias: a bias (E,) is added.
+        by_scores: it is the scores.
     """
 
     of: Callable[[Tensor, Tensor], Tensor]
     with_bias: bool
+    by_scores: bool
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,10 @@ SCORE_FUNCTIONS = {
 }
 
 RANKINGS = {
-    "scores": Ranking(lambda logits, scores: scores, with_bias=False),
-    "scores_plus_bias": Ranking(lambda logits, scores: scores, with_bias=True),
-    "logits": Ranking(lambda logits, scores: logits, with_bias=False),
-    "logits_plus_bias": Ranking(lambda logits, scores: logits, with_bias=True),
+    "scores": Ranking(lambda logits, scores: scores, with_bias=False, by_scores=True),
+    "scores_plus_bias": Ranking(lambda logits, scores: scores, with_bias=True, by_scores=True),
+    "logits": Ranking(lambda logits, scores: logits, with_bias=False, by_scores=False),
+    "logits_plus_bias": Ranking(lambda logits, scores: logits, with_bias=True, by_scores=False),
 }
 
 GROUP_SCORES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from reports.traces.errors import TraceError
-from reports.traces.formats.megatron_loads import Layer, layer_of, name_of, whole
+from reports.traces.formats.megatron_layers import Layer, layer_of, name_of, side_by_side, whole
 from reports.traces.formats.nested import to_integers
 from reports.traces.formats.read import Candidate, Hints, TraceFormat
 from reports.traces.trace import Array, RoutingTrace
@@ -32,33 +30,26 @@ def _read(candidate: Candidate, hints: Hints) -> RoutingTrace:
     for where, record in candidate.objects():
         layer, step, experts = _record(record, where)
         found.setdefault(layer, []).append((step, experts))
-    if not found:
-        raise TraceError(f"{candidate.name}: no record")
-    layers = sorted(found)
-    steps = [np.repeat([step for step, _ in found[each]], [len(part) for _, part in found[each]]) for each in layers]
-    for layer, of_layer in zip(layers, steps, strict=True):
-        if not np.array_equal(of_layer, steps[0]):
-            raise TraceError(
-                f"{candidate.name}: {name_of(layer)} has {len(of_layer):,} tokens in its steps, expected those of "
-                f"{name_of(layers[0])}, {len(steps[0]):,}: cut off?"
-            )
-    top_k = found[layers[0]][0][1].shape[1]
-    for layer in layers:
-        for step, part in found[layer]:
-            if part.shape[1] != top_k:
-                raise TraceError(
-                    f"{candidate.name}: {name_of(layer)}, step {step}: K is {part.shape[1]}, expected {top_k}"
-                )
-    hints.agreed("top_k", top_k, candidate.name)
-    hints.agreed("layers", len(layers), candidate.name)
+    _expect_one_width(found, candidate.name)
+    experts, steps, names = side_by_side(found, candidate.name, "tokens in its steps")
+    hints.agreed("top_k", experts.shape[2], candidate.name)
+    hints.agreed("layers", len(names), candidate.name)
     return RoutingTrace(
-        experts=np.stack([np.concatenate([part for _, part in found[each]]) for each in layers], axis=1),
+        experts=experts,
         num_experts=hints.num_experts,
-        steps=steps[0],
-        layer_names=tuple(map(name_of, layers)),
+        steps=steps,
+        layer_names=names,
         source=candidate.name,
         empty_slots=hints.empty_slots,
     )
+
+
+def _expect_one_width(found: dict[Layer, list[tuple[int, Array]]], name: str) -> None:
+    """Refuse records of different K."""
+    widths = [(layer, step, part.shape[1]) for layer in sorted(found) for step, part in found[layer]]
+    for layer, step, width in widths:
+        if width != widths[0][2]:
+            raise TraceError(f"{name}: {name_of(layer)}, step {step}: K is {width}, expected {widths[0][2]}")
 
 
 def _record(record: dict[str, Any], where: str) -> tuple[Layer, int, Array]:

@@ -11,7 +11,7 @@ from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
 from reports.traces.analysis import Analysis
 from reports.traces.measuring.agreement import Agreement
-from reports.traces.views.shown import WIDTH, by_layer, figure, table
+from reports.traces.views.shown import Line, figure, lines_by_layer, table
 
 
 def _known(analysis: Analysis) -> Agreement:
@@ -86,18 +86,15 @@ def along_layers(analysis: Analysis) -> Plot:
     """Shares of tokens that differ, along the layers."""
     found = _known(analysis)
 
+    lines = (
+        Line("in this layer or before", "#D55E00", 100 * found.up_to),
+        Line("in this layer", "#0072B2", 100 * found.differs),
+        Line("flip rate", "#009E73", 100 * found.flip_rate, marked=False),
+    )
+
     def draw() -> Figure:
-        drawn = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-        axes = drawn.subplots()
-        axes.plot(
-            100 * found.up_to, marker="o", markersize=3, linewidth=1, color="#D55E00", label="in this layer or before"
-        )
-        axes.plot(100 * found.differs, marker="o", markersize=3, linewidth=1, color="#0072B2", label="in this layer")
-        axes.plot(100 * found.flip_rate, linewidth=1, color="#009E73", label="flip rate")
+        drawn, axes = lines_by_layer(lines, analysis.layer_names, "%")
         axes.set_ylim(bottom=0)
-        axes.set_ylabel("%")
-        by_layer(analysis.layer_names, axes)
-        drawn.legend(loc="outside upper center", ncols=3)
         return drawn
 
     return Plot(

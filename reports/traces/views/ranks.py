@@ -11,7 +11,7 @@ from reports.format.numbers import count, fixed, listing, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table
 from reports.traces.analysis import Analysis
-from reports.traces.views.shown import WIDTH, by_layer, figure, table
+from reports.traces.views.shown import Line, figure, lines_by_layer, table
 
 
 @table("ranks", "Table of imbalance over ranks", place=0)
@@ -56,15 +56,14 @@ def along_layers(analysis: Analysis) -> Plot:
     """A line a number of ranks, along the layers."""
     found = _known(analysis)
 
+    lines = [
+        Line(f"{number} ranks", colour, values)
+        for colour, (number, values) in zip(colours(len(found)), found.items(), strict=True)
+    ]
+
     def draw() -> Figure:
-        drawn = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-        axes = drawn.subplots()
-        for colour, (number, values) in zip(colours(len(found)), found.items(), strict=True):
-            axes.plot(values, marker="o", markersize=3, linewidth=1, color=colour, label=f"{number} ranks")
+        drawn, axes = lines_by_layer(lines, analysis.layer_names, "busiest rank over mean")
         axes.axhline(1, color="#999999", linewidth=1)
-        axes.set_ylabel("busiest rank over mean")
-        by_layer(analysis.layer_names, axes)
-        drawn.legend(loc="outside upper center", ncols=8)
         return drawn
 
     return Plot(

@@ -5,6 +5,9 @@ Axes: L layers, E experts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
@@ -37,6 +40,28 @@ def by_layer(names: tuple[str, ...], axes: Axes, *, vertical: bool = False) -> N
     crowded = max(map(len, shown)) > 3
     axes.set_xticks(places, shown, fontsize=7, rotation=90 if crowded else 0)
     axes.set_xlabel("layer")
+
+
+class Line(NamedTuple):
+    """A line along the layers: its name, its colour, a value a layer (L,), and whether each has a mark."""
+
+    name: str
+    colour: str
+    values: Array
+    marked: bool = True
+
+
+def lines_by_layer(lines: Sequence[Line], names: tuple[str, ...], what: str) -> tuple[Figure, Axes]:
+    """Lines along the layers under one legend; `what` is written along the values."""
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for line in lines:
+        mark = "o" if line.marked else ""
+        axes.plot(line.values, linewidth=1, color=line.colour, label=line.name, marker=mark, markersize=3)
+    axes.set_ylabel(what)
+    by_layer(names, axes)
+    figure.legend(loc="outside upper center", ncols=8)
+    return figure, axes
 
 
 def heat_map(values: Array, names: tuple[str, ...], across: str, legend: str) -> Figure:

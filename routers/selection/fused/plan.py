@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from routers.selection.rule import SelectionRule
-from routers.selection.steps import GROUP_MASKS
+from routers.selection.steps import GROUP_MASKS, RANKINGS
 
 MOST_EXPERTS, MOST_SELECTED, MOST_COLUMNS = 896, 16, 1024
 """E and K are at most these. Columns are experts, each group padded to a power of two."""
@@ -61,7 +61,7 @@ def power_of_two(number: int) -> int:
 def plan_of(rule: SelectionRule, num_experts: int, top_k: int) -> Plan:
     """What a rule is at a size."""
     scale = rule.scale / top_k if rule.mean_of_experts else rule.scale
-    ranks_scores = rule.ranked_by.startswith("scores")
+    ranks_scores = RANKINGS[rule.ranked_by].by_scores
     if rule.is_softmax_top_k:
         # The order is that of the logits, and p_i / Σ p_j over the selected is the softmax of their logits alone: the
         # selection need not wait for the softmax over all experts, or need it at all.

@@ -226,7 +226,7 @@ def test_straight_through_gives_every_expert_every_token():
     assert routing.tokens_per_expert.tolist() == [0, 2, 0]  # those that decide the value
 
 
-@pytest.mark.parametrize("shape", [(0, 8), (1, 8), (50, 8), (50, 1), (2, 3, 8), (8,)])
+@pytest.mark.parametrize("shape", [(0, 8), (1, 8), (31, 8), (50, 8), (50, 15), (50, 16), (50, 1), (2, 3, 8), (8,)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_expert_softmax_is_the_softmax(shape, dtype, random_tokens):
     logits = random_tokens(*shape, dtype=dtype)

@@ -234,3 +234,38 @@ def test_a_score_that_is_rounded_to_zero_has_a_gradient_of_zero(dtype, low):
 def test_a_logit_that_is_no_number_has_a_score_that_is_none(score_function):
     scores = SelectionRule(score_function=score_function).score(torch.tensor([[1.0, math.nan]]))
     assert scores[0, 1].isnan()
+
+
+BY_LOGITS = [
+    SelectionRule(ranked_by="logits", weighed_by="softmax"),
+    SelectionRule(ranked_by="logits", weighed_by="sigmoid", norm_topk_prob=False),
+    SelectionRule(score_function="sigmoid", ranked_by="logits_plus_bias", weighed_by="softmax", soft_cap=2.0),
+    SelectionRule(ranked_by="logits", weighed_by="sigmoid", num_groups=4, groups_kept=2, group_mask="zero"),
+]
+
+
+@pytest.mark.parametrize("rule", BY_LOGITS, ids=str)
+def test_scores_that_nothing_needs_are_made_when_they_are_read(rule, random_tokens, monkeypatch):
+    assert not rule.needs_scores
+    logits = random_tokens(7, 8).requires_grad_()
+    bias = random_tokens(8, seed=1) if rule.has_bias else None
+    found = rule.select(logits, 2, bias)
+    # A compiler goes the other way, which makes all of them.
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr("routers.selection.rule.choose_selection_path", lambda *_: None)
+    made = rule.select(logits, 2, bias)
+    assert type(found) is not type(made)
+    for one, other in zip(found, made, strict=True):
+        assert one is None is other or torch.equal(one, other)
+    one, other = (torch.autograd.grad(each.routing_weights.square().sum(), logits)[0] for each in (found, made))
+    torch.testing.assert_close(one, other)
+
+
+def test_a_softmax_over_the_selected_is_not_divided_by_its_sum(random_tokens):
+    # Rounded weights often have a sum beside 1; transformers' gate leaves it so, and so does the rule.
+    logits, rule = random_tokens(64, 9), get_selection_rule("gpt_oss")
+    expected = torch.softmax(logits.topk(8).values, dim=-1)
+    assert (expected.sum(dim=-1) != 1).any()
+    assert torch.equal(rule.select(logits, 8).routing_weights, expected)
+    divided = get_selection_rule("gpt_oss", epsilon=0.5).select(logits.double(), 8).routing_weights
+    torch.testing.assert_close(divided, torch.softmax(logits.double().topk(8).values, dim=-1) / 1.5)
