@@ -143,12 +143,13 @@ def _scope(source: Source) -> Iterator[Reason]:
     if device == "cpu" and isinstance(threads, int):
         yield (
             Level.GREEN,
-            f"On a CPU, with {threads} {'thread' if threads == 1 else 'threads'}: ratios on a GPU are others.",
+            f"On a CPU, with {threads} {'thread' if threads == 1 else 'threads'}: ratios on a GPU differ.",
         )
-    named = {"Real text, seen by": mapping_in(source.run, "model"), "Inside": source.language_model}
-    said = [f"{called} {model['name']}" for called, model in named.items() if model and model.get("name")]
-    if said:
-        yield Level.GREEN, f"{'; '.join(said)}."
+    models = {"encoder of real text": mapping_in(source.run, "model"), "language model": source.language_model}
+    named = [f"the {called} is {model['name']}" for called, model in models.items() if model and model.get("name")]
+    if named:
+        said = "; ".join(named)
+        yield Level.GREEN, f"{said[:1].upper()}{said[1:]}."
 
 
 def _load(source: Source) -> Iterator[Reason]:

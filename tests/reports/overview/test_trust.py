@@ -37,8 +37,8 @@ def test_a_good_run_is_green_and_says_which_differences_count(data):
     assert box.reasons == (
         "Of 2 comparisons of equal code none found a difference; one in twenty does by chance.",
         "Load average 0.1 before and 0.4 after the run on 2 cores.",
-        "On a CPU, with 1 thread: ratios on a GPU are others.",
-        "Real text, seen by all-MiniLM-L6-v2; Inside SmolLM2-135M, upcycled.",
+        "On a CPU, with 1 thread: ratios on a GPU differ.",
+        "The encoder of real text is all-MiniLM-L6-v2; the language model is SmolLM2-135M, upcycled.",
     )
 
 
