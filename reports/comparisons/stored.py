@@ -144,8 +144,7 @@ def _geometric_mean(rows: tuple[Row, ...]) -> Interval:
 
 
 def _side(source: Source) -> Side:
-    commit = source.commit.get("id")
-    return Side(source.file, commit if isinstance(commit, str) else None, source.date.partition(".")[0])
+    return Side(source.file, source.revision, source.date.partition(".")[0])
 
 
 def _setting(pairs: list[tuple[Measurement, Measurement]]) -> tuple[str, ...]:

@@ -41,8 +41,7 @@ class Run:
     @property
     def commit(self) -> str | None:
         """The revision, in full."""
-        found = self.source.commit.get("id")
-        return found if isinstance(found, str) and found not in ("", "unversioned") else None
+        return self.source.revision
 
     @property
     def label(self) -> str:

@@ -44,11 +44,10 @@ def _date(date: str) -> str:
 
 
 def _commit(source: Source) -> str:
-    identity = source.commit.get("id")
-    if not isinstance(identity, str) or not identity:
+    if source.revision is None:
         return "commit unknown" if source.measured else ""
     state = {True: ", with uncommitted changes", False: ", clean"}.get(source.commit.get("dirty") or False, "")
-    return f"commit {identity[:_COMMIT]}{state if 'dirty' in source.commit else ''}"
+    return f"commit {source.revision[:_COMMIT]}{state if 'dirty' in source.commit else ''}"
 
 
 def _measured(source: Source) -> str:

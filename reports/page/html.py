@@ -29,7 +29,6 @@ _VERDICT_CLASSES = {
     "helps": "good",
     "approximate": "fair",
     "unclear": "fair",
-    "not derivable": "poor",
     "does not hold": "poor",
     "harms": "poor",
 }

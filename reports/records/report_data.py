@@ -39,6 +39,12 @@ class Source:
         return str(mapping_in(self.run, "preset").get("name", self.run.get("preset", "unknown")))
 
     @property
+    def revision(self) -> str | None:
+        """The commit in full; None where there was none, which pytest-benchmark calls unversioned."""
+        found = self.commit.get("id")
+        return found if isinstance(found, str) and found not in ("", "unversioned") else None
+
+    @property
     def incomplete(self) -> bool:
         """Whether it was to hold more benchmarks: the run was stopped, or some failed."""
         return self.records.planned is not None and self.measured < self.records.planned

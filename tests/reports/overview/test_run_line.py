@@ -25,6 +25,11 @@ def test_what_a_file_does_not_say_is_left_out(load, bench):
     assert line == "preset quick · an unknown machine · float32 · date unknown · commit unknown · 1 measurements"
 
 
+def test_a_run_without_a_commit_says_so(load, bench):
+    (line,) = run_lines(load(bench | {"commit_info": {"id": "unversioned", "dirty": False}}))
+    assert "commit unknown · " in line
+
+
 def test_several_files_have_a_line_each(tuned):
     first, second = run_lines(tuned)
     assert first.startswith(f"{tuned.sources[0].file}: preset quick · ")
