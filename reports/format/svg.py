@@ -43,6 +43,10 @@ def _short(value: object) -> object:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
 
 
+_ALIKE = 1e-6
+"""Values that differ by less, as a share of themselves, have no ticks between them that could be told apart."""
+
+
 @dataclass(frozen=True)
 class LogAxis:
     """A logarithmic axis: values from `low` to `high` are drawn from `start` to `end`, those outside at its ends."""
@@ -98,10 +102,11 @@ def _even(low: float, high: float, most: int) -> list[float]:
 
 
 def linear_axis(values: Iterable[float], start: float, end: float) -> LinearAxis:
-    """An axis that holds these values with a little room."""
+    """An axis that holds these values with a little room, and with much where they are alike but for rounding."""
     known = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(known), max(known)
-    room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    room = 0.1 * (high - low if high - low > _ALIKE * size else size) or 1.0
     return LinearAxis(low - room, high + room, start, end)
 
 

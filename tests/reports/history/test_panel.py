@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reports.format.svg import linear_axis, log_axis
@@ -30,6 +30,8 @@ def test_distant_runs_stand_by_their_times():
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(1e-9, 1e9), st.floats(1.0, 1e9), st.integers(2, 6))
+@example(1.0, 1.0000000000000002, 2)
+@example(1e9, 1.0000002, 3)
 def test_an_axis_has_a_few_round_numbers(low, factor, most):
     for axis in (log_axis([low, low * factor], 0, 100), linear_axis([low, low * factor], 0, 100)):
         ticks = axis.ticks(most)
