@@ -26,31 +26,6 @@ class Smallest(Generic[Name]):
     behind: list[Name]
 
 
-def smallest(values: Mapping[Name, Mapping[int, float]], difference: Difference | None = None) -> Smallest[Name] | None:
-    """Who has the smallest mean over the seeds, judged among all pairs.
-
-    The first was chosen by what was measured, so that all pairs are the comparisons to correct for (Holm). Those
-    without a value are left out; None where that leaves nobody.
-
-    Args:
-        values: of each, by seed.
-        difference: how two are compared; `paired_by_seed` unless given.
-    """
-    shift = difference or paired_by_seed
-    known = {name: by_seed for name, by_seed in values.items() if by_seed}
-    if not known:
-        return None
-    first, *others = sorted(known, key=lambda name: fmean(known[name].values()))
-    pairs = combinations([first, *others], 2)
-    probabilities = holm([shift(known[one], known[other]).p_different for one, other in pairs])[: len(others)]
-    told = list(zip(others, probabilities, strict=True))
-    return Smallest(
-        first,
-        [name for name, probability in told if probability > 1 - CONFIDENCE],
-        [name for name, probability in told if probability <= 1 - CONFIDENCE],
-    )
-
-
 def paired_by_seed(first: Mapping[int, float], second: Mapping[int, float]) -> Shift:
     """A mean difference over the seeds that both have, of what a seed makes alike, as the order of the texts.
 
@@ -80,3 +55,29 @@ def independent_of_seed(first: Mapping[int, float], second: Mapping[int, float])
         square**2 / (len(sample) - 1) for square, sample in zip(squares, samples, strict=True)
     )
     return Shift(difference, error, freedom)
+
+
+def smallest(
+    values: Mapping[Name, Mapping[int, float]], difference: Difference = paired_by_seed
+) -> Smallest[Name] | None:
+    """Who has the smallest mean over the seeds, judged among all pairs.
+
+    The first was chosen by what was measured, so that all pairs are the comparisons to correct for (Holm). Those
+    without a value are left out; None where that leaves nobody.
+
+    Args:
+        values: of each, by seed.
+        difference: how two are compared.
+    """
+    known = {name: by_seed for name, by_seed in values.items() if by_seed}
+    if not known:
+        return None
+    first, *others = sorted(known, key=lambda name: fmean(known[name].values()))
+    pairs = combinations([first, *others], 2)
+    probabilities = holm([difference(known[one], known[other]).p_different for one, other in pairs])[: len(others)]
+    told = list(zip(others, probabilities, strict=True))
+    return Smallest(
+        first,
+        [name for name, probability in told if probability > 1 - CONFIDENCE],
+        [name for name, probability in told if probability <= 1 - CONFIDENCE],
+    )
