@@ -11,8 +11,6 @@ import pytest
 
 from reports.__main__ import main
 
-pytestmark = pytest.mark.xdist_group("whole reports")  # one worker for all of them, and one whole report
-
 HOSTILE = ("<script>alert(1)</script>", "a|b", "a_b%&#", "$x^2$ \x1b[31m\n")
 
 
