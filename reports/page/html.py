@@ -35,7 +35,7 @@ _VERDICT_CLASSES = {
 _RIGHT_TO_LEFT = re.compile(
     r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+(?:\s+[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+)*"
 )
-_BRACKETS = re.compile(r"\[[^\[\]]*\]")
+_UNCERTAINTY = re.compile(r"\[[^\[\]]*\]|± \S+(?: %)?")
 # Coordinates as matplotlib writes them: to a millionth of a point, of which a hundredth is seen.
 _COORDINATES = re.compile(r'(?<= )(?:d|x|y|x1|y1|x2|y2|cx|cy|points)="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
@@ -117,8 +117,8 @@ def _unbroken(heading: str) -> Markup:
 
 
 def _kept(number: str) -> Markup:
-    """A number with its interval, which a narrow column does not break."""
-    return Markup(_BRACKETS.sub(r'<span class="kept">\g<0></span>', str(escape(one_line(number)))))
+    """A number with its interval or deviation, which a narrow column does not break."""
+    return Markup(_UNCERTAINTY.sub(r'<span class="kept">\g<0></span>', str(escape(one_line(number)))))
 
 
 def _table_files(table: Table) -> list[tuple[str, str]]:

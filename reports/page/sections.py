@@ -173,7 +173,7 @@ def _build(shown: Iterable[tuple[Shown, Part]], left_out: Reasons) -> tuple[Any,
         try:
             built.append(part.mark(build(part.data)))
         except MissingDataError as missing:
-            left_out.setdefault(str(missing), []).append(f"{name}{f', {part.name}' if part.name else ''}")
+            left_out.setdefault(str(missing), []).append(f"{name} ({part.name})" if part.name else name)
             continue
         for what, why in built[-1].left_out:
             left_out.setdefault(why, []).append(what)

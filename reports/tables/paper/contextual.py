@@ -104,7 +104,7 @@ _CONTROLS = (
 SHIFTS = (POLARISED, CONCENTRATED, VARIED, VARIED_BY_INPUT)
 
 
-@registry.table("contextual", "{}, random against contextual", place=1, keys=lambda _: SHIFTS)
+@registry.table("contextual", "{} (random against contextual)", place=1, keys=lambda _: SHIFTS)
 def random_against_contextual(shift: Shift, data: ReportData) -> Table:
     """One metric on plain, matched and contextual input, router by router, paired by seed."""
     contextual = data.select("router", "contextual")

@@ -94,7 +94,7 @@ def costs(scenario: str, data: ReportData) -> Table:
             Column("GFLOP/s", ("gflops",), significant),
             Column("Share of peak", ("share_of_peak",), percent),
         ),
-        left_out=tuple((f"Cost: {scenario} on “{name}”", "the files hold no measurement of it") for name in absent),
+        left_out=tuple((f"Cost: {scenario} on “{name}”", "the files hold no such measurement") for name in absent),
     )
 
 

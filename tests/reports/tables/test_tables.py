@@ -277,7 +277,7 @@ def test_costs_show_the_share_of_peak(build):
 
 def test_costs_with_one_input_say_which_is_missing(build, document):
     document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] == "random"]
-    missing = ("Cost: token on “contextual”", "the files hold no measurement of it")
+    missing = ("Cost: token on “contextual”", "the files hold no such measurement")
     assert build(partial(costs.costs, "token")).left_out == (missing,)
 
 
