@@ -45,7 +45,7 @@ def losses(tuning: FineTuning) -> Table:
         name="fine-tuning-loss",
         title="Fine-tuning loss by step",
         caption="Training loss, mean over the steps since the entry before, then mean ± sd over seeds; router and "
-        "adapters trained. Paper: sections V-A and V-B, on Qwen1.5-MoE. Ours: on the model named below, with "
+        "adapters trained. Paper: sections V-A and V-B, on Qwen1.5-MoE. Ours: on another model, with "
         "learning rates and a LoRA alpha of our own, because the paper's are lost. What is compared is therefore the "
         "shape of the curves, and no value. Claim (V-A): the loss falls monotonically; it holds where every seed's "
         f"does, and does not where the mean over seeds rises. A dash: not logged, or not finite in some seed.{thinned}",
