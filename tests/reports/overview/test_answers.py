@@ -2,7 +2,7 @@ import copy
 
 from reports.overview.answers import answers, fastest, most_even, newcomers, quality_inside, time_inside
 from reports.overview.headline import timed_input
-from reports.tables.precision.decisions import headline_input
+from reports.tables.precision.headline import headline_input
 from tests.reports.conftest import set_ratio, stat
 
 
