@@ -24,8 +24,12 @@ _TABLES: tuple[tuple[Callable[[ReportData], Table], PaperTable], ...] = (
     (paper_values.supplemental, paper.SUPPLEMENTAL),
 )
 _LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
-CLAIMS = (POLARISED, CONCENTRATED, VARIED)
-"""What the paper says of pretrained against random input (III-F)."""
+CLAIMS = {
+    POLARISED: "more polarised routing",
+    CONCENTRATED: "more concentrated load",
+    VARIED: "larger output variance",
+}
+"""What the paper says of pretrained against random input (III-F), in short."""
 COMPARED = (Verdict.REPRODUCED, Verdict.APPROXIMATE, Verdict.NOT_DERIVABLE)
 OPEN = "definition left open"
 """Beside the verdicts: what is not derivable because the paper does not say what it is."""
@@ -54,17 +58,17 @@ def in_order(data: ReportData) -> tuple[int, int]:
     return found.count(True), len(found)
 
 
-def claims(data: ReportData) -> Counter[str]:
-    """How many of the paper's claims about pretrained input hold for "all", "some" or "no" routers that can show it."""
-    found: Counter[str] = Counter()
-    for shift in CLAIMS:
+def claims(data: ReportData) -> dict[str, str]:
+    """The paper's claims about pretrained input, each with "all", "some" or "no": the routers that it holds for."""
+    found: dict[str, str] = {}
+    for shift, claim in CLAIMS.items():
         try:
             rows = random_against_contextual(shift, data).rows
         except MissingDataError:
             continue
         counted = [row["verdict"] == Claim.HOLDS for row in rows if row["verdict"] != Claim.UNCHANGED]
         if counted:
-            found["all" if all(counted) else "some" if any(counted) else "no"] += 1
+            found[claim] = "all" if all(counted) else "some" if any(counted) else "no"
     return found
 
 

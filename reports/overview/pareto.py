@@ -150,7 +150,7 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
             color=OKABE_ITO[5],
             linewidth=1,
             linestyle="--",
-            label="no other is better in both",
+            label="no other of equal work is better in both",
             zorder=1,
         )
     _limit(ax, panel)

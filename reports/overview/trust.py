@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import comb
-from typing import Any
+from typing import Any, ClassVar
 
 from reports.format.numbers import listing
 from reports.judging.intervals import CONFIDENCE
@@ -29,11 +29,9 @@ class Level(IntEnum):
 
 
 _HEADLINES = {
-    Level.GREEN: "Differences from these on are found, four times in five; brackets hold 95 % intervals.",
-    Level.AMBER: (
-        "To be read with care. Differences from these on are found, four times in five; brackets hold 95 % intervals."
-    ),
-    Level.RED: "Nobody should be ranked by these numbers.",
+    Level.GREEN: "Nothing speaks against its numbers.",
+    Level.AMBER: "To be read with care, because:",
+    Level.RED: "Nobody should be ranked by these numbers, because:",
 }
 _WITHOUT_TIMES = "No times were measured."
 
@@ -55,6 +53,9 @@ class TrustBox:
     differences: tuple[tuple[str, str], ...]
     reasons: tuple[str, ...]
     faults: int = 0
+
+    lead: ClassVar[str] = "Smallest difference that is found four times in five, from the best to the worst input:"
+    """What stands before the differences."""
 
 
 Reason = tuple[Level, str]
@@ -138,7 +139,7 @@ def _self_comparisons(source: Source) -> Iterator[Reason]:
 def _coarse(source: Source) -> Iterator[Reason]:
     kinds = [label.lower() for label, each in resolutions_of(source).items() if min(each) > COARSE]
     if kinds:
-        yield Level.AMBER, f"Coarse: no difference below {100 * COARSE:.0f} % is told in {listing(kinds)}."
+        yield Level.AMBER, f"Coarse: differences of more than {100 * COARSE:.0f} % may be missed in {listing(kinds)}."
 
 
 def _scope(source: Source) -> Iterator[Reason]:

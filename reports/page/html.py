@@ -60,6 +60,10 @@ def page(data: ReportData, overview: Overview, sections: Sequence[Section], file
     )
 
 
+_IN_NUMBERS = re.compile(r"(?<=\d) (?=[%±\[])|(?<=±) (?=\d)|(?<=\d,) (?=[\d.]+\])")
+"""Spaces before a unit, around a deviation, and before and in an interval."""
+
+
 def environment(classes: Mapping[str, str]) -> Environment:
     """What the templates share: escaping, filters, how a table is shown, the pages' style and script.
 
@@ -102,8 +106,12 @@ def _anchor(name: str) -> str:
 
 
 def _isolated(text: str) -> Markup:
-    """A sentence whose words in scripts from right to left turn nothing round but themselves."""
-    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(one_line(text)))))
+    """A sentence on a page.
+
+    Words in scripts from right to left turn nothing round but themselves, and a number keeps its unit and interval.
+    """
+    whole = _IN_NUMBERS.sub("\u00a0", one_line(text))
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(whole))))
 
 
 def _breakable(name: str) -> Markup:
