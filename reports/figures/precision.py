@@ -17,7 +17,8 @@ from reports.judging.intervals import Interval
 from reports.judging.order import in_order
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
-from reports.tables.precision.decisions import inputs_compared, inside_compared
+from reports.tables.precision.headline import inputs_compared
+from reports.tables.precision.inside import inside_compared
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _TICKS = (0.0, 0.001, 0.01, 0.1, 1.0)

@@ -13,7 +13,7 @@ from reports.judging import paper
 from reports.judging.intervals import Interval
 from reports.judging.order import STOCK
 from reports.judging.standing import UNSEPARATED, Standing
-from reports.overview.against_paper import COMPARED, OPEN, contradiction, verdicts
+from reports.overview.against_paper import COMPARED, OPEN, claims, contradiction, in_order, verdicts
 from reports.overview.by_seed import smallest
 from reports.overview.evenness import largest_loads, most_even_of
 from reports.overview.headline import alone, inside, inside_scenario, on_text, short, some, text_input, timed_input
@@ -161,6 +161,16 @@ def beside_the_paper(data: ReportData) -> Answer | None:
     counts = [f"{tally[verdict]} {verdict}" for verdict in COMPARED if tally[verdict]]
     counts += [f"{tally[OPEN]} not derivable because the paper leaves their definition open"] if tally[OPEN] else []
     said = f"Of {compared} numbers {listing(counts)}." if compared else "No number is of the paper's sizes."
+    held = claims(data)
+    if held:
+        outcomes = [
+            f"{number} {'holds' if number == 1 else 'hold'} for {whom} router{'' if whom == 'no' else 's'}"
+            for whom, number in held.items()
+        ]
+        said += f" Of {held.total()} claims about pretrained input {listing(outcomes)}."
+    same, pairs = in_order(data)
+    if pairs:
+        said += f" {same} of {pairs} pairs of routers stand in its order of latency (other hardware)."
     if turned:
         slower, faster, printed = turned
         named = paper.NAMES.get(slower.router, slower.router)

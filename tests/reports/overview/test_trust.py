@@ -38,7 +38,8 @@ def test_a_good_run_is_green_and_says_which_differences_count(data):
         "Of 2 comparisons of equal code none found a difference; one in twenty does by chance.",
         "Load average 0.1 before and 0.4 after the run on 2 cores.",
         "On a CPU, with 1 thread: ratios on a GPU differ.",
-        "The encoder of real text is all-MiniLM-L6-v2; the language model is SmolLM2-135M, upcycled.",
+        "Encoder of real text: sentence-tuned encoder, taken instead of the masked-LM BERT.",
+        "Language model: derived from a dense model by upcycling; not Qwen1.5-MoE.",
     )
 
 
@@ -63,6 +64,7 @@ def test_what_makes_a_run_amber(data):
     busy = told(data, run={"load": {"before": [5.0, 1, 1], "after": [1.0, 1, 1]}})
     assert busy.reasons[0] == ("Load average 5.0 before and 1.0 after the run on 2 cores: other programs were running.")
     assert told(data, commit={"id": "a", "dirty": True}).level == Level.AMBER
+    assert (busy.faults, told(data).faults) == (1, 0)
     assert "slowed down by the power cap" in trust_box(data).reasons[0]
 
 
