@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import quoted
 from reports.figures.style import colours, label, panels, title_of
 from reports.figures.theme import PIXELS
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.plot import Plot
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import chosen_size, quoted, size_sentence
+from reports.figures.input_sizes import chosen_size, size_sentence
 from reports.figures.style import log_ticks, row_panels, shared_legend, title_of
 from reports.figures.theme import GRID, INK, OKABE_ITO
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.numbers import duration, listing
 from reports.format.plot import Plot
 from reports.judging.order import in_order
