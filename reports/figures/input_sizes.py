@@ -16,19 +16,6 @@ WIDTHS_DIFFER = " Inputs differ in their width D: what differs between them is a
 """For the caption of a figure that shows several."""
 
 
-def input_labels(data: ReportData) -> dict[str, str]:
-    """Each input measured -> `contextual, D = 384`, D the hidden size; the name alone where all have the same."""
-    widths = {entry.input: entry.hidden_size for entry in data.entries}
-    alike = len(set(widths.values())) < 2
-    return {name: name if alike else f"{name}, D = {width:,}" for name, width in widths.items()}
-
-
-def quoted(data: ReportData, name: str) -> str:
-    """The same inside a sentence: `“contextual” (D = 384)`."""
-    _, _, width = input_labels(data).get(name, name).removeprefix(name).partition(", ")
-    return f"“{name}” ({width})" if width else f"“{name}”"
-
-
 def widths_differ(data: ReportData, names: Sequence[str]) -> str:
     """The sentence that says so, where these inputs do."""
     widths = {entry.hidden_size for entry in data.entries if entry.input in names}

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from reports.figures.input_sizes import input_labels, widths_differ
+from reports.figures.input_sizes import widths_differ
 from reports.figures.style import label, row_panels, shared_legend, whiskers
 from reports.figures.theme import OKABE_ITO
 from reports.format import registry
+from reports.format.inputs import input_labels
 from reports.format.plot import Plot
 from reports.judging.intervals import Interval
 from reports.judging.order import in_order

@@ -31,6 +31,9 @@ _LEGEND_ENTRY = 1.7
 """Inches that a name in a legend takes, with its sign."""
 _CHARACTERS_AN_INCH = 12.5
 
+_COMPRESSION = 3
+"""Of a PNG: a tenth longer than at 6, in two thirds of the time."""
+
 LONGEST_LABEL = 40
 """Characters of a name in a figure; tables show all."""
 
@@ -193,7 +196,9 @@ def _write_svg(figure: Figure, buffer: io.BytesIO) -> None:
 
 
 def _write_png(figure: Figure, buffer: io.BytesIO) -> None:
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
+        buffer, metadata={"Software": None}, pil_kwargs={"compress_level": _COMPRESSION}
+    )
 
 
 _WRITERS = {"svg": _write_svg, "png": _write_png}

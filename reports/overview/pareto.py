@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import quoted
 from reports.figures.style import log_ticks, shared_legend, whiskers
 from reports.figures.theme import OKABE_ITO
+from reports.format.inputs import quoted
 from reports.format.plot import Plot
 from reports.judging.intervals import Interval, mean_interval
 from reports.judging.order import STOCK

@@ -9,10 +9,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.behaviour.leading import leading_inputs
-from reports.figures.input_sizes import quoted, size_sentence
+from reports.figures.input_sizes import size_sentence
 from reports.figures.style import panels, title_of
 from reports.figures.theme import BAND
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.numbers import listing
 from reports.format.plot import Plot
 from reports.judging.pairs import LEAST_EXPECTED, Counts, ratio_to_chance

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.figures.behaviour.leading import leading_inputs
-from reports.figures.input_sizes import quoted, size_sentence
+from reports.figures.input_sizes import size_sentence
 from reports.figures.style import panels, shared_legend, title_of
 from reports.figures.theme import INK, OKABE_ITO, QUIET
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.plot import Plot
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData

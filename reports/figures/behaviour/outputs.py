@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import quoted, size_sentence
+from reports.figures.input_sizes import size_sentence
 from reports.figures.style import label
 from reports.figures.theme import GRID, OKABE_ITO
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.numbers import listing
 from reports.format.plot import Plot
 from reports.records.measurements import Entry

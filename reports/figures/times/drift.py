@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import input_labels
 from reports.figures.style import label, panels, shared_legend, title_of
 from reports.figures.theme import FAINT, GRID, INK, OKABE_ITO
 from reports.figures.times.courses import Course, Group, group
 from reports.format import registry
+from reports.format.inputs import input_labels
 from reports.format.numbers import by_format, percent, significant
 from reports.format.plot import Plot
 from reports.records.measurements import Measurement

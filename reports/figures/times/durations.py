@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import chosen_size, quoted, size_sentence
+from reports.figures.input_sizes import chosen_size, size_sentence
 from reports.figures.style import log_ticks, row_panels, shared_legend, title_of
 from reports.figures.theme import GRID, INK, OKABE_ITO
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.numbers import duration, listing
 from reports.format.plot import Plot
 from reports.judging.order import in_order
@@ -106,27 +107,30 @@ def _draw(panels: Mapping[str, Panel]) -> Figure:
 
 
 def _draw_rows(ax: Axes, rows: Mapping[int, Sequence[Sequence[float]]]) -> None:
-    slowest: dict[int, float] = {}
+    processes, together, slowest = [], [], {}
     for row, durations in rows.items():
         everything = np.concatenate([np.asarray(process) for process in durations])
         middle = float(np.median(everything))
-        for process in durations:
-            _draw_line(ax, row, np.asarray(process) / middle, color=_PROCESS, linewidth=0.8, label="a process")
-        _draw_line(ax, row, everything / middle, color=INK, linewidth=1.4, label="all processes")
+        processes += [_line(row, np.asarray(process) / middle) for process in durations]
+        together.append(_line(row, everything / middle))
         words = duration(middle)
         if len(everything) >= _LEAST_CALLS:
             slowest[row] = float(np.quantile(everything, _SHARE)) / middle
             words += f"\n{100 * _SHARE:.0f} %: × {slowest[row]:.2f}"
         ax.text(1.02, row, words, transform=ax.get_yaxis_transform(), va="center", fontsize=7.5)
-    places = list(rows)
-    ax.hlines([row + _HEIGHT / 2 for row in places], _LOWEST, _HIGHEST, color=GRID, linewidth=0.6, zorder=0)
-    ax.plot([1] * len(places), places, "o", color=INK, markersize=3.5, label="median")
+    ax.hlines([row + _HEIGHT / 2 for row in rows], _LOWEST, _HIGHEST, color=GRID, linewidth=0.6, zorder=0)
+    # All lines of a sort are one, with gaps: a hundred of them take long to draw.
+    ax.plot(*np.concatenate(processes, axis=1), color=_PROCESS, linewidth=0.8, label="a process")
+    ax.plot(*np.concatenate(together, axis=1), color=INK, linewidth=1.4, label="all processes")
+    ax.plot([1] * len(rows), list(rows), "o", color=INK, markersize=3.5, label="median")
     shown = {row: ratio for row, ratio in slowest.items() if ratio <= _HIGHEST}
     heights = [row + _HEIGHT * (0.5 - _SHARE) for row in shown]
     ax.plot(list(shown.values()), heights, "D", color=_SLOWEST, markersize=3.5, label="95th percentile")
 
 
-def _draw_line(ax: Axes, row: int, relative: Floats, **style: Any) -> None:
+def _line(row: int, relative: Floats) -> Floats:
+    """x and y of a distribution function, (2, points), and a gap behind it."""
     shares = np.linspace(0, 1, min(_POINTS, len(relative) + 1))
     # Rows count downwards, the function upwards.
-    ax.plot(np.quantile(relative, shares), row + _HEIGHT * (0.5 - shares), **style)
+    points = np.stack([np.quantile(relative, shares), row + _HEIGHT * (0.5 - shares)])
+    return np.concatenate([points, np.full((2, 1), np.nan)], axis=1)

@@ -7,10 +7,11 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import input_labels, widths_differ
+from reports.figures.input_sizes import widths_differ
 from reports.figures.ratio_axis import MOST_SERIES, Point, draw_panels
 from reports.figures.theme import QUIET
 from reports.format import registry
+from reports.format.inputs import input_labels
 from reports.format.numbers import significant
 from reports.format.plot import Plot
 from reports.judging import paper

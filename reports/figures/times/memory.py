@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
-from reports.figures.input_sizes import input_labels, widths_differ
+from reports.figures.input_sizes import widths_differ
 from reports.figures.ratio_axis import MOST_SERIES
 from reports.figures.style import colours, label, log_ticks, row_panels, shared_legend, title_of
 from reports.format import registry
+from reports.format.inputs import input_labels
 from reports.format.numbers import mebibytes
 from reports.format.plot import Plot
 from reports.judging.order import in_order
@@ -84,7 +85,9 @@ def _measured(entries: Sequence[Measurement]) -> list[Measurement]:
 
 
 def _equal(series: Series) -> str:
-    """The one size that all routers have, or one a series; nothing where routers differ."""
+    """The one size that all of several routers have, or one a series; nothing where they differ."""
+    if len({entry.router for entries in series.values() for entry in entries}) < 2:
+        return ""
     sizes = {key: [entry.peak_memory or 0 for entry in entries] for key, entries in series.items()}
     if any(max(each) > _ALIKE * min(each) for each in sizes.values()):
         return ""
