@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from reports.figures.input_sizes import input_labels, widths_differ
 from reports.figures.style import label, row_panels, shared_legend, whiskers
 from reports.figures.theme import OKABE_ITO
 from reports.format import registry
@@ -30,13 +31,19 @@ _LANGUAGE_MODEL = "language model"
 def precision(_: str, data: ReportData) -> Plot:
     """A panel per input, a row per router, a marker per precision; whiskers are intervals over the seeds."""
     panels = _panels(data)
+    labels = input_labels(data)
     routers = in_order(router for panel in panels.values() for router in panel)
     return Plot(
         name="precision",
         title="Tokens whose set of experts another precision changes",
         caption="Share of tokens against float64, mean over the seeds; whiskers are 95 % intervals. The axis is "
-        "logarithmic, and linear below 0.1 %. “Arithmetic”: against float64 of the same rounded values.",
-        draw=lambda: _draw(panels, routers, {name: record.label for name, record in data.precisions.items()}),
+        "logarithmic, and linear below 0.1 %. “Arithmetic”: against float64 of the same rounded values."
+        f"{widths_differ(data, list(panels))}",
+        draw=lambda: _draw(
+            {labels.get(name, name): panel for name, panel in panels.items()},
+            routers,
+            {name: record.label for name, record in data.precisions.items()},
+        ),
     )
 
 
