@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from reports.errors import MissingDataError
 from reports.format import registry
@@ -16,12 +17,15 @@ from reports.format.numbers import Show, exact, fixed, listing, percent, percent
 from reports.format.table import EXPERTS, Column, Table, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
+from reports.tables.ranking import among, equals, why_unranked
 
 # On average at most one and a half of the experts get the probability: nearly always the same one does.
 _COLLAPSED_BELOW = 1.5
 # Of no number of experts that there is: a broken file's entropy, whose exp no computer holds.
 _LARGEST_ENTROPY = 300.0
 _RANDOM = "random"
+TELLING = (_RANDOM, "contextual", "skewed")
+"""Noise, real text, and what makes routers collapse: the inputs that tell most."""
 # The second is the first with one added to every feature of every token.
 _OFFSET = ("plain", "skewed")
 # Rounding changes a decision or two: of a figure by seed that differs by more, something else does.
@@ -44,7 +48,7 @@ def largest_loads(data: ReportData) -> Table:
         field="max_load",
         figure=_largest_load,
         show=percents,
-        findings=_alike(data),
+        findings=(*_ends(data), *_alike(data)),
     )
 
 
@@ -141,7 +145,7 @@ def _effective_experts(entry: Entry) -> dict[int, float] | None:
 
 def _mean_effective(entry: Entry | None) -> float | None:
     values = _effective_experts(entry) if entry else None
-    return sum(values.values()) / len(values) if values else None
+    return fmean(values.values()) if values else None
 
 
 def _collapse(data: ReportData) -> tuple[str, ...]:
@@ -169,6 +173,19 @@ def _collapse_on(input_name: str, entries: Sequence[Entry], usual: Mapping[str, 
         return []
     meaning = f" {listing(everything)}: its load stays even, and its weight is one expert's." if everything else ""
     return [f"On “{input_name}” input the probability collapses onto one expert for {listing(collapsed)}.{meaning}"]
+
+
+def _ends(data: ReportData) -> tuple[str, ...]:
+    """The least and the most even of equals on the inputs that tell most; of whole runs alone."""
+    said, equal = [], None
+    for name, entries in _by_input(data).items():
+        same, _ = equals(list(entries.values()))
+        loads = {entry.router: fmean(values.values()) for entry in same if (values := _largest_load(entry))}
+        if name in TELLING and len(loads) > 1 and not why_unranked(data, list(entries.values()), data.routers):
+            least, most = min(loads, key=loads.__getitem__), max(loads, key=loads.__getitem__)
+            said.append(f"{percent(loads[least])} ({least}) to {percent(loads[most])} ({most}) on “{name}”")
+            equal = same[0]
+    return (f"Largest load {among(equal)}: {', '.join(said)}.",) if equal else ()
 
 
 def _alike(data: ReportData) -> tuple[str, ...]:

@@ -12,11 +12,8 @@ from reports.format.numbers import spread_of
 from reports.format.table import EXPERTS, Column, Table, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
-from reports.tables.behaviour.balance import WITHIN_A_SEED, of_seeds
+from reports.tables.behaviour.balance import TELLING, WITHIN_A_SEED, of_seeds
 from reports.tables.output_std import OUTPUT_STD
-
-# Noise, real text, and what makes routers collapse; where a file has none of them, all that it has.
-_TELLING = ("random", "contextual", "skewed")
 
 
 @registry.table("balance", "Metrics of balance", place=3)
@@ -54,7 +51,7 @@ def _table(
     inputs = registry.inputs_shown(data)
     if not inputs:
         raise MissingDataError("the files hold no measurement of the router alone")
-    telling = [each for each in inputs if each in _TELLING] or inputs
+    telling = [each for each in inputs if each in TELLING] or inputs
     entries = [entry for each in telling for entry in data.find("router", each).values()]
     others = [entry for each in inputs if each not in telling for entry in data.find("router", each).values()]
     columns = _metric_columns(data, directed=directed)

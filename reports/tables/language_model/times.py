@@ -14,7 +14,7 @@ from reports.judging.standing import UNSEPARATED, Standing, judge
 from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence
 from reports.records.report_data import ReportData
-from reports.tables.ranking import among, apart, equals, why_unranked
+from reports.tables.ranking import ALL_OTHERS, among, apart, equals, why_unranked
 from reports.tables.times.costs import PEAK_MEMORY
 
 _NOTES = (
@@ -146,7 +146,7 @@ def _conclusion(
     same, others = equals(replaced)
     reason = why_unranked(data, entries, (entry.router for entry in data.language))
     if reason or not same:
-        return (f"{what}: nobody is named, {reason or 'all select another number of experts'}.",)
+        return (f"{what}: nobody is named, {reason or ALL_OTHERS}.",)
     free = list(dict.fromkeys(entry.router for entry in same if standings[id(entry)] in UNSEPARATED))
     everyone = dict.fromkeys(entry.router for entry in same)
     ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)

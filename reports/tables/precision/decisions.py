@@ -25,7 +25,7 @@ from reports.tables.precision.headline import (
     stat_of,
 )
 from reports.tables.precision.inside import inside_compared
-from reports.tables.ranking import among, apart, equals, why_unranked
+from reports.tables.ranking import ALL_OTHERS, among, apart, equals, why_unranked
 
 _SHARE = by_format(".2%")
 AnyEntries = Sequence[Entry] | Sequence[LanguageEntry]
@@ -195,7 +195,7 @@ def _conclusion(input_name: str, entries: Sequence[Entry], data: ReportData) -> 
     what = f"In bfloat16, on “{input_name}”"
     reason = why_unranked(data, of_all, data.routers)
     if reason or not same:
-        return (f"{what}: nobody is named who decides otherwise most often, {reason or 'all select another number'}.",)
+        return (f"{what}: nobody is named who decides otherwise most often, {reason or ALL_OTHERS}.",)
     ranked = sorted(same, key=_changed, reverse=True)
     most, least = ranked[0], ranked[-1]
     level = [entry.router for entry in ranked[1:] if not _separate(entry, most)]

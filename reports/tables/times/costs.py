@@ -12,7 +12,7 @@ from reports.judging.standing import judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 from reports.tables.precision.headline import flips_column, headline_fields, headline_input
-from reports.tables.ranking import among, apart, by_time, equals, why_unranked
+from reports.tables.ranking import ALL_OTHERS, among, apart, by_time, equals, why_unranked
 
 PEAK_MEMORY = "Peak memory: what one call allocates at its worst moment, beyond what was there before."
 _NOTES = (
@@ -138,7 +138,7 @@ def _fastest(data: ReportData, entries: list[Entry]) -> str:
     same, others = equals(entries)
     reason = why_unranked(data, entries, data.routers)
     if reason or not same:
-        return f"Nobody is named the fastest on random input: {reason or 'all select another number of experts'}."
+        return f"Nobody is named the fastest on random input: {reason or ALL_OTHERS}."
     ranking = by_time(same)
     first = ranking.first
     tie = f", level with {listing([entry.router for entry in ranking.level])}" if ranking.level else ""
