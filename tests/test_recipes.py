@@ -21,9 +21,6 @@ from typing import Any
 
 import pytest
 
-# One worker for all of them: the copy, its run and its page are made once.
-pytestmark = pytest.mark.xdist_group("recipes")
-
 ROOT = Path(__file__).parents[1]
 RECIPE = re.compile(r"<!-- recipe: (append|create) (\S+) -->\n+```python\n(.*?)```", re.DOTALL)
 
@@ -88,7 +85,16 @@ class Copy:
         }
         named = [f"{file}:{name}" for file, names in classes.items() for name in names]
         output = self.python(
-            *("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "nearest or outside_ or test_registry"),
+            *(
+                "-m",
+                "pytest",
+                "-v",
+                "-p",
+                "no:cacheprovider",
+                "--assert=plain",
+                "-k",
+                "nearest or outside_ or test_registry",
+            ),
             *("tests/routers/test_contract.py", "tests/routers/layer/test_moe_layer.py"),
             "tests/routers/test_registry.py",  # what it says of all routers holds beside those of files
             *(word for router in named for word in ("--router", router)),
@@ -98,10 +104,10 @@ class Copy:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The JSON of one run with the preset, router, input and scenario of the recipes."""
-        measured = "(nearest or linear) and (random or two_clusters or prefill)"
+        measured = "bench_router and (random or two_clusters) or bench_pooled and random or bench_prefill"
         self.python(
-            *("-m", "pytest", "bench", "--preset", "glance", "-q", "-k", measured),
-            *("--benchmark-json", "build/recipes.json", "-p", "no:cacheprovider"),
+            *("-m", "pytest", "bench", "--preset", "glance", "-q", "-k", f"({measured}) and (nearest or linear)"),
+            *("--benchmark-json", "build/recipes.json", "-p", "no:cacheprovider", "--assert=plain"),
         )
         document: dict[str, Any] = json.loads((self.folder / "build/recipes.json").read_text())
         return document
@@ -186,7 +192,7 @@ def test_a_scenario_is_in_the_json_and_on_the_page(copy: Copy) -> None:
 
 
 def test_a_preset_is_known_and_said(copy: Copy) -> None:
-    assert "glance" in copy.python("-m", "pytest", "bench", "--help")
+    assert copy.document["study"]["preset"]["name"] == "glance"
     assert {entry["preset"] for entry in copy.entries()} == {"glance"}
 
 

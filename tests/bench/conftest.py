@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
@@ -35,19 +34,15 @@ Measure = Callable[..., None]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def frozen_imports() -> None:
-    """Before every block garbage is collected: each time all that pytest has imported would be gone through."""
-    gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def small_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_peaks() -> Iterator[None]:
     """The machine's peak is taken of small products: each process takes it twice, and large ones take seconds."""
     small = partial(peak_gflops, shapes=[(64, 64, 64)])
-    monkeypatch.setattr("bench.repetition.repetition.peak_gflops", small)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.repetition.repetition.peak_gflops", small)
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def measure() -> Measure:
     """Measures all that some suites of one context have planned, in this process."""
 
@@ -58,7 +53,7 @@ def measure() -> Measure:
     return measure_here
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def no_bar() -> Progress:
     return _no_bar
 

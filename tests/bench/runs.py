@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,7 @@ class Zygote:
         *options: str,
         kill_after: float | None = None,
         kill_at: int | None = None,
+        steps: Sequence[str] = (),
         interrupts: Sequence[float] = (),
     ) -> Outcome:
         """A run of all benchmarks, or of those selected, to its end, or to its kill or interrupt (see `Request`)."""
@@ -63,7 +63,7 @@ class Zygote:
         arguments += [] if select is None else ["-k", select]
         arguments += ["--journal", str(files.journal), "--benchmark-json", str(files.json), *options]
         request = {"options": arguments, "output": str(self.output), "folder": str(files.folder)}
-        request |= {"kill_after": kill_after, "kill_at": kill_at, "interrupts": list(interrupts)}
+        request |= {"kill_after": kill_after, "interrupts": list(interrupts), "kill_at": kill_at, "steps": list(steps)}
         self.output.write_text("")  # a run may be killed before it opens it
         print(json.dumps(request), file=self.process.stdin, flush=True)
         code, seconds = json.loads(self.process.stdout.readline())
@@ -106,10 +106,8 @@ def copy_sources(folder: Path) -> Path:
     return folder
 
 
-def killed_in_the_middle(zygote: Zygote, files: Files, select: str, *options: str) -> list[bytes]:
-    """The lines that a run which was killed in the middle leaves in its journal."""
-    for step in count(10, 5):
-        assert zygote.run(files, select, *options, kill_at=step).code == -signal.SIGKILL
-        if len(lines := files.lines()) > 3:
-            return lines
-    raise AssertionError
+def killed_in_the_middle(zygote: Zygote, files: Files, select: str, *options: str, lines: int = 4) -> list[bytes]:
+    """The lines that a run which was killed in the middle leaves in its journal, each of which is flushed."""
+    outcome = zygote.run(files, select, *options, kill_at=lines, steps=["os.fsync"])
+    assert (outcome.code, len(files.lines())) == (-signal.SIGKILL, lines), outcome.output
+    return files.lines()

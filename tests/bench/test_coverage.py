@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import coverage
+from bench.presets import get_preset
+from bench.repetition.plan import Plan
+from bench.repetition.repetition import Repetition
+from bench.router.inputs import Inputs
 from bench.timing.intervals import Interval
 
 
@@ -101,10 +106,9 @@ def test_bad_input_is_one_line(arguments: list[str], said: str, capsys: pytest.C
 
 
 def test_a_fresh_run_has_every_router_and_the_baseline_against_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.presets import get_preset
-    from bench.router.inputs import Inputs
-
     monkeypatch.setattr(coverage, "list_routers", lambda: ["hash"])
+    here = lambda folder: nullcontext(Repetition(Plan.read(folder), folder))  # noqa: E731  # without processes
+    monkeypatch.setattr(coverage, "RepetitionProcess", here)
     smoke = get_preset("smoke")
     result = coverage.measure(smoke, "token", Inputs(smoke, "cpu"), 1)
     assert list(result) == ["token | random", "token | contextual"]

@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 
 from bench.presets import PRESETS
 from harness.command_line import most_threads
+from reports.__main__ import main as report_main
 from reports.loading.schema import json_schema
 from routers import list_routers
 from tests.bench.runs import Files, Zygote
@@ -62,9 +63,10 @@ Runner = Callable[..., Run]
 
 
 def command_line(tmp_path: Path, *options: str) -> list[str]:
-    """`pytest bench` with the smallest preset, its own journal and no plugin of the surrounding run."""
+    """`pytest bench` with the smallest preset, its own journal and none of the plugins that it has no use for."""
     return [
-        *(sys.executable, "-m", "pytest", "bench", "--preset", "smoke", "-q", "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", "pytest", "bench", "--preset", "smoke", "-q", "--assert=plain"),
+        *(word for plugin in ("cacheprovider", "hypothesispytest", "anyio") for word in ("-p", f"no:{plugin}")),
         *("--journal", str(tmp_path / "journal"), "--benchmark-json", str(tmp_path / "bench.json")),
         *options,
     ]
@@ -87,19 +89,6 @@ def run_bench(zygote: Zygote, files: Files) -> Runner:
 
 
 @pytest.fixture
-def run_from_the_start(tmp_path: Path) -> Runner:
-    """Runs `pytest bench`, and each repetition, in a process that imports everything."""
-
-    def run(*options: str) -> Run:
-        process = subprocess.run(
-            command_line(tmp_path, *options), cwd=ROOT, env=clean_environment(), capture_output=True, text=True
-        )
-        return Run(process.returncode, process.stdout + process.stderr, tmp_path / "bench.json")
-
-    return run
-
-
-@pytest.fixture
 def own_router(tmp_path: Path) -> Path:
     """A file outside the repository with a router in it."""
     path = tmp_path / "somebodys_router.py"
@@ -110,15 +99,16 @@ def own_router(tmp_path: Path) -> Path:
 def test_a_router_of_somebodys_file_is_measured_and_reported_like_the_others(
     run_bench: Runner, own_router: Path, tmp_path: Path
 ) -> None:
-    run = run_bench("--router", f"{own_router}:NoisyRouter", "-k", "random or contextual")
+    select = "bench_router and random or (random or contextual) and (linear or hash or noisy)"
+    run = run_bench("--router", f"{own_router}:NoisyRouter", "-k", select)
     assert run.returncode == 0, run.output
     measured = {(info["scenario"], info["input"], info["router"]) for info in run.infos()}
-    expected_routers = {*list_routers(), "noisy_router"}
     for scenario in ("router", "token", "training"):
         for input_name in ("random", "contextual"):
-            assert {name for s, i, name in measured if (s, i) == (scenario, input_name)} == expected_routers
+            names = list_routers() if (scenario, input_name) == ("router", "random") else ["linear", "hash"]
+            assert {name for s, i, name in measured if (s, i) == (scenario, input_name)} == {*names, "noisy_router"}
     report = tmp_path / "report"
-    subprocess.run([sys.executable, "-m", "reports", run.json_path, "-o", report], cwd=ROOT, check=True)
+    assert report_main([str(run.json_path), "-o", str(report)]) == 0
     page = (report / "index.html").read_text()
     assert page.count("noisy_router") > 5
     assert any("noisy_router" in path.read_text() for path in report.rglob("*.csv"))
@@ -126,19 +116,6 @@ def test_a_router_of_somebodys_file_is_measured_and_reported_like_the_others(
     figures = [path for path in report.rglob("*.svg") if path.stem != "drift"]
     assert figures
     assert all("noisy_router" in path.read_text() for path in figures)
-
-
-def test_a_router_of_somebodys_file_runs_through_the_contract_tests(own_router: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "tests/routers/test_contract.py", "-q", "-p", "no:cacheprovider"]
-    process = subprocess.run(
-        [*command, "--router", f"{own_router}:NoisyRouter", "-k", "noisy_router"],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stdout
-    assert "passed" in process.stdout
 
 
 def test_without_timing_every_router_is_still_checked(run_bench: Runner) -> None:
@@ -149,8 +126,8 @@ def test_without_timing_every_router_is_still_checked(run_bench: Runner) -> None
     assert not run.json_path.exists()
 
 
-def test_under_xdist_every_router_is_checked_once_and_nothing_is_timed(run_from_the_start: Runner) -> None:
-    run = run_from_the_start(*ONE_GROUP, "-n", "2")
+def test_under_xdist_every_router_is_checked_once_and_nothing_is_timed(run_bench: Runner) -> None:
+    run = run_bench(*ONE_GROUP, "-p", "xdist.plugin", "-n", "2", "--assert=plain")
     assert run.returncode == 0, run.output
     assert "2 passed" in run.output
     assert "Nothing was timed: 2 benchmarks were checked alone" in run.output
@@ -287,12 +264,13 @@ def test_a_wrong_router_fails_alone_and_is_not_ranked(run_bench: Runner, tmp_pat
     assert run.document["study"]["planned"] == 2
 
 
-def test_a_killed_run_goes_on_where_it_stopped(run_from_the_start: Runner, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_stopped(run_bench: Runner, sources: Path, tmp_path: Path) -> None:
+    """The one run here that imports everything, as its repetitions do; another one goes on with it."""
     select = ("-k", "bench_router and supplemental and (linear or hash)")
     journal = tmp_path / "journal"
     with subprocess.Popen(
         command_line(tmp_path, *select),
-        cwd=ROOT,
+        cwd=sources,
         env=clean_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -303,7 +281,7 @@ def test_a_killed_run_goes_on_where_it_stopped(run_from_the_start: Runner, tmp_p
             time.sleep(0.01)
         os.kill(victim.pid, signal.SIGKILL)
     kept = journal.read_bytes()
-    resumed = run_from_the_start(*select, "--resume")
+    resumed = run_bench(*select, "--resume")
     assert resumed.returncode == 0, resumed.output
     finished = kept.count(b"\n") - 1
     assert f"continuing after {finished} finished measurements" in resumed.output

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ class Request:
         kill_after: seconds until SIGKILL, or None.
         interrupts: seconds until each of some SIGINTs, as from a keyboard.
         kill_at: SIGKILL before the step of this index towards a file below `folder`, or None (see `kill_at_step`).
+        steps: which of them count, by name; all that there are, if it is empty.
         folder: where the run's files are.
     """
 
@@ -42,6 +44,7 @@ class Request:
     kill_after: float | None = None
     interrupts: tuple[float, ...] = ()
     kill_at: int | None = None
+    steps: tuple[str, ...] = ()
     folder: str = ""
 
 
@@ -122,13 +125,13 @@ def run(request: Request) -> int:
     for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
         os.dup2(file, stream)
     if request.kill_at is not None:
-        kill_at_step(request.kill_at, request.folder)
+        kill_at_step(request.kill_at, request.folder, request.steps or STEPS)
     import pytest
 
     return int(pytest.main(request.options))
 
 
-def kill_at_step(index: int, folder: str) -> None:
+def kill_at_step(index: int, folder: str, steps: Collection[str]) -> None:
     """End this process when it is about to take its step of that index, from 0, towards a file below the folder.
 
     Steps are the operations that Python audits, and two that it does not: what is written has just become JSON, which
@@ -137,7 +140,7 @@ def kill_at_step(index: int, folder: str) -> None:
     left = iter(range(index))
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in STEPS and str(arguments[0]).startswith(folder) and next(left, None) is None:
+        if event in steps and str(arguments[0]).startswith(folder) and next(left, None) is None:
             os.killpg(0, signal.SIGKILL)
 
     sys.addaudithook(watch)

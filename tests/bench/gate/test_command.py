@@ -216,7 +216,7 @@ def test_more_time_may_be_given_to_a_run_that_is_continued_but_nothing_else_chan
 
 
 def test_the_self_test_is_written_and_shown(
-    gate: Gate, repository: Any, local_workers: Any, capfd: pytest.CaptureFixture[str]
+    gate: Gate, repository: Any, local_workers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository.commit("the first")
     repository.commit("the second")
@@ -224,6 +224,7 @@ def test_the_self_test_is_written_and_shown(
     document = json.loads((repository.path / "build" / "self-test.json").read_text())
     assert (document["kind"], document["revision"]["subject"]) == ("self-test", "the second")
     assert (repository.path / "build" / "operating" / "operating.png").exists()
+    monkeypatch.setattr("bench.gate.command._show", lambda *_: None)
     assert gate("main~1", "--self-test", "--trials", "1", "--json", "build/other.json") == 0
     other = json.loads((repository.path / "build" / "other.json").read_text())
     assert other["revision"]["subject"] == "the first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,21 +27,34 @@ from routers import Router, temporary_router
 Measure = Callable[[LanguageModelSuite], None]
 
 
-@pytest.fixture
-def planned(tmp_path: Path, loaded: LoadedModel, no_bar: Progress) -> Iterator[LanguageModelSuite]:
-    """Of which nothing was measured yet."""
-    with Journal(tmp_path / "journal", {}, resume=False) as journal:
+@contextmanager
+def planned_for(folder: Path, loaded: LoadedModel, no_bar: Progress, *cases: Case) -> Iterator[LanguageModelSuite]:
+    """A suite of which nothing was measured yet."""
+    with Journal(folder / "journal", {}, resume=False) as journal:
         suite = LanguageModelSuite(get_preset("smoke"), MeasurementContext(journal, no_bar, "cpu", 1))
         suite.loaded = loaded  # not built again for each test
-        for name in (STOCK, "hash"):
-            suite.plan(Case("decode", name))
+        for case in cases:
+            suite.plan(case)
         yield suite
 
 
+DECODE = (Case("decode", STOCK), Case("decode", "hash"))
+
+
 @pytest.fixture
-def suite(planned: LanguageModelSuite, measure: Measure) -> LanguageModelSuite:
-    measure(planned)
-    return planned
+def planned(tmp_path: Path, loaded: LoadedModel, no_bar: Progress) -> Iterator[LanguageModelSuite]:
+    with planned_for(tmp_path, loaded, no_bar, *DECODE) as suite:
+        yield suite
+
+
+@pytest.fixture(scope="module")
+def suite(
+    tmp_path_factory: pytest.TempPathFactory, loaded: LoadedModel, no_bar: Progress, measure: Measure
+) -> Iterator[LanguageModelSuite]:
+    """Measured once, and looked at."""
+    with planned_for(tmp_path_factory.mktemp("measured"), loaded, no_bar, *DECODE) as suite:
+        measure(suite)
+        yield suite
 
 
 def test_a_group_has_the_models_own_routers_twice(suite: LanguageModelSuite) -> None:
@@ -48,14 +62,6 @@ def test_a_group_has_the_models_own_routers_twice(suite: LanguageModelSuite) -> 
     assert [list(block.durations) for block in group.blocks] == [[STOCK, TWIN, "hash"]] * 2
     # The preset's rounds, twice: decoding a token is short.
     assert all(len(rounds) == 2 for block in group.blocks for rounds in block.durations.values())
-
-
-def test_the_models_own_routers_are_measured_though_they_were_not_selected(
-    planned: LanguageModelSuite, measure: Measure
-) -> None:
-    planned.plan(Case("inject", "linear"))
-    measure(planned)
-    assert list(planned.group(Case("inject", "linear")).blocks[0].durations) == [STOCK, TWIN, "linear"]
 
 
 def test_the_model_is_not_kept_while_other_processes_have_theirs(suite: LanguageModelSuite) -> None:
@@ -115,10 +121,13 @@ def test_every_entry_says_what_was_measured(suite: LanguageModelSuite) -> None:
     assert suite.label(Case("decode", "hash")) == "decode | tiny | B=1 S=16 D=32 E=8 K=2"
 
 
-def test_an_injection_handles_no_token(planned: LanguageModelSuite, measure: Measure) -> None:
-    suite, case = planned, Case("inject", "linear")
-    suite.plan(case)
-    measure(suite)
+def test_an_injection_handles_no_token_and_is_measured_beside_the_models_own_routers_that_nobody_selected(
+    tmp_path: Path, loaded: LoadedModel, no_bar: Progress, measure: Measure
+) -> None:
+    case = Case("inject", "linear")
+    with planned_for(tmp_path, loaded, no_bar, case) as suite:
+        measure(suite)
+    assert list(suite.group(case).blocks[0].durations) == [STOCK, TWIN, "linear"]
     info = suite.extra_info(case)
     assert [info[name] for name in ("batch_size", "sequence_length", "num_tokens")] == [None] * 3
     assert info["timing"]["ns_per_token"] is None

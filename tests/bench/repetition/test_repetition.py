@@ -143,7 +143,7 @@ def process(folder: Path, own_router: Plan) -> Iterator[RepetitionProcess]:
         yield process
 
 
-def test_a_process_of_its_own_measures_the_same_and_a_router_may_print(
+def test_a_process_of_its_own_measures_the_same_though_a_router_prints_and_ends_with_those_who_asked(
     process: RepetitionProcess, own_router: Plan
 ) -> None:
     ticks: list[None] = []
@@ -156,6 +156,10 @@ def test_a_process_of_its_own_measures_the_same_and_a_router_may_print(
     assert block.calls_per_round == {"linear": 1, "linear@again": 1, "own_router": 2}
     assert 0 < len(ticks) <= 201
     assert process.peak() > 0.01
+    # It ends with those who asked.
+    assert process._process.stdin is not None
+    process._process.stdin.close()
+    process._process.wait(timeout=20)
 
 
 def test_a_process_that_is_killed_says_how_it_died(process: RepetitionProcess, own_router: Plan) -> None:
@@ -170,13 +174,6 @@ def test_a_process_that_cannot_begin_says_why(folder: Path) -> None:
         pytest.raises(ProcessDiedError, match=r"exit code 1: .*gone"),
     ):
         process.peak()
-
-
-def test_a_process_ends_with_those_who_asked(process: RepetitionProcess) -> None:
-    assert process.peak() > 0.01
-    assert process._process.stdin is not None
-    process._process.stdin.close()
-    process._process.wait(timeout=20)
 
 
 def test_leaving_the_context_ends_it(folder: Path, own_router: Plan) -> None:
@@ -204,7 +201,8 @@ def ended(pid: int) -> bool:
 
 @pytest.fixture
 def worker_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], RepetitionProcess]:
-    """A process that runs some lines instead of a worker's."""
+    """A process that runs some lines instead of a worker's, and is not waited for for long."""
+    monkeypatch.setattr(process_module, "ENDING_S", 0.5)
 
     def start(code: str) -> RepetitionProcess:
         def spawned(folder: Path, said: IO[bytes], mark: str) -> subprocess.Popen[bytes]:
@@ -266,29 +264,26 @@ def own_plan(path: Path, lines: str, name: str = "own") -> Plan:
     """With a router of a file that makes itself as `linear` does, after some lines of its own."""
     path.write_text(
         "import os, sys, threading, time\nfrom routers.scorers.linear import LinearRouter\n"
-        "class Own(LinearRouter):\n    def __init__(self, **sizes):\n        super().__init__(**sizes)\n"
+        f"class {path.stem}(LinearRouter):\n    def __init__(self, **sizes):\n        super().__init__(**sizes)\n"
         f"        {lines}\n"
     )
-    return replace(plan(name), routers={name: f"{path}:Own"})
+    return replace(plan(name), routers={name: f"{path}:{path.stem}"})
 
 
-@pytest.mark.parametrize(
-    ("lines", "failed"),
-    [
-        ("assert sys.stdin.readline() == ''", {}),
-        ("os.chdir('/'); print('x' * 100000)", {}),
-        ("threading.Thread(target=time.sleep, args=(600,)).start()", {}),
-        ("raise ArithmeticError('only\\nhere')", {"own": "ArithmeticError: only here"}),
-    ],
-    ids=["reads", "changes its folder", "starts a thread", "raises"],
-)
-def test_whatever_a_router_does_the_others_are_measured(folder: Path, lines: str, failed: dict[str, str]) -> None:
-    own_plan(folder / "own.py", lines).write(folder)
+def test_whatever_routers_do_the_others_are_measured(folder: Path) -> None:
+    doing = {
+        "reads": "assert sys.stdin.readline() == ''",
+        "changes_its_folder": "os.chdir('/'); print('x' * 100000)",
+        "starts_a_thread": "threading.Thread(target=time.sleep, args=(600,)).start()",
+        "raises": "raise ArithmeticError('only\\nhere')",
+    }
+    routers = {name: own_plan(folder / f"{name}.py", lines, name).routers[name] for name, lines in doing.items()}
+    replace(plan(*doing), routers=routers).write(folder)
     with RepetitionProcess(folder) as process:
-        block = process.measure(spec("own"), None, 0, nothing)
-        assert block.failed == failed
-        assert block.durations.keys() == {*LINEAR, "own"} - failed.keys()
-        assert process.peak() > 0.01
+        block = process.measure(spec(*doing), None, 0, nothing)
+        assert block.failed == {"raises": "ArithmeticError: only here"}
+        assert block.durations.keys() == {*LINEAR, *doing} - {"raises"}
+        assert process.measure(spec(*doing), None, 1, nothing).durations.keys() == block.durations.keys()
 
 
 def test_a_router_that_cannot_be_imported_by_the_process_fails_alone(folder: Path) -> None:
@@ -315,7 +310,7 @@ def test_a_process_whose_run_is_killed_ends_while_a_router_hangs_and_clears_away
     for path in list(folder.glob("*.*")):
         path.rename(scratch / path.name)
     written = Plan.read(scratch)
-    replace(written, routers={"own": f"{scratch / 'own.py'}:Own"}).write(scratch)
+    replace(written, routers={"own": f"{scratch / 'own.py'}:own"}).write(scratch)
     with tempfile.TemporaryFile() as said:
         worker = spawn(scratch, said, secrets.token_hex(16))
         assert worker.stdin is not None

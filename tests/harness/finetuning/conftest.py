@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from harness.assets.resolve import ModelAsset
 from harness.finetuning.data import FinetuneData
 from harness.finetuning.settings import FinetuneSettings
 from harness.language_models.load import resolve_language_model
-from harness.text.passages import Passages, load_passages
+from harness.text.passages import Passages, encode_windows, load_passages
 from tests.harness.tiny_models import tiny_config
 
 
@@ -35,6 +38,23 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, passages: Passages) ->
 @pytest.fixture(scope="session")
 def passages() -> Passages:
     return load_passages()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def text_is_read_once(passages: Passages) -> Iterator[None]:
+    """A command parts Shakespeare's works and makes tokens of six of them, which takes a second: most of many a test."""
+    kept: dict[tuple[Any, ...], Tensor] = {}
+
+    def windows(tokenizer: Any, text: str, *, length: int, count: int) -> Tensor:
+        key = tokenizer.name_or_path, text, length, count
+        if key not in kept:
+            kept[key] = encode_windows(tokenizer, text, length=length, count=count)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.finetuning.command.load_passages", lambda: passages)
+        patch.setattr("harness.finetuning.data.encode_windows", windows)
+        yield
 
 
 @pytest.fixture(scope="session")

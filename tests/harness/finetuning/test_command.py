@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import TrainerCallback
 
 from harness.assets.files import alone_in
 from harness.finetuning import command
 from harness.finetuning.checkpoints import checksum
 from harness.finetuning.command import DIVERGED, INTERRUPTED, MISTAKE, main
 from harness.finetuning.settings import DivergedError, FinetuneSettings, RunSpec
+from harness.finetuning.trainer import RouterTrainer
 from reports.loading.schema import json_schema
 from routers.registry import restored_registry
 
@@ -112,17 +114,31 @@ def test_killed_it_goes_on_to_the_same_curve(tiny_folder: Path, whole: Path, tmp
     assert curve(tmp_path) == curve(whole)
 
 
-def test_interrupted_it_says_how_to_go_on(tiny_folder: Path, tmp_path: Path) -> None:
-    process = start(arguments(tiny_folder, tmp_path, "--steps", "10000"))
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*/checkpoint-*")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == INTERRUPTED
-    assert output.splitlines()[-1] == "finetune: interrupted; --resume goes on"
-    assert "Traceback" not in output
+class Terminate(TrainerCallback):
+    """Sends this process a SIGTERM when the first checkpoint is written."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_interrupted_it_says_how_to_go_on(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin, handler = RouterTrainer.__init__, signal.getsignal(signal.SIGTERM)
+
+    def watched(self: RouterTrainer, **arguments: Any) -> None:
+        begin(self, **arguments)
+        self.add_callback(Terminate())
+
+    monkeypatch.setattr(RouterTrainer, "__init__", watched)
+    try:
+        assert main(arguments(tiny_folder, tmp_path)[1:]) == INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1] == "finetune: interrupted; --resume goes on"
+    assert "Traceback" not in error
+    assert list(tmp_path.glob("runs/*/checkpoint-*"))
 
 
 def test_two_processes_train_as_one_with_batches_twice_as_large(tiny_folder: Path, tmp_path: Path) -> None:

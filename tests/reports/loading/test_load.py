@@ -4,7 +4,13 @@ import pytest
 
 from reports.errors import ReportError
 from reports.loading.load import load_report_data
-from tests.reports.conftest import set_processes
+from tests.reports.conftest import make_document, set_processes
+
+
+@pytest.fixture(scope="module")
+def pristine():
+    """Four routers: every test here reads a whole file."""
+    return make_document(("linear", "attention", "mlp", "hadamard_unconstrained"))
 
 
 def at(document, path):

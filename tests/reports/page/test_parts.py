@@ -107,8 +107,8 @@ def test_times_inside_a_language_model_stand_apart(language_document, save):
 
 
 def test_the_terminal_says_that_times_stand_apart(document, save, tmp_path, capsys):
-    first = only(document, "linear", "mlp", scenarios=("router",))
-    other = only(document, "linear", "hash", scenarios=("router",))
+    first = only(document, "linear", "mlp", scenarios=("router",), inputs=("random",))
+    other = only(document, "linear", "hash", scenarios=("router",), inputs=("random",))
     other["machine_info"]["cpu"]["brand_raw"] = "Another \x1b[31mCPU\n"
     files = [str(save(first, "a.json")), str(save(other, "b.json"))]
     assert main([*files, "-o", str(tmp_path / "report")]) == 0
