@@ -232,7 +232,11 @@ def random(inputs: Inputs, seed: int) -> Batch:
 
 
 @register_input(
-    "contextual", "last hidden states of {model} over Shakespeare", text=SHAKESPEARE, timed=True, precision=True
+    "contextual",
+    "last hidden states of the encoder ({model}) over Shakespeare",
+    text=SHAKESPEARE,
+    timed=True,
+    precision=True,
 )
 def contextual(inputs: Inputs, seed: int) -> Batch:
     """What the encoder makes of real text."""
@@ -241,7 +245,7 @@ def contextual(inputs: Inputs, seed: int) -> Batch:
 
 @register_input(
     "in_place",
-    "what enters the first feed-forward network of {model}, over Shakespeare",
+    "what enters the first feed-forward network of the encoder ({model}), over Shakespeare",
     text=SHAKESPEARE,
     precision=True,
 )
@@ -250,7 +254,7 @@ def in_place(inputs: Inputs, seed: int) -> Batch:
     return inputs.from_text(SHAKESPEARE, seed, feed_forward_inputs)
 
 
-@register_input("prose", "last hidden states of {model} over this project's documentation", text=PROSE)
+@register_input("prose", "last hidden states of the encoder ({model}) over this project's documentation", text=PROSE)
 def prose(inputs: Inputs, seed: int) -> Batch:
     """What the encoder makes of technical English."""
     return inputs.from_text(PROSE, seed, contextual_embeddings)
@@ -258,7 +262,7 @@ def prose(inputs: Inputs, seed: int) -> Batch:
 
 @register_input(
     "matched",
-    "Gaussian with the mean and standard deviation of each feature of the contextual input of {model}",
+    "Gaussian with the mean and standard deviation of each feature of the contextual input",
     text=SHAKESPEARE,
 )
 def matched(inputs: Inputs, seed: int) -> Batch:
@@ -269,13 +273,13 @@ def matched(inputs: Inputs, seed: int) -> Batch:
     return Batch(like.mean(dim=0) + noise * like.std(dim=0, correction=0), *shape)
 
 
-@register_input("plain", "N(0, 1) at the width of {model}")
+@register_input("plain", "N(0, 1) at the width of the encoder ({model})")
 def plain(inputs: Inputs, seed: int) -> Batch:
     """A control: random and contextual input are compared at one width."""
     return inputs.normal(seed, hidden_size=inputs.encoder.hidden_size)
 
 
-@register_input("skewed", "N(1, 1) at the width of {model}")
+@register_input("skewed", "N(1, 1) at the width of the encoder ({model})")
 def skewed(inputs: Inputs, seed: int) -> Batch:
     """A common offset, onto which the unconstrained Hadamard router collapses."""
     return inputs.normal(seed, hidden_size=inputs.encoder.hidden_size, offset=1.0)

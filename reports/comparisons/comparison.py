@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reports.comparisons.ratios import RatioRow
 from reports.format.machine import Difference
 from reports.judging.intervals import Interval
 
@@ -109,6 +110,7 @@ class Comparison:
         geometric_mean: of the rows' ratios.
         reading: how to read the table, as sentences.
         threshold: the share of one by which a time may differ.
+        ratios: each router beside its baseline on both sides, where both have measured that.
     """
 
     marker: str
@@ -131,6 +133,7 @@ class Comparison:
     geometric_mean: Interval | None
     reading: tuple[str, ...]
     threshold: float
+    ratios: tuple[RatioRow, ...] = ()
 
     @property
     def changed(self) -> tuple[Row, ...]:

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from reports.comparisons.comparison import Comparison, Row
 from reports.comparisons.forest import COLOURS, forest
+from reports.comparisons.ratio_forest import COLOURS as RATIO_COLOURS
+from reports.comparisons.ratio_forest import conclusion, ratio_forest
+from reports.comparisons.ratios import RatioRow
 from reports.comparisons.words import counted, counts, name, notes, percentage, ratio_words, sentence, side, summary
+from reports.format.fields import interval_fields
 from reports.format.numbers import DASH, duration, exact, listing, ratio, within
 from reports.format.table import Column, Table, interval_column, text_column, verdict_column
 from reports.page.simple import Drawing, Section, simple_files
@@ -14,10 +18,16 @@ from reports.page.simple import Drawing, Section, simple_files
 # A plot of more rows is no picture.
 _MOST_DRAWN = 60
 _CLASSES = {f"{change}{end}": colour for change, colour in COLOURS.items() for end in ("", " (expected)")}
+_CLASSES |= {str(standing): colour for standing, colour in RATIO_COLOURS.items()}
 _FOREST = (
     "Head over base, a row a benchmark: the point is the ratio, the line its 95 % interval, the block behind it by how "
     "much equal code misses 1 in these very measurements, the grey band what the threshold allows ({}). What lies "
     "right of the band with the whole line is slower."
+)
+_RATIOS = (
+    "A row a router: its time over the baseline's of the same run, hollow in base and filled in head, with 95 % "
+    "intervals over the processes of each; logarithmic axis. Green and red are differences beyond what the intervals "
+    "allow."
 )
 
 
@@ -49,6 +59,7 @@ def _sections(comparison: Comparison) -> list[Section | None]:
         )
         if figures
         else None,
+        _beside_baseline(comparison.ratios),
         _of_rows("uncertain", f"{len(uncertain):,} uncertain within {percentage(comparison)}", uncertain, comparison),
         _of_rows("same", f"{len(same):,} the same", same, comparison),
         _remarks(comparison),
@@ -95,6 +106,56 @@ def _fields(row: Row) -> Mapping[str, object]:
         "ratio_high": found and found.high,
         "noise": row.floor,
         "verdict": f"{row.change} (expected)" if row.expected else str(row.change),
+    }
+
+
+def _beside_baseline(rows: Sequence[RatioRow]) -> Section | None:
+    if not rows:
+        return None
+    groups: dict[str, list[RatioRow]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    # Those with a difference first; the others in the order of the run.
+    ordered = sorted(groups.items(), key=lambda item: not any(row.apart for row in item[1]))
+    drawn, room = [], _MOST_DRAWN
+    for number, (group, members) in enumerate(ordered, start=1):
+        if number > 1 and len(members) > room:
+            break
+        room -= len(members)
+        title = f"{name(group)}: ratio to {name(members[0].baseline)} in both runs"
+        drawn.append(Drawing(f"ratios-{number:02}", title, _RATIOS, ratio_forest(members[:_MOST_DRAWN])))
+    more = f"The first {len(drawn)} of {len(groups)} groups are drawn." if len(groups) > len(drawn) else ""
+    table = Table(
+        "ratios",
+        "Ratios to the baseline in both runs",
+        "A router's time over the baseline's of the same run, with its 95 % interval, and how head's stands to base's, "
+        "with Holm's correction over all rows.",
+        [_ratio_fields(row) for row in rows],
+        (
+            text_column("Where", "group"),
+            text_column("Router", "router"),
+            interval_column("Base", "base", ratio),
+            interval_column("Head", "head", ratio),
+            verdict_column("Head beside base", "standing"),
+        ),
+    )
+    return Section(
+        "ratios",
+        "Router by router, beside the baseline",
+        f"{conclusion(rows)} What the machine did to a run as a whole is in neither ratio.",
+        (*drawn, table),
+        (more,) if more else (),
+        folded=not any(row.apart for row in rows),
+    )
+
+
+def _ratio_fields(row: RatioRow) -> Mapping[str, object]:
+    return {
+        "group": name(row.group),
+        "router": name(row.router),
+        **interval_fields("base", row.base),
+        **interval_fields("head", row.head),
+        "standing": row.standing,
     }
 
 

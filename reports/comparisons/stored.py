@@ -15,6 +15,7 @@ from typing import Any
 
 from reports.comparisons.comparison import Change, Comparison, Excluded, Row, Side, ordered
 from reports.comparisons.moved import moved_figures
+from reports.comparisons.ratios import ratio_rows
 from reports.errors import NothingToCompareError
 from reports.format.machine import describe, differences, machines_of
 from reports.judging.intervals import Interval, unpaired_ratio
@@ -88,6 +89,7 @@ def compare(base: ReportData, head: ReportData, threshold: float) -> Comparison:
         geometric_mean=_geometric_mean(rows),
         reading=_reading(threshold),
         threshold=threshold,
+        ratios=() if reason else ratio_rows(pairs.values()),
     )
 
 

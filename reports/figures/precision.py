@@ -8,15 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from reports.figures.input_sizes import widths_differ
 from reports.figures.style import label, row_panels, shared_legend, whiskers
 from reports.figures.theme import OKABE_ITO
 from reports.format import registry
+from reports.format.inputs import input_labels
 from reports.format.plot import Plot
 from reports.judging.intervals import Interval
 from reports.judging.order import in_order
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
-from reports.tables.precision.decisions import inputs_compared, inside_compared
+from reports.tables.precision.headline import inputs_compared
+from reports.tables.precision.inside import inside_compared
 
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _TICKS = (0.0, 0.001, 0.01, 0.1, 1.0)
@@ -29,13 +32,19 @@ _LANGUAGE_MODEL = "language model"
 def precision(_: str, data: ReportData) -> Plot:
     """A panel per input, a row per router, a marker per precision; whiskers are intervals over the seeds."""
     panels = _panels(data)
+    labels = input_labels(data)
     routers = in_order(router for panel in panels.values() for router in panel)
     return Plot(
         name="precision",
         title="Tokens whose set of experts another precision changes",
         caption="Share of tokens against float64, mean over the seeds; whiskers are 95 % intervals. The axis is "
-        "logarithmic, and linear below 0.1 %. “Arithmetic”: against float64 of the same rounded values.",
-        draw=lambda: _draw(panels, routers, {name: record.label for name, record in data.precisions.items()}),
+        "logarithmic, and linear below 0.1 %. “Arithmetic”: against float64 of the same rounded values."
+        f"{widths_differ(data, list(panels))}",
+        draw=lambda: _draw(
+            {labels.get(name, name): panel for name, panel in panels.items()},
+            routers,
+            {name: record.label for name, record in data.precisions.items()},
+        ),
     )
 
 

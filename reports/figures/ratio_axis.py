@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,6 +33,7 @@ def draw_panels(
     series: Sequence[str],
     *,
     width: float,
+    notes: Mapping[str, str] = MappingProxyType({}),
     draw_beside: Callable[[Axes, str], Sequence[float]] = lambda ax, panel: (),
 ) -> Figure:
     """A row per router, a marker per series, a panel per title.
@@ -41,6 +43,7 @@ def draw_panels(
         routers: the rows, from the top.
         series: in the order of their markers.
         width: of a panel, inches.
+        notes: title -> what a second line of it says.
         draw_beside: adds what else a panel (axes, title) shows, and returns the ratios that have to lie inside.
     """
     palette = colours(len(series))
@@ -62,7 +65,8 @@ def draw_panels(
                 linewidth=1,
                 label=label(name),
             )
-        ax.set_title(title_of(title, width))
+        lines = [title, *([notes[title]] if notes.get(title) else [])]
+        ax.set_title("\n".join(title_of(line, width) for line in lines))
         shown = [1.0, *(point.timing.ratio.estimate for point in points), *draw_beside(ax, title)]
         _finish(ax, shown, points[0].timing.baseline)
     shared_legend(figure, axes[:1], columns=4)

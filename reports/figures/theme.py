@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import re
 
-PAPER, INK, QUIET, FAINT, BAND, GRID = "#ffffff", "#222222", "#595959", "#808080", "#b3b3b3", "#e6e6e6"
-"""The ground; text and axes; what this run has not measured; strokes that lead; areas of noise; lines to read by."""
+PAPER, INK, QUIET, FAINT, BAND, GRID = "#ffffff", "#222222", "#595959", "#767676", "#cccccc", "#e6e6e6"
+"""The ground; text and axes; what this run has not measured; thin lines; areas of noise; lines to read by.
+
+Thin lines stand out from the ground as WCAG asks of figures (3 to 1), light or dark; so do points from areas of noise.
+"""
 
 # Okabe and Ito's colours, told apart with every common colour blindness.
 OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
+PIXELS = tuple(f"#{int(colour[1:], 16) ^ 1:06x}" for colour in OKABE_ITO)
+"""The same for what is rasterised and its legend: other by one part in 255, and so of no theme, as pixels are."""
 
 _LIGHT = {
     "paper": PAPER,
@@ -21,7 +26,6 @@ _LIGHT = {
     "faint": FAINT,
     "band": BAND,
     "grid": GRID,
-    # The series keep their colours, which the pixels of a rasterised panel have as well. On both grounds they show.
     **{f"series-{place}": colour for place, colour in enumerate(OKABE_ITO, start=1)},
 }
 _DARK = _LIGHT | {
@@ -29,8 +33,12 @@ _DARK = _LIGHT | {
     "ink": "#e4e7ea",
     "quiet": "#b4bcc4",
     "faint": "#8b949d",
-    "band": "#59636d",
+    "band": "#434d57",
     "grid": "#343b42",
+    # The others show on both grounds. The first blue is too dark for this one, and the second, of areas and thin lines,
+    # would be as light as the points and the thick lines on it.
+    "series-1": "#4aa3e0",
+    "series-5": "#3579ab",
 }
 _PROPERTIES = {colour: f"var(--figure-{name}, {colour})" for name, colour in _LIGHT.items()}
 # Text cannot be mistaken for a tag: what is written between tags has its signs of "less" and "greater" escaped.

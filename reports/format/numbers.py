@@ -14,6 +14,10 @@ _UNITS = (("µs", 1.0), ("ms", 1e3), ("s", 1e6))
 _WHOLE = 2**53
 # What would be written so from three digits on.
 _MILLION = 999_999.5
+# Smaller powers of ten are no floats.
+_LEAST_EXPONENT = -300
+# How many more a difference may have than its column.
+_MORE_DECIMALS = 3
 
 
 def missing(value: Any) -> bool:
@@ -146,9 +150,63 @@ def spread(show: Show) -> Show:
 
 def percents(mean: Any, sd: Any) -> str:
     """A share's mean and its standard deviation with one sign for both: `16.2 ± 1.1 %`."""
-    if missing(mean) or missing(sd):
-        return percent(mean)
-    return f"{spread(by_format('.1f'))(100 * mean, 100 * sd)} %"
+    return spread_of(".1%")(mean, sd)
+
+
+def share_interval(estimate: Any, low: Any, high: Any) -> str:
+    """A share and its interval with one sign for the three: `0.30 [0.19, 0.40] %`."""
+    if missing(estimate) or missing(low) or missing(high):
+        return by_format(".2%")(estimate)
+    return f"{interval(fixed(2))(100 * estimate, 100 * low, 100 * high)} %"
+
+
+def spread_of(specification: str) -> Show:
+    """A mean and its standard deviation as a format specification says, with one sign for both of a share."""
+    if not specification.endswith("%"):
+        return spread(by_format(specification))
+    alone, both = by_format(specification), spread(by_format(f"{specification[:-1]}f"))
+
+    def show(mean: Any, sd: Any) -> str:
+        return alone(mean) if missing(mean) or missing(sd) else f"{both(100 * mean, 100 * sd)} %"
+
+    return show
+
+
+def scientific_spread(mean: Any, sd: Any) -> str:
+    """A mean and its standard deviation over one power of ten, `(2.15 ± 0.19)e-3`, for a column of many magnitudes."""
+    if missing(mean):
+        return DASH
+    if mean == 0:
+        return "0"
+    exponent = max(math.floor(math.log10(abs(mean))), _LEAST_EXPONENT)
+    # What would be written 10.00 is 1.00 of the next power.
+    exponent += abs(mean) / 10.0**exponent >= 9.995
+    scaled = spread(fixed(2))(mean / 10.0**exponent, None if missing(sd) else sd / 10.0**exponent)
+    return f"({scaled})e{exponent}" if " " in scaled else f"{scaled}e{exponent}"
+
+
+def difference(decimals: int) -> Show:
+    """A signed difference and its interval, with so many decimals, or more where the interval would vanish in them.
+
+    What is zero in so many decimals at both ends is said to be smaller than one of the last: `< 0.0001`.
+    """
+
+    def show(estimate: Any, low: Any, high: Any) -> str:
+        if missing(estimate):
+            return DASH
+        ends = [value for value in (estimate, low, high) if not missing(value)]
+        largest = max(map(abs, ends))
+        if largest == 0:
+            return "0"
+        if largest < 0.5 * 10.0**-decimals:
+            return f"< {10.0**-decimals:.{decimals}f}"
+        reach = (max(ends) - min(ends)) / 2
+        narrow = 0 < reach < 2 * 10.0**-decimals
+        # Two significant digits of the half-width.
+        needed = min(1 - math.floor(math.log10(reach)), decimals + _MORE_DECIMALS) if narrow else decimals
+        return interval(fixed(needed, signed=True))(estimate, low, high)
+
+    return show
 
 
 def sentence(text: str) -> str:

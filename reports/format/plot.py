@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Plot:
-    """A titled figure; `draw` is called once, inside the report's style."""
+    """A titled figure; `draw` is called once, inside the report's style; `notes` and `left_out` are as a table's."""
 
     name: str
     title: str
     caption: str
     draw: Callable[[], Figure]
+    notes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def without_verdicts(self) -> Plot:
         """Itself: a figure concludes nothing."""

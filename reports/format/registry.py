@@ -20,6 +20,7 @@ from reports.records.report_data import ReportData
 AnyBuilder = TypeVar("AnyBuilder", bound=Callable[..., Table | Plot])
 AnyShown = TypeVar("AnyShown", Table, Plot)
 _USUAL_TOKENS = 2_048
+_QUICK = "A quick run on a subsample: it proves that the parts work, and is no result."
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ figure = Registry("reports.figures")
 
 
 def of_fine_tuning(build: Callable[[FineTuning], AnyShown]) -> Callable[[ReportData], AnyShown]:
-    """Decorator: gives the function the data's fine-tuning, names the model in the caption and marks a quick run.
+    """Decorator: gives the function the data's fine-tuning, names the model in a note and marks a quick run.
 
     The result raises `MissingDataError` where there is no fine-tuning.
     """
@@ -104,12 +105,11 @@ def of_fine_tuning(build: Callable[[FineTuning], AnyShown]) -> Callable[[ReportD
     @wraps(build)
     def build_from(data: ReportData) -> AnyShown:
         tuning = data.tuned
-        shown = build(tuning)
-        title, caption = shown.title, f"{shown.caption} {model_sentence(tuning.model)}"
+        shown: AnyShown = build(tuning)
+        notes: tuple[str, ...] = (*shown.notes, model_sentence(tuning.model))
         if tuning.quick:
-            title += " (quick run)"
-            caption += " A quick run on a subsample: it proves that the parts work, and is no result."
-        return replace(shown, title=title, caption=caption)
+            return replace(shown, title=f"{shown.title} (quick run)", notes=(*notes, _QUICK))
+        return replace(shown, notes=notes)
 
     return build_from
 

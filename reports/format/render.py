@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 def to_csv(table: Table) -> str:
     """Full-precision numbers, field names as heads; no text in it is a formula."""
-    frame = table.frame.map(csv_cell).rename(columns=csv_cell)
+    frame = table.whole_frame.map(csv_cell).rename(columns=csv_cell)
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def to_markdown(table: Table) -> str:
-    """A pipe table under its title, with caption and findings."""
+def to_markdown(table: Table, *, alone: bool = True) -> str:
+    """A pipe table under its title, with caption and findings; `alone` with its notes, which a section says once."""
     rows = [markdown_row(map(escape_markdown, row)) for row in (table.headings, *table.shown())]
     rule = markdown_rule(column.is_number for column in table.columns)
     lines = [f"### {escape_markdown(table.title)}", "", rows[0], rule, *rows[1:], ""]
-    lines += [escape_markdown(table.caption), ""]
+    lines += [escape_markdown(table.whole_caption if alone else table.caption), ""]
     lines += [f"- {escape_markdown(finding)}" for finding in table.findings]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -53,7 +53,7 @@ def to_latex(table: Table) -> str:
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(table.title)}. {escape_latex(table.caption)}}}",
+        rf"\caption{{{escape_latex(table.title)}. {escape_latex(table.whole_caption)}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', table.name)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",

@@ -68,18 +68,35 @@ class Table:
     findings: tuple[str, ...] = ()
     row_ids: tuple[str, ...] = ()
     """What links to each row, where something does."""
+    notes: tuple[str, ...] = ()
+    """Sentences that other tables of its section need too: a page says them once a section, its own file too."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """What no row shows though it belongs there, and why: a report says each reason once, for all tables."""
+    further_rows: Sequence[Mapping[str, object]] = ()
+    """Rows that the CSV alone has."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """All fields of the rows, those that no column shows too."""
         return pd.DataFrame(self.rows)
 
+    @property
+    def whole_frame(self) -> pd.DataFrame:
+        """The same with the rows that the CSV alone has."""
+        return pd.DataFrame([*self.rows, *self.further_rows])
+
+    @property
+    def whole_caption(self) -> str:
+        """The caption and the notes, for where the table stands by itself."""
+        return " ".join((self.caption, *self.notes))
+
     def without_verdicts(self) -> Table:
         """The same numbers, and nothing concluded from them."""
         verdicts = {field for column in self.columns if column.is_verdict for field in column.fields}
         return replace(
             self,
-            rows=[{field: value for field, value in row.items() if field not in verdicts} for row in self.rows],
+            rows=_without(verdicts, self.rows),
+            further_rows=_without(verdicts, self.further_rows),
             columns=tuple(column for column in self.columns if not column.is_verdict),
             findings=(),
         )
@@ -115,6 +132,10 @@ class Table:
     def cells(self) -> list[list[Cell]]:
         """The rows as the page shows them."""
         return [[_cell(column, row) for column in self.columns] for row in self.frame.to_dict("records")]
+
+
+def _without(fields: set[str], rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    return [{field: value for field, value in row.items() if field not in fields} for row in rows]
 
 
 def _cell(column: Column, row: Mapping[Any, Any]) -> Cell:

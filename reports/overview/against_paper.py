@@ -10,11 +10,12 @@ from reports.errors import MissingDataError
 from reports.format.table import Table
 from reports.judging import paper
 from reports.judging.paper import PaperTable
-from reports.judging.verdict import Verdict
+from reports.judging.verdict import Claim, Verdict
 from reports.overview.headline import alone
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
 from reports.tables.paper import paper_values
+from reports.tables.paper.contextual import CONCENTRATED, POLARISED, VARIED, random_against_contextual
 from reports.tables.times.latency import orders_of
 
 _TABLES: tuple[tuple[Callable[[ReportData], Table], PaperTable], ...] = (
@@ -23,6 +24,12 @@ _TABLES: tuple[tuple[Callable[[ReportData], Table], PaperTable], ...] = (
     (paper_values.supplemental, paper.SUPPLEMENTAL),
 )
 _LATENCY = paper.RANDOM_INPUT.values["latency_ms"]
+CLAIMS = {
+    POLARISED: "more polarised routing",
+    CONCENTRATED: "more concentrated load",
+    VARIED: "larger output variance",
+}
+"""What the paper says of pretrained against random input (III-F), in short."""
 COMPARED = (Verdict.REPRODUCED, Verdict.APPROXIMATE, Verdict.NOT_DERIVABLE)
 OPEN = "definition left open"
 """Beside the verdicts: what is not derivable because the paper does not say what it is."""
@@ -42,6 +49,26 @@ def verdicts(data: ReportData) -> dict[str, Counter[str]]:
                 printed = table.get(_METRICS.get(str(row.get("metric")), "parameters"), str(row["router"]))
                 verdict = OPEN if printed and printed.definition_open else str(row["verdict"])
                 found.setdefault(str(row["router"]), Counter())[verdict] += 1
+    return found
+
+
+def in_order(data: ReportData) -> tuple[int, int]:
+    """How many pairs of routers stand in the paper's order of latency, and of how many that were measured."""
+    found = list(orders_of({router: entry for router, entry in alone(data).items() if router in _LATENCY}).values())
+    return found.count(True), len(found)
+
+
+def claims(data: ReportData) -> dict[str, str]:
+    """The paper's claims about pretrained input, each with "all", "some" or "no": the routers that it holds for."""
+    found: dict[str, str] = {}
+    for shift, claim in CLAIMS.items():
+        try:
+            rows = random_against_contextual(shift, data).rows
+        except MissingDataError:
+            continue
+        counted = [row["verdict"] == Claim.HOLDS for row in rows if row["verdict"] != Claim.UNCHANGED]
+        if counted:
+            found[claim] = "all" if all(counted) else "some" if any(counted) else "no"
     return found
 
 

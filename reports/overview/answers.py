@@ -13,8 +13,8 @@ from reports.judging import paper
 from reports.judging.intervals import Interval
 from reports.judging.order import STOCK
 from reports.judging.standing import UNSEPARATED, Standing
-from reports.overview.against_paper import COMPARED, OPEN, contradiction, verdicts
-from reports.overview.by_seed import smallest
+from reports.overview.against_paper import COMPARED, OPEN, claims, contradiction, in_order, verdicts
+from reports.overview.by_seed import Smallest, smallest
 from reports.overview.evenness import largest_loads, most_even_of
 from reports.overview.headline import alone, inside, inside_scenario, on_text, short, some, text_input, timed_input
 from reports.overview.perplexities import COMMAND, perplexities
@@ -75,8 +75,9 @@ def fastest(data: ReportData) -> Answer:
     level, behind = ([entry.router for entry in each] for each in (ranking.level, ranking.behind))
     return Answer(
         question,
-        f", {duration(first.timing.us_per_call)} a call{beside}, {among(first)} (“{timed_input(data)}” input). "
-        f"{_beside(level, behind, lambda router: _time(entries[router]))}{_apart(others, _ratio)}",
+        f", {duration(first.timing.us_per_call)} for {first.num_tokens:,} tokens{beside}, {among(first)} "
+        f"(“{timed_input(data)}” input). {_beside(level, behind, lambda router: _time(entries[router]))}"
+        f"{_apart(others, _time)}",
         router=first.router,
         section="latency",
     )
@@ -95,9 +96,10 @@ def most_even(data: ReportData) -> Answer:
     first = entries[ranking.first]
     return Answer(
         question,
-        f": its busiest expert has {_load(first)} of the assignments on “{name}”, where "
-        f"{percent(1 / first.num_experts)} would be even{_price(data, first.router)}. "
-        f"{_beside(ranking.level, ranking.behind, lambda router: _load(entries[router]))}{_apart(others, _load)}",
+        f": its busiest of {first.num_experts} experts has {_load(first)}{_seeds(first)} of the assignments on "
+        f"“{name}”, where {percent(1 / first.num_experts)} would be even{_price(data, first.router)}. "
+        f"{_undecided(ranking)}{_beside(ranking.level, ranking.behind, lambda router: _load(entries[router]))}"
+        f"{_apart(others, _load_of_others)}",
         router=first.router,
         section="balance",
     )
@@ -119,12 +121,13 @@ def time_inside(data: ReportData) -> Answer:
         word: [entry for entry in same if standings[id(entry)] in kinds]
         for word, kinds in {"Level": UNSEPARATED, "Faster": (Standing.FASTER,), "Slower": (Standing.SLOWER,)}.items()
     }
-    level = len(groups.pop("Level"))
+    level = groups.pop("Level")
     others_said = [f" {word}: {_each(found, _ratio)}." for word, found in groups.items() if found]
     return Answer(
         question,
-        f"Not told apart from the model's own gates: {'all' if level == len(same) > 1 else f'{level} of'} {len(same)} "
-        f"{among(same[0]).removeprefix('of the ')}.{''.join(others_said)}{_apart(others, _ratio)}",
+        f"Not told apart from the model's own gates: {'all' if len(level) == len(same) > 1 else f'{len(level)} of'} "
+        f"{len(same)} {among(same[0]).removeprefix('of the ')}{_between(level)}.{_may_be_missed(level)}"
+        f"{''.join(others_said)}{_apart(others, _ratio)}",
         section="language-model",
     )
 
@@ -133,8 +136,7 @@ def quality_inside(data: ReportData) -> Answer:
     """Perplexity after fine-tuning, or what measures it."""
     question, read = "Quality inside a model", perplexities(data)
     if not read:
-        name = next((router for router in data.routers if router == router.strip()), "NAME")
-        return Answer(question, "Not measured here; this measures it:", command=COMMAND.format(short(name)))
+        return Answer(question, "Not measured here; this measures it:", command=COMMAND.format(_to_tune(data)))
     if data.tuned.quick:
         return Answer(question, "Nobody is named, because the fine-tuning is a quick run.", section="fine-tuning")
     replaced = {router: each for router, each in read.items() if router != STOCK} or read
@@ -157,10 +159,21 @@ def beside_the_paper(data: ReportData) -> Answer | None:
     turned = contradiction(data)
     if not tally and not turned:
         return None
-    compared = sum(tally[verdict] for verdict in (*COMPARED, OPEN))
+    compared = sum(tally[verdict] for verdict in COMPARED)
     counts = [f"{tally[verdict]} {verdict}" for verdict in COMPARED if tally[verdict]]
-    counts += [f"{tally[OPEN]} not derivable because the paper leaves their definition open"] if tally[OPEN] else []
-    said = f"Of {compared} numbers {listing(counts)}." if compared else "No number is of the paper's sizes."
+    said = (
+        f"Of {compared} numbers of arXiv 2506.16419 {listing(counts)}"
+        if compared
+        else "No number is of the paper's sizes"
+    )
+    said += f"; {tally[OPEN]} more it leaves undefined." if tally[OPEN] else "."
+    held = claims(data)
+    if held:
+        outcomes = [f"{claim} ({extent} router{'' if extent == 'no' else 's'})" for claim, extent in held.items()]
+        said += f" Claims about pretrained input, and for how many routers they hold: {listing(outcomes)}."
+    same, pairs = in_order(data)
+    if pairs:
+        said += f" {same} of {pairs} pairs of its routers stand in its order of latency, where chance has half of them."
     if turned:
         slower, faster, printed = turned
         named = paper.NAMES.get(slower.router, slower.router)
@@ -170,7 +183,7 @@ def beside_the_paper(data: ReportData) -> Answer | None:
             else f"{significant(math.exp(slower.shift_to(faster).log))}"
         )
         said += (
-            f" One contradiction matters: in the paper {named} takes {significant(printed)} times as long as "
+            f" One contradiction matters: in the paper {named} takes {_two_digits(printed)} times as long as "
             f"{paper.NAMES.get(faster.router, faster.router)}, here {ratio_here} times."
         )
     return Answer("Against the paper", said, section="random-input")
@@ -235,7 +248,8 @@ def _time(entry: Entry) -> str:
 def _price(data: ReportData, router: str) -> str:
     """What the most even one costs, where that is something else than the fastest's time."""
     entry = alone(data).get(router)
-    return "" if entry is None or _is_baseline(entry) else f"; it takes {_time(entry)}"
+    where = "" if entry is None or entry.input == text_input(data) else f" on “{entry.input}”"
+    return "" if entry is None or _is_baseline(entry) else f"; it takes {_time(entry)}{where}"
 
 
 def _load(entry: Entry) -> str:
@@ -265,9 +279,52 @@ def _each(entries: Sequence[LanguageEntry], show: Callable[..., str]) -> str:
 def _apart(others: Sequence[Entry] | Sequence[LanguageEntry], show: Callable[..., str]) -> str:
     """Those that select another number of experts, each with it."""
     each = [f"{short(entry.router)} {show(entry)} ({_number(entry)})" for entry in others]
-    return f" Not ranked, by another number of experts: {some(each)}." if each else ""
+    return f" Not ranked, being other work: {some(each)}." if each else ""
 
 
 def _number(entry: Entry | LanguageEntry) -> str:
     number = entry.experts_per_token
     return "experts unknown" if number is None else f"{exact(number)} {'expert' if number == 1 else 'experts'}"
+
+
+def _load_of_others(entry: Entry) -> str:
+    """A router that selects all experts loads them alike whatever it prefers."""
+    return "even because it selects all" if entry.experts_per_token == entry.num_experts else _load(entry)
+
+
+def _seeds(entry: Entry) -> str:
+    number = len(largest_loads(entry))
+    return f" (mean ± sd over {number} seeds)" if number > 1 else ""
+
+
+def _undecided(ranking: Smallest[str]) -> str:
+    """What a smallest estimate is worth that few are told apart from."""
+    if not ranking.level or not ranking.behind:
+        return ""
+    return f"Shown to be less even: {some(map(short, ranking.behind))}. "
+
+
+def _between(level: Sequence[LanguageEntry]) -> str:
+    """The range of their ratios."""
+    if not level:
+        return ""
+    ratios = sorted(entry.timing.ratio.estimate for entry in level)
+    shown = dict.fromkeys(significant(each) for each in (ratios[0], ratios[-1]))
+    return f", at {' to '.join(shown)} times their time"
+
+
+def _may_be_missed(level: Sequence[LanguageEntry]) -> str:
+    """From which size on a difference from the model's own gates is found."""
+    found = [each.timing.resolution for each in level]
+    return f" A difference below {percent(max(found))} may be missed." if found else ""
+
+
+def _to_tune(data: ReportData) -> str:
+    """The routers of the files as options; those beyond three are for the reader to add."""
+    names = [router for router in data.routers if router == router.strip() and router != STOCK][:3] or ["NAME"]
+    return " --router ".join(map(short, names))
+
+
+def _two_digits(number: float) -> str:
+    """A number of the paper that has no more."""
+    return f"{float(f'{number:.2g}'):,.0f}" if number >= 100 else significant(number)

@@ -35,8 +35,9 @@ class Overview:
         """Run, trust and answers as plain sentences, for a terminal and for Markdown."""
         trust = self.trust
         counted = "; ".join(f"{label.lower()} {value}" for label, value in trust.differences)
-        differences = f" By kind of measurement: {counted}." if counted else ""
-        said = [*self.run_lines, f"Trust: {trust.level.name.lower()}. {trust.headline}{differences}", *trust.reasons]
+        said = [*self.run_lines, f"Trust: {trust.level.name.lower()}. {trust.headline}", *trust.reasons[: trust.faults]]
+        said += [f"{trust.lead} {counted}."] if counted else []
+        said += trust.reasons[trust.faults :]
         for machine, answers in self.answers:
             said += [f"{machine}: {each.plain}" if machine else each.plain for each in answers]
         return said

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from reports.errors import MissingDataError
 from reports.figures.style import log_ticks, shared_legend, whiskers
 from reports.figures.theme import OKABE_ITO
+from reports.format.inputs import quoted
 from reports.format.plot import Plot
 from reports.judging.intervals import Interval, mean_interval
 from reports.judging.order import STOCK
@@ -74,6 +75,7 @@ def pareto(data: ReportData) -> Plot:
 def _evenness(data: ReportData) -> Panel:
     times, loads = alone(data), {router: largest_loads(entry) for router, entry in on_text(data).items()}
     baseline = next((entry.timing.baseline for entry in times.values()), "the baseline")
+    timed, read = str(timed_input(data)), str(text_input(data))
     return Panel(
         tuple(
             Tradeoff(
@@ -85,8 +87,8 @@ def _evenness(data: ReportData) -> Panel:
             for router, entry in times.items()
             if loads.get(router)
         ),
-        f"time of the router alone on “{timed_input(data)}”, ratio to {baseline}",
-        f"largest load on “{text_input(data)}” (%)",
+        f"time of the router alone on {quoted(data, timed)}, ratio to {baseline}",
+        f"largest load on {quoted(data, read)}, %",
     )
 
 
@@ -148,7 +150,7 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
             color=OKABE_ITO[5],
             linewidth=1,
             linestyle="--",
-            label="no other is better in both",
+            label="no other of equal work is better in both",
             zorder=1,
         )
     _limit(ax, panel)

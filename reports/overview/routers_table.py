@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from reports.errors import MissingDataError
 from reports.format.fields import interval_fields, spread_fields
+from reports.format.inputs import quoted
 from reports.format.numbers import DASH, bounds, by_format, exact, fixed, missing, percents, significant, spread
 from reports.format.table import Column, Table, text_column, verdict_column
 from reports.judging.order import STOCK
@@ -30,7 +31,7 @@ from reports.overview.perplexities import COMMAND, perplexities
 from reports.records.measurements import Entry, LanguageEntry
 from reports.records.report_data import ReportData
 from reports.tables.language_model.times import standings_to_stock
-from reports.tables.precision.decisions import headline_fields, headline_input
+from reports.tables.precision.headline import headline_fields, headline_input
 from reports.tables.ranking import by_time, equals, why_unranked
 
 _SHARE = by_format(".2%")
@@ -58,8 +59,8 @@ def routers_table(data: ReportData, prefix: str = "router") -> Table:
         caption=_caption(data, f"{tokens}as a ratio to {baseline}"),
         rows=rows,
         columns=(
+            # What answers comes first: on a phone there is room for these four.
             text_column("Router", "router"),
-            Column("Experts", ("experts_per_token",), exact, why="experts_missing"),
             Column(
                 f"Time / {baseline}",
                 ("ratio", "ratio_low", "ratio_high"),
@@ -67,8 +68,10 @@ def routers_table(data: ReportData, prefix: str = "router") -> Table:
                 picture=interval_bar(times),
                 why="ratio_missing",
             ),
-            Column("One token", ("token", "token_low", "token_high"), _ratio, why="token_missing"),
             Column("Largest load", ("max_load", "max_load_sd"), percents, why="max_load_missing"),
+            verdict_column("Verdict", "verdict"),
+            Column("Experts", ("experts_per_token",), exact, why="experts_missing"),
+            Column("One token", ("token", "token_low", "token_high"), _ratio, why="token_missing"),
             Column("Flips in bfloat16", ("flips",), _SHARE, why="flips_missing"),
             Column(
                 f"{(inside_scenario(data) or 'Inside').capitalize()} / own gates",
@@ -89,7 +92,6 @@ def routers_table(data: ReportData, prefix: str = "router") -> Table:
                 else []
             ),
             Column("Over floor", ("over_floor",), significant, why="over_floor_missing"),
-            verdict_column("Verdict", "verdict"),
         ),
         row_ids=ids,
     )
@@ -98,18 +100,28 @@ def routers_table(data: ReportData, prefix: str = "router") -> Table:
 def _caption(data: ReportData, time: str) -> str:
     """What is to be seen, column by column."""
     within = (inside_scenario(data) or "inside").capitalize()
+    names = timed_input(data) or "random", text_input(data) or "text", headline_input(data) or "text"
+    timed, text, flips = (quoted(data, name) for name in names)
+    perplexity = "Perplexity: after fine-tuning, of the better start. " if data.fine_tuning else ""
     return (
-        f"Time: the router alone, {time} with its 95 % interval over processes; the picture has a logarithmic scale "
-        "and a line at 1. One token: it and the experts that it selects, as a ratio. Largest load: the busiest "
-        f"expert's share of all assignments on “{text_input(data) or 'text'}”, mean ± sd over seeds. Flips: share of "
-        f"assignments that bfloat16 changes on “{headline_input(data) or 'text'}”. {within}: inside a language model, "
-        "as a ratio to its own gates; ≈ where it is not told apart from them among so many comparisons (Holm), of "
-        "which the interval of one alone knows nothing. Perplexity: after fine-tuning, of the better start; not shown "
-        "where there is none. Over floor: the time over that of the bare matrix products and one read of the input. "
-        "Verdict: fast and even are those that cannot be told apart from the fastest and the most even, among routers "
-        "that select as many experts; not ranked is who selects another number; paper: how many of its numbers "
-        "are reproduced."
+        f"Time: the router alone on {timed}, {time} with its 95 % interval over processes, drawn on a log scale with "
+        f"a line at 1. Largest load: the busiest expert's share of all assignments on {text}, mean ± sd over seeds. "
+        "Verdict: judged among routers that select as many experts, the others are not ranked; less even are those "
+        "shown to be, and a router without such a word is not told apart from the most even; paper: how many of its "
+        "numbers are reproduced, of those that can be. Experts: how many a token selects outside a model. One token: "
+        f"the router and its experts, as a ratio. Flips: share of assignments that bfloat16 changes on {flips}; to a "
+        f"router that hashes values a rounded one is another. {within}: inside a language model{_own_top_k(data)}, as "
+        "a ratio to its own gates; ≈ where it is not told apart from them, corrected for the number of comparisons "
+        f"(Holm), as the interval is not. {perplexity}Over floor: the time over that of the bare matrix products and "
+        "one read of the input."
     )
+
+
+def _own_top_k(data: ReportData) -> str:
+    """How many experts a token selects there."""
+    sizes = next((entry.sizes for entry in inside(data)), {})
+    top_k, experts = sizes.get("top_k"), sizes.get("num_experts")
+    return f" (top {top_k} of {experts} experts)" if top_k and experts else ""
 
 
 class _Found:
@@ -167,8 +179,8 @@ class _Found:
         said = []
         if entry is not None and entry.experts_per_token != entry.top_k:
             said.append("not ranked")
-        said += _place(router, self._by_time, "fastest", "fast")
-        said += _place(router, self._by_evenness, "most even", "even")
+        said += _place(router, self._by_time, "fastest", "level with the fastest")
+        said += _place(router, self._by_evenness, "most even", "", "less even")
         tally = self._paper.get(router, Counter())
         numbers = sum(tally[verdict] for verdict in COMPARED)
         said += [f"paper {tally[Verdict.REPRODUCED]}/{numbers}"] if numbers else []
@@ -192,10 +204,12 @@ def _by_time(entries: list[Entry]) -> Smallest[str] | None:
     )
 
 
-def _place(router: str, ranking: Smallest[str] | None, best: str, level: str) -> list[str]:
-    if ranking is None or router in ranking.behind:
+def _place(router: str, ranking: Smallest[str] | None, best: str, level: str, behind: str = "") -> list[str]:
+    """A word for one's place; nothing where there is none, and where the place has no word."""
+    if ranking is None:
         return []
-    return [best] if router == ranking.first else [level] if router in ranking.level else []
+    words = dict.fromkeys(ranking.behind, behind) | dict.fromkeys(ranking.level, level) | {ranking.first: best}
+    return [word] if (word := words.get(router)) else []
 
 
 def _because(found: object, reason: str) -> str | None:

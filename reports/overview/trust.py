@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import comb
-from typing import Any
+from typing import Any, ClassVar
 
 from reports.format.numbers import listing
 from reports.judging.intervals import CONFIDENCE
@@ -29,11 +29,9 @@ class Level(IntEnum):
 
 
 _HEADLINES = {
-    Level.GREEN: "Differences from these on are found, four times in five; brackets hold 95 % intervals.",
-    Level.AMBER: (
-        "To be read with care. Differences from these on are found, four times in five; brackets hold 95 % intervals."
-    ),
-    Level.RED: "Nobody should be ranked by these numbers.",
+    Level.GREEN: "Nothing speaks against its numbers.",
+    Level.AMBER: "To be read with care, because:",
+    Level.RED: "Nobody should be ranked by these numbers, because:",
 }
 _WITHOUT_TIMES = "No times were measured."
 
@@ -47,12 +45,17 @@ class TrustBox:
         headline: what that means, a sentence.
         differences: kind of measurement -> the smallest difference that counts, in words.
         reasons: a sentence each, the worst first.
+        faults: how many of them, the first ones, are above green.
     """
 
     level: Level
     headline: str
     differences: tuple[tuple[str, str], ...]
     reasons: tuple[str, ...]
+    faults: int = 0
+
+    lead: ClassVar[str] = "Smallest difference that is found four times in five, from the best to the worst input:"
+    """What stands before the differences."""
 
 
 Reason = tuple[Level, str]
@@ -71,11 +74,13 @@ def trust_box(data: ReportData, mixed: Sequence[str] = ()) -> TrustBox:
     if data.fine_tuning and data.fine_tuning.quick:
         found.append((Level.RED, f"The fine-tuning is a quick run on a subsample. {PROVES_NOTHING}"))
     level = max((each for each, _ in found), default=Level.GREEN)
+    worst_of = {said: each for each, said in sorted(found)}  # one said twice counts as the worse
     return TrustBox(
         level=level,
         headline=_HEADLINES[level] if sources or level else _WITHOUT_TIMES,
         differences=tuple(differences(data).items()),
         reasons=tuple(dict.fromkeys(said for _, said in sorted(found, key=lambda reason: -reason[0]))),
+        faults=sum(each > Level.GREEN for each in worst_of.values()),
     )
 
 
@@ -134,7 +139,7 @@ def _self_comparisons(source: Source) -> Iterator[Reason]:
 def _coarse(source: Source) -> Iterator[Reason]:
     kinds = [label.lower() for label, each in resolutions_of(source).items() if min(each) > COARSE]
     if kinds:
-        yield Level.AMBER, f"Coarse: no difference below {100 * COARSE:.0f} % is told in {listing(kinds)}."
+        yield Level.AMBER, f"Coarse: differences of more than {100 * COARSE:.0f} % may be missed in {listing(kinds)}."
 
 
 def _scope(source: Source) -> Iterator[Reason]:
@@ -145,11 +150,11 @@ def _scope(source: Source) -> Iterator[Reason]:
             Level.GREEN,
             f"On a CPU, with {threads} {'thread' if threads == 1 else 'threads'}: ratios on a GPU differ.",
         )
-    models = {"encoder of real text": mapping_in(source.run, "model"), "language model": source.language_model}
-    named = [f"the {called} is {model['name']}" for called, model in models.items() if model and model.get("name")]
-    if named:
-        said = "; ".join(named)
-        yield Level.GREEN, f"{said[:1].upper()}{said[1:]}."
+    models = {"Encoder of real text": mapping_in(source.run, "model"), "Language model": source.language_model}
+    for called, model in models.items():
+        said = model.get("note") or model.get("name") if model else None
+        if said:
+            yield Level.GREEN, f"{called}: {said}."
 
 
 def _load(source: Source) -> Iterator[Reason]:

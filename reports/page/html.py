@@ -35,6 +35,7 @@ _VERDICT_CLASSES = {
 _RIGHT_TO_LEFT = re.compile(
     r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+(?:\s+[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+)*"
 )
+_UNCERTAINTY = re.compile(r"\[[^\[\]]*\]|± \S+(?: %)?")
 # Coordinates as matplotlib writes them: to a millionth of a point, of which a hundredth is seen.
 _COORDINATES = re.compile(r'(?<= )(?:d|x|y|x1|y1|x2|y2|cx|cy|points)="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
@@ -59,6 +60,10 @@ def page(data: ReportData, overview: Overview, sections: Sequence[Section], file
     )
 
 
+_IN_NUMBERS = re.compile(r"(?<=\d) (?=[%±\[])|(?<=±) (?=\d)|(?<=\d,) (?=[\d.]+\])")
+"""Spaces before a unit, around a deviation, and before and in an interval."""
+
+
 def environment(classes: Mapping[str, str]) -> Environment:
     """What the templates share: escaping, filters, how a table is shown, the pages' style and script.
 
@@ -74,6 +79,7 @@ def environment(classes: Mapping[str, str]) -> Environment:
         finalize=lambda value: one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     made.filters |= {"anchor": _anchor, "shorten": shorten, "isolated": _isolated}
+    made.filters |= {"breakable": _breakable, "unbroken": _unbroken, "kept": _kept}
     # Neither is a template: both are written as they are.
     style, script = (Markup(_source(made, name)) for name in ("style.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -100,8 +106,27 @@ def _anchor(name: str) -> str:
 
 
 def _isolated(text: str) -> Markup:
-    """A sentence whose words in scripts from right to left turn nothing round but themselves."""
-    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(one_line(text)))))
+    """A sentence on a page.
+
+    Words in scripts from right to left turn nothing round but themselves, and a number keeps its unit and interval.
+    """
+    whole = _IN_NUMBERS.sub("\u00a0", one_line(text))
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(whole))))
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column may break after its underscores."""
+    return Markup("_<wbr>").join(one_line(name).split("_"))
+
+
+def _unbroken(heading: str) -> Markup:
+    """A heading that breaks at no equals sign."""
+    return Markup("&#160;=&#160;").join(one_line(heading).split(" = "))
+
+
+def _kept(number: str) -> Markup:
+    """A number with its interval or deviation, which a narrow column does not break."""
+    return Markup(_UNCERTAINTY.sub(r'<span class="kept">\g<0></span>', str(escape(one_line(number)))))
 
 
 def _table_files(table: Table) -> list[tuple[str, str]]:

@@ -19,7 +19,8 @@ def markdown_report(overview: Overview, sections: Sequence[Section], statement: 
     for section in sections:
         parts += [f"## {escape_markdown(section.title)}", ""]
         parts += [escape_markdown(section.intro), ""] if section.intro else []
-        parts += [to_markdown(table) for table in section.tables]
+        parts += [line for note in section.notes for line in (escape_markdown(note), "")]
+        parts += [to_markdown(table, alone=False) for table in section.tables]
         parts += [to_markdown_figure(plot, f"figures/{plot.name}.png") for plot in section.plots]
         parts += [line for text in section.left_out for line in (escape_markdown(text), "")]
     parts += ["## The run in full", "", *(line for text in statement for line in (escape_markdown(text), ""))]

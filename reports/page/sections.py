@@ -63,15 +63,21 @@ class SectionPlan:
 
 @dataclass(frozen=True)
 class Section:
-    """A section with its tables and figures, and a sentence for each that had to be left out."""
+    """A section with its tables and figures; the last one has what had to be left out of all, a sentence a reason."""
 
     anchor: str
     title: str
     intro: str
     tables: tuple[Table, ...]
     plots: tuple[Plot, ...]
-    left_out: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
     brief: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What several of its tables and figures need, each once."""
+        shown: tuple[Table | Plot, ...] = (*self.tables, *self.plots)
+        return tuple(dict.fromkeys(note for each in shown for note in each.notes))
 
     @property
     def findings(self) -> Iterator[str]:
@@ -132,34 +138,43 @@ PLAN = (
 
 
 def build_sections(data: ReportData) -> list[Section]:
-    """Builds all that there is data for, and says at the end which topics the files say nothing of."""
+    """Builds all that there is data for; the last section says what is left out, and why."""
     sections = []
-    absent: dict[Topic, list[str]] = {}
+    left_out: Reasons = {}
     for plan in PLAN:
         if not plan.topic.held_by(data):
             if plan.topic.absent:
-                absent.setdefault(plan.topic, []).append(plan.title)
+                left_out.setdefault(plan.topic.absent, []).append(plan.title)
             continue
-        left_out: list[str] = []
         measurements = plan.topic.measurements(data)
         everything, parts = whole(data, measurements), parts_of(data, measurements)
         tables, plots = (
             _build(((each, part) for each in known for part in (parts if each.timed else [everything])), left_out)
             for known in (table.of(plan.anchor), figure.of(plan.anchor))
         )
-        sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, tuple(left_out), plan.brief))
-    if absent:
-        sentences = tuple(f"{listing(titles)}: left out, because {topic.absent}." for topic, titles in absent.items())
+        if tables or plots:
+            sections.append(Section(plan.anchor, plan.title, plan.intro, tables, plots, brief=plan.brief))
+    if left_out:
+        sentences = tuple(
+            f"{listing(list(dict.fromkeys(names)))}: left out, because {reason}." for reason, names in left_out.items()
+        )
         sections.append(Section("left-out", "Left out", "", (), (), sentences))
     return sections
 
 
-def _build(shown: Iterable[tuple[Shown, Part]], left_out: list[str]) -> tuple[Any, ...]:
+Reasons = dict[str, list[str]]
+"""Why something is left out -> what."""
+
+
+def _build(shown: Iterable[tuple[Shown, Part]], left_out: Reasons) -> tuple[Any, ...]:
     built = []
     pairs = ((part, builder) for each, part in shown for builder in each.builders(part.data))
     for part, (name, build) in pairs:
         try:
             built.append(part.mark(build(part.data)))
         except MissingDataError as missing:
-            left_out.append(f"{name}{f', {part.name}' if part.name else ''}: left out, because {missing}.")
+            left_out.setdefault(str(missing), []).append(f"{name} ({part.name})" if part.name else name)
+            continue
+        for what, why in built[-1].left_out:
+            left_out.setdefault(why, []).append(what)
     return tuple(built)

@@ -1,7 +1,8 @@
 """Why one router has another standard deviation of the output in each table."""
 
 OUTPUT_STD = (
-    " One router has several output STDs, and all are right: they are of a layer, whose experts make most of it. "
-    "Random experts stand behind the inputs “random” and “supplemental”; on all others copies of the encoder's "
-    "network, which hide the router, and in tables that say so its neurons shared out among the experts, which show it."
+    "The output STD is that of a layer, and a router has one for each kind of experts: random ones on “random” and "
+    "“supplemental” input; on all others copies of the encoder's feed-forward network, which answer alike whatever the "
+    "router selects, and, in tables that say “partitioned”, that network's neurons shared out among the experts, where "
+    "it matters who is selected. Compare it within one kind alone."
 )

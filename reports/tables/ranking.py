@@ -14,6 +14,9 @@ from reports.records.report_data import ReportData
 
 AnyEntry = TypeVar("AnyEntry", Entry, LanguageEntry)
 
+ALL_OTHERS = "all select another number of experts"
+"""Why nobody is named where no router selects the K experts that were asked for."""
+
 
 def why_unranked(data: ReportData, entries: Sequence[Entry | LanguageEntry], everyone: Iterable[str]) -> str | None:
     """Why nobody is named the first of these, or None: a run is not whole, or a router of the report is missing."""

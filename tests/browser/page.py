@@ -7,7 +7,7 @@ This is the contract between the page and its tests:
   each other; the last has a table with a row a router, whose names are headings of their rows;
 - each column of that table is sorted by a button in its heading, which says so by `aria-sort`;
 - a search box filters its rows, and a `status` says how many are left;
-- whatever can be folded is a `details`, and a link to something inside opens it.
+- sections are `details` of the class `section`, and a link to something inside opens it.
 """
 
 from __future__ import annotations

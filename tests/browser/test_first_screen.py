@@ -41,3 +41,13 @@ def test_the_first_stop_of_the_tab_key_skips_to_the_answers(open_page: OpenPage)
     assert focused.bounding_box()["x"] >= 0  # type: ignore[index]
     page.tab.keyboard.press("Enter")
     assert page.tab.url.endswith("#answers")
+
+
+def test_on_a_phone_the_checks_that_were_passed_are_folded(open_page: OpenPage) -> None:
+    page = open_page("whole")
+    passed = page.part("passed")
+    assert passed.get_attribute("open") is not None
+    page.resize(390)
+    passed.locator("li").first.wait_for(state="hidden")
+    passed.locator("summary").click()
+    passed.locator("li").first.wait_for(state="visible")

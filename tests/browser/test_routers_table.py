@@ -9,7 +9,7 @@ import pytest
 from tests.browser.conftest import OpenPage
 from tests.browser.page import ReportPage
 
-TIME = "Time to"
+TIME = "Time / linear"
 
 
 def numbers(texts: list[str]) -> list[float]:

@@ -7,14 +7,14 @@ from tests.browser.page import ReportPage
 
 
 def closed(page: ReportPage) -> int:
-    return page.tab.locator("details:not([open])").count()
+    return page.tab.locator("details.section:not([open])").count()
 
 
 def test_they_are_closed_at_first_and_open_by_mouse_and_keyboard(open_page: OpenPage) -> None:
     page = open_page("whole")
     number = closed(page)
     assert number >= 5
-    summaries = page.tab.locator("details > summary")
+    summaries = page.tab.locator("details.section > summary")
     summaries.nth(0).click()
     summaries.nth(1).focus()
     page.tab.keyboard.press("Enter")
@@ -22,7 +22,7 @@ def test_they_are_closed_at_first_and_open_by_mouse_and_keyboard(open_page: Open
 
 
 def test_a_page_opened_at_a_place_in_a_section_shows_it(open_page: OpenPage) -> None:
-    place = open_page("whole").tab.locator("details [id]:not(svg [id])").last.get_attribute("id")
+    place = open_page("whole").tab.locator("details.section [id]:not(svg [id])").last.get_attribute("id")
     page = open_page("whole", at=f"#{place}")
     assert page.hidden(f"[id='{place}']") == []
     assert page.part(str(place)).evaluate("place => place.getBoundingClientRect().top < innerHeight")

@@ -60,7 +60,7 @@ def test_the_report_is_whole(hostile_report):
     figures = {f"figure-{number}-{name}" for number in (4, 5, 6) for name in ("random", "contextual")} | {"latency"}
     assert {f"figures/{figure}.{kind}" for figure in figures for kind in ("svg", "png")} <= names
     tables = {Path(name).stem for name in names if name.startswith("tables/")}
-    assert {"summary", "parameters", "random-input", "latency", "supplemental", "experts", "balance-skewed"} <= tables
+    assert {"summary", "parameters", "random-input", "latency", "supplemental", "experts", "balance"} <= tables
     assert {f"tables/{table}.{kind}" for table in tables for kind in ("md", "csv", "tex")} <= names
     assert {"index.html", "report.md"} <= names
 

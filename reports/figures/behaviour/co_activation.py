@@ -9,9 +9,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.behaviour.leading import leading_inputs
+from reports.figures.input_sizes import size_sentence
 from reports.figures.style import panels, title_of
 from reports.figures.theme import BAND
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.numbers import listing
 from reports.format.plot import Plot
 from reports.judging.pairs import LEAST_EXPECTED, Counts, ratio_to_chance
@@ -37,13 +39,13 @@ def co_activation(input_name: str, data: ReportData) -> Plot:
         raise MissingDataError("no router selects several experts of more: there are no pairs to choose")
     return Plot(
         name=f"co-activation-{input_name}",
-        title=f"Experts chosen together on input “{input_name}”",
+        title=f"Experts chosen together on input {quoted(data, input_name)}",
         caption="How often two experts have a token together, over how often they would if a token's experts were "
         "drawn independently with the loads that they have (quasi-independence: no expert pairs with itself). Red "
         "pairs belong together, and placing them on one device saves traffic; blue ones avoid each other; white is "
         "chance. Both axes: experts of the first seed, the most loaded first. Grey: an expert with itself, and pairs "
         f"of which chance would give fewer than {LEAST_EXPECTED:g}. The title has the pair that is most above chance."
-        f"{_left_out([router for router in counted if router not in pairs])}",
+        f"{_left_out([router for router in counted if router not in pairs])}{size_sentence(data, input_name)}",
         draw=lambda: _draw(pairs),
     )
 

@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.figures.behaviour.leading import leading_inputs
+from reports.figures.input_sizes import size_sentence
 from reports.figures.style import panels, shared_legend, title_of
 from reports.figures.theme import INK, OKABE_ITO, QUIET
 from reports.format import registry
+from reports.format.inputs import quoted
 from reports.format.plot import Plot
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
@@ -29,11 +31,11 @@ def expert_load(input_name: str, data: ReportData) -> Plot:
     seeds = "points are the seeds" if any(_points(entry) for entry in entries) else "this file states no single seeds"
     return Plot(
         name=f"expert-load-{input_name}",
-        title=f"Load of the experts on input “{input_name}”",
+        title=f"Load of the experts on input {quoted(data, input_name)}",
         caption="Each expert's share of all assignments, from the most to the least loaded expert of each seed; bars "
         f"are means over seeds, {seeds}. The dashed line is an even load: the further the first bars stand above it, "
         "the longer a layer waits for its busiest experts; an expert without a bar learns nothing. The title has the "
-        "largest load over the even one.",
+        f"largest load over the even one.{size_sentence(data, input_name)}",
         draw=lambda: _draw(entries),
     )
 
@@ -53,7 +55,7 @@ def _draw(entries: list[Entry]) -> Figure:
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     figure.supxlabel("experts, the most loaded of each seed first", fontsize=9)
     figure.supylabel("share of assignments", fontsize=9)
-    shared_legend(figure, axes, columns=3, loc="outside upper center")
+    shared_legend(figure, axes, columns=3, loc="outside upper left")
     return figure
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
+from reports.figures.input_sizes import size_sentence
 from reports.figures.style import label
 from reports.figures.theme import GRID, OKABE_ITO
 from reports.format import registry
+from reports.format.inputs import quoted
+from reports.format.numbers import listing
 from reports.format.plot import Plot
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
@@ -20,6 +25,10 @@ from reports.records.sample import Histogram
 
 _NARROWEST = 1e-200
 """Bins of less width hold outputs that are all the same."""
+_TALLEST = 4.0
+"""Times the median peak of a panel; a ridge that is higher would leave nothing of the others, and is cut off."""
+_ROW = 0.5
+"""Inches of a ridge."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,13 @@ def distribution(input_name: str, data: ReportData) -> Plot:
         raise MissingDataError(f"the files hold no output histogram on input “{input_name}”")
     return Plot(
         name=f"figure-5-{input_name}",
-        title=f"Figure 5, “{input_name}” input: distribution of the layer's output",
+        title=f"Figure 5, input {quoted(data, input_name)}: distribution of the layer's output",
         caption="Outputs of the MoE layer, first seed, one panel per kind of experts: a wide ridge is a layer with "
-        "large outputs. Copied experts answer alike whoever selects them, so that all routers have one ridge; those "
-        "that share out a network's neurons, or are random, answer by what the router does. Each ridge is scaled to "
-        "its own peak. The axis leaves out the tails, 0.2 % of the widest router's outputs and more; σ is the standard "
-        "deviation of all outputs of that seed, tails included, and they can make up a large part of it.",
+        "large outputs. All ridges of a panel have one scale, so that they cover equal areas: the narrower, the higher"
+        f"{_cut_off(by_kind)}. Copied experts answer alike whoever selects them, so that all routers have one ridge; "
+        "those that share out a network's neurons, or are random, answer by what the router does. The axis leaves out "
+        "the tails, 0.2 % of the widest router's outputs and more; σ is the standard deviation of all outputs of that "
+        f"seed, tails included, and they can make up a large part of it.{size_sentence(data, input_name)}",
         draw=lambda: _draw(by_kind),
     )
 
@@ -76,25 +86,31 @@ def _same(first: Ridge, second: Ridge) -> bool:
 
 def _draw(by_kind: dict[str, dict[str, Ridge]]) -> Figure:
     by_kind = {kind: _alike(routers) for kind, routers in by_kind.items()}
-    tallest = max(len(routers) for routers in by_kind.values())
-    figure = Figure(figsize=(4.2 * len(by_kind) + 1.6, 0.5 * tallest + 1.3), layout="constrained")
-    axes = figure.subplots(1, len(by_kind), squeeze=False)[0]
-    for ax, (kind, routers) in zip(axes, by_kind.items(), strict=True):
+    numbers = [len(routers) for routers in by_kind.values()]
+    if len(set(numbers)) > 1:
+        # Side by side the shorter panel would be empty below.
+        figure = Figure(figsize=(5.6, _ROW * sum(numbers) + 0.95 * len(numbers)), layout="constrained")
+        axes = figure.subplots(len(numbers), 1, squeeze=False, gridspec_kw={"height_ratios": numbers})[:, 0]
+    else:
+        figure = Figure(figsize=(4.0 * len(numbers) + 1.6, _ROW * numbers[0] + 1.3), layout="constrained")
+        axes = figure.subplots(1, len(numbers), squeeze=False)[0]
+    for place, (ax, (kind, routers)) in enumerate(zip(axes, by_kind.items(), strict=True)):
         _draw_ridges(ax, routers)
-        ax.set_ylim(0.7 - tallest, 1)
-        if ax is not axes[0] and list(routers) == list(next(iter(by_kind.values()))):
+        if place and len(set(numbers)) == 1 and list(routers) == list(next(iter(by_kind.values()))):
             ax.tick_params(labelleft=False)
-        ax.set(title=f"{label(kind)} experts", xlabel="output")
+        ax.set(title=f"{label(kind)} experts", xlabel="output", ylim=(0.7 - len(routers), 1))
     return figure
 
 
 def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
     reach = max(_reach(ridge.histogram) for ridge in routers.values())
+    tallest = _scale(routers.values())
     for row, ridge in enumerate(routers.values()):
         centres, density = _density(ridge.histogram)
         base = -row
         colour = OKABE_ITO[row % 6]
-        ax.fill_between(centres, base, base + 0.85 * density, color=colour, alpha=0.75, linewidth=0)
+        height = 0.85 * np.minimum(density / tallest, 1)
+        ax.fill_between(centres, base, base + height, color=colour, alpha=0.75, linewidth=0)
         ax.axhline(base, color=GRID, linewidth=0.6, zorder=0)
         sigma = "" if ridge.sd is None else f"σ {ridge.sd:#.3g}"
         ax.text(0.99, base + 0.3, sigma, transform=ax.get_yaxis_transform(), ha="right", fontsize=8)
@@ -105,12 +121,29 @@ def _draw_ridges(ax: Axes, routers: dict[str, Ridge]) -> None:
 
 
 def _density(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of the bins and what is in them per width, 1 at the peak; nothing where the outputs are all the same."""
+    """Centres of the bins, and the share of the outputs in each over its width; 0 where outputs are all the same."""
     edges, counts = np.asarray(histogram.edges), np.asarray(histogram.counts, dtype=float)
     widths = np.diff(edges)
     density = np.zeros_like(counts)
-    np.divide(counts, widths, out=density, where=widths > _NARROWEST)
-    return (edges[1:] + edges[:-1]) / 2, density / (density.max() or 1)
+    np.divide(counts / (counts.sum() or 1), widths, out=density, where=widths > _NARROWEST)
+    return (edges[1:] + edges[:-1]) / 2, density
+
+
+def _scale(ridges: Collection[Ridge]) -> float:
+    """The density that is as high as a ridge can be."""
+    peaks = [peak for ridge in ridges if (peak := float(_density(ridge.histogram)[1].max()))]
+    return min(max(peaks), _TALLEST * median(peaks)) if peaks else 1.0
+
+
+def _cut_off(by_kind: Mapping[str, dict[str, Ridge]]) -> str:
+    """Who is cut off, for the caption."""
+    names = dict.fromkeys(
+        router
+        for routers in by_kind.values()
+        for router, ridge in routers.items()
+        if float(_density(ridge.histogram)[1].max()) > _scale(routers.values()) * (1 + 1e-9)
+    )
+    return f" ({listing([label(name) for name in names])}: cut off at the top)" if names else ""
 
 
 def _reach(histogram: Histogram) -> float:

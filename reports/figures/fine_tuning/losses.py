@@ -58,7 +58,7 @@ def _draw(tuning: FineTuning) -> Figure:
         _draw_paper(figure, axes[-1], printed)
     figure.supxlabel("step", fontsize=9)
     figure.supylabel("training loss", fontsize=9)
-    shared_legend(figure, axes[: len(routers)], columns=3, loc="outside upper center")
+    shared_legend(figure, axes[: len(routers)], columns=3, loc="outside upper left")
     return figure
 
 

@@ -7,9 +7,11 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from reports.errors import MissingDataError
+from reports.figures.input_sizes import widths_differ
 from reports.figures.ratio_axis import MOST_SERIES, Point, draw_panels
 from reports.figures.theme import QUIET
 from reports.format import registry
+from reports.format.inputs import input_labels
 from reports.format.numbers import significant
 from reports.format.plot import Plot
 from reports.judging import paper
@@ -23,13 +25,14 @@ _FAR = 5.0
 def ratios(data: ReportData) -> Plot:
     """A panel per scenario, a row per router; whiskers, and the band in which the baseline differs from itself."""
     inputs = registry.inputs_timed(data)
-    scenarios = data.scenarios("router")
+    scenarios, labels = data.scenarios("router"), input_labels(data)
     panels: dict[str, list[Point]] = {}
     for scenario, record in scenarios.items():
         for name in inputs:
+            shown = labels.get(name, name)
             # So many markers in a row nobody tells apart: each input has its own panels.
             panel, marker = (
-                (record.label, name) if len(inputs) <= MOST_SERIES else (f"{record.label}, {name}", "router")
+                (record.label, shown) if len(inputs) <= MOST_SERIES else (f"{record.label}, {shown}", "router")
             )
             points = [Point(entry.router, marker, entry.timing) for entry in data.find(scenario, name).values()]
             if points:
@@ -51,7 +54,8 @@ def ratios(data: ReportData) -> Plot:
         caption="Logarithmic axis; whiskers are 95 % intervals over processes, and very wide ones run off the panel. "
         "The grey band is the noise floor: what the baseline measured against itself, over the groups of the panel. "
         "A router right of it is slower than the baseline, left of it faster. Crosses: the paper's ratios, on other "
-        "hardware; one far beyond all that was measured here is an arrow with its number.",
+        "hardware; one far beyond all that was measured here is an arrow with its number."
+        f"{widths_differ(data, inputs)}",
         draw=lambda: draw_panels(
             panels, routers, list(series), width=3.3 if len(panels) < 4 else 2.7, draw_beside=draw_beside
         ),

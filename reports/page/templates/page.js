@@ -2,7 +2,8 @@
 "use strict";
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const sections = all("details");
+  const sections = all("details.section");
+  const folds = all("details");
 
   // A link to something inside a closed section opens it, and one to a filtered row brings the row back.
   const reveal = () => {
@@ -34,9 +35,16 @@
   };
   sections.forEach((each) => each.addEventListener("toggle", relabel));
 
+  // On a phone the answers come before what gave no reason to doubt them.
+  const passed = document.getElementById("passed");
+  const narrow = matchMedia("(max-width: 40rem)");
+  const fold = () => { if (passed) passed.open = !narrow.matches; };
+  narrow.addEventListener("change", fold);
+  fold();
+
   let closed = [];
   addEventListener("beforeprint", () => {
-    closed = sections.filter((each) => !each.open);
+    closed = folds.filter((each) => !each.open);
     closed.forEach((each) => { each.open = true; });
   });
   addEventListener("afterprint", () => closed.forEach((each) => { each.open = false; }));

@@ -1,109 +1,127 @@
-"""How evenly the experts are used, and what else routers decide, input by input."""
+"""How evenly the experts are used: each router on each input, and what else is measured of it on those that tell most.
+
+Axes: E experts.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import spread_fields
-from reports.format.numbers import by_format, fixed, listing, percent, sentence
-from reports.format.table import EXPERTS, Column, Table, spread_column, text_column
+from reports.format.inputs import described, input_labels
+from reports.format.numbers import Show, exact, fixed, listing, percent, percents, spread
+from reports.format.table import EXPERTS, Column, Table, text_column
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
-from reports.tables.output_std import OUTPUT_STD
+from reports.tables.ranking import among, equals, why_unranked
 
 # On average at most one and a half of the experts get the probability: nearly always the same one does.
 _COLLAPSED_BELOW = 1.5
 # Of no number of experts that there is: a broken file's entropy, whose exp no computer holds.
 _LARGEST_ENTROPY = 300.0
+_RANDOM = "random"
+TELLING = (_RANDOM, "contextual", "skewed")
+"""Noise, real text, and what makes routers collapse: the inputs that tell most."""
+# The second is the first with one added to every feature of every token.
+_OFFSET = ("plain", "skewed")
+# Rounding changes a decision or two: of a figure by seed that differs by more, something else does.
+_ALIKE = 1e-3
+WITHIN_A_SEED = "Mean ± sd over seeds of what is so within a seed; an expert's number means nothing in another one."
 
 
-@registry.table("balance", "Balance on “{}”", place=1, keys=registry.inputs_shown)
-def balance(input_name: str, data: ReportData) -> Table:
-    """Load and its evenness; finds the routers that have collapsed onto one expert."""
-    entries = data.select("router", input_name)
-    rows = [
-        _row(entry, data)
-        | _of_seeds("max_load", entry, partial(largest_load, num_experts=entry.num_experts), "max_violation")
-        | _of_seeds("effective_experts", entry, _effective_experts, "token_entropy", "specialisation")
-        for entry in entries
-    ]
+@registry.table("balance", "Largest load, input by input", place=1)
+def largest_loads(data: ReportData) -> Table:
+    """A row per router, a column per input: the busiest expert's share of all assignments."""
+    experts = {entry.num_experts for each in _by_input(data).values() for entry in each.values()}
+    even = f"; {listing([percent(1 / number) for number in sorted(experts)])} is even" if len(experts) < 3 else ""
+    return _by_inputs(
+        data,
+        name="balance",
+        title="Largest load, input by input",
+        caption=f"The busiest expert's share of all assignments{even}. Experts: what a token selects. A router that "
+        "selects all of them is even by definition, whatever its probabilities: how those concentrate, the next table "
+        "says.",
+        field="max_load",
+        figure=_largest_load,
+        show=percents,
+        findings=(*_ends(data), *_alike(data)),
+    )
+
+
+@registry.table("balance", "Effective experts, input by input", place=2)
+def effective_experts(data: ReportData) -> Table:
+    """The same of the mean probabilities; finds the routers that have collapsed onto one expert."""
+    return _by_inputs(
+        data,
+        name="effective-experts",
+        title="Effective experts, input by input",
+        caption="The exponential of the entropy of the mean probabilities, those of experts that are not selected too: "
+        "E where all get as much, 1 where one gets everything. It shows a collapse that no load can show: that of a "
+        "router which selects every expert for every token, and gives all of the weight to one.",
+        field="effective_experts",
+        figure=_effective_experts,
+        show=spread(fixed(2)),
+        findings=_collapse(data),
+    )
+
+
+def _by_inputs(
+    data: ReportData,
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    field: str,
+    figure: Callable[[Entry], dict[int, float] | None],
+    show: Show,
+    findings: tuple[str, ...],
+) -> Table:
+    found, labels = _by_input(data), input_labels(data)
+    rows = []
+    for router in data.routers:
+        entries = {name: each[router] for name, each in found.items() if router in each}
+        if entries:
+            row: dict[str, object] = {
+                "router": router,
+                "experts_per_token": next(iter(entries.values())).experts_per_token,
+            }
+            for input_name in found:
+                values = figure(entries[input_name]) if input_name in entries else None
+                row |= spread_fields(f"{field}_{input_name}", list((values or {}).values()))
+            rows.append(row)
     return Table(
-        name=f"balance-{input_name}",
-        title=f"Balance on input “{input_name}”",
-        caption=f"{sentence(data.inputs[input_name].description)} Mean ± sd over seeds of what is so within a seed. "
-        "Experts: what a token selects; a router that selects all of them is even by definition. Largest load: the "
-        "busiest expert's share of all assignments. Effective experts: exp of the entropy of the mean probabilities; 1 "
-        "means that one expert gets everything.",
+        name=name,
+        title=title,
+        caption=caption,
+        notes=(WITHIN_A_SEED, described(data, list(found))),
         rows=rows,
         columns=(
             text_column("Router", "router"),
             EXPERTS,
-            spread_column("Largest load", "max_load", percent),
-            *_metric_columns(data, directed=True),
-            spread_column(f"Effective experts of {entries[0].sizes['num_experts']}", "effective_experts", fixed(2)),
+            *(Column(labels[each], (f"{field}_{each}", f"{field}_{each}_sd"), show) for each in found),
         ),
-        findings=_collapse(input_name, entries, data),
+        findings=findings,
     )
 
 
-@registry.table("balance", "Decisions on “{}”", place=2, keys=registry.inputs_shown)
-def decisions(input_name: str, data: ReportData) -> Table:
-    """The metrics of which neither direction is better by itself."""
-    entries = data.select("router", input_name)
-    columns = _metric_columns(data, directed=False)
-    if not columns:
-        raise MissingDataError("every metric of the files has a better direction, and stands in the table of balance")
-    return Table(
-        name=f"decisions-{input_name}",
-        title=f"Decisions on input “{input_name}”",
-        caption=f"{sentence(data.inputs[input_name].description)} Mean ± sd over seeds of the metrics of which neither "
-        "direction is better by itself; the page's end defines them. A dash: not defined of that router. Left out: "
-        f"what is 0 of every router.{OUTPUT_STD if 'output_std' in data.metrics else ''}",
-        rows=[_row(entry, data) for entry in entries],
-        columns=(
-            text_column("Router", "router"),
-            EXPERTS,
-            *(each for each in columns if _tells(each.fields[0], entries)),
-        ),
-    )
+def _by_input(data: ReportData) -> dict[str, dict[str, Entry]]:
+    """The router alone on each input that is shown: input -> router -> entry; refuses an empty answer."""
+    found = {name: data.find("router", name) for name in registry.inputs_shown(data)}
+    if not found:
+        raise MissingDataError("the files hold no measurement of the router alone")
+    return found
 
 
-def _tells(metric: str, entries: Sequence[Entry]) -> bool:
-    """Whether a metric says something: it is another than 0 of some router in some seed, and than the column Experts.
-
-    The spread of a fixed K is 0, and the mean of one is K.
-    """
-    known = [(entry, list(entry.behaviour.metric(metric).known.values())) for entry in entries]
-    repeated = all(value == entry.experts_per_token for entry, values in known for value in values)
-    return any(any(values) for _, values in known) and not repeated
-
-
-def _metric_columns(data: ReportData, *, directed: bool) -> list[Column]:
-    """A column for each metric that has a better direction, or for each that has none; the paper's has its tables."""
-    return [
-        spread_column(record.label, name, by_format(record.format))
-        for name, record in data.metrics.items()
-        if (record.better is not None) is directed and not record.paper
-    ]
-
-
-def _row(entry: Entry, data: ReportData) -> dict[str, object]:
-    row: dict[str, object] = {"router": entry.router, "experts_per_token": entry.experts_per_token}
-    for name in data.metrics:
-        row |= _of_seeds(name, entry, lambda value: value, name)
-    return row
-
-
-def _of_seeds(prefix: str, entry: Entry, figure: Callable[..., float], *metrics: str) -> dict[str, float | None]:
-    """A figure of some metrics, seed by seed and never of their means; nothing where it is unknown in a seed."""
+def of_seeds(figure: Callable[..., float], entry: Entry, *metrics: str) -> dict[int, float] | None:
+    """A figure of some metrics, seed by seed and never of their means; None where it is unknown in a seed."""
     by_seed = [entry.behaviour.metric(name).by_seed for name in metrics]
-    values = [[of[seed] for of in by_seed] for seed in by_seed[0] if all(seed in of for of in by_seed)]
-    known = [figure(*each) for each in values if None not in each]
-    return spread_fields(prefix, known if len(known) == len(values) else ())
+    values = {seed: [of[seed] for of in by_seed] for seed in by_seed[0] if all(seed in of for of in by_seed)}
+    known = {seed: figure(*each) for seed, each in values.items() if None not in each}
+    return known if len(known) == len(values) else None
 
 
 def largest_load(max_violation: float, num_experts: int) -> float:
@@ -111,29 +129,86 @@ def largest_load(max_violation: float, num_experts: int) -> float:
     return (1 + max_violation) / num_experts
 
 
-def _effective_experts(entropy: float, specialisation: float) -> float:
-    """exp H(mean p), from H(mean p) = specialisation + mean H(p).
-
-    Loads cannot show the collapse of a router that selects every expert for every token, as the unconstrained Hadamard
-    does.
-    """
-    return math.exp(min(entropy + specialisation, _LARGEST_ENTROPY))
+def _largest_load(entry: Entry) -> dict[int, float] | None:
+    return of_seeds(lambda violation: largest_load(violation, entry.num_experts), entry, "max_violation")
 
 
-def _mean_effective(entry: Entry) -> float | None:
-    return _of_seeds("mean", entry, _effective_experts, "token_entropy", "specialisation")["mean"]
+def _effective_experts(entry: Entry) -> dict[int, float] | None:
+    """exp H(mean p), from H(mean p) = specialisation + mean H(p)."""
+    return of_seeds(
+        lambda entropy, specialisation: math.exp(min(entropy + specialisation, _LARGEST_ENTROPY)),
+        entry,
+        "token_entropy",
+        "specialisation",
+    )
 
 
-def _collapse(input_name: str, entries: list[Entry], data: ReportData) -> tuple[str, ...]:
-    collapsed = []
-    on_random = data.find("router", "random")
+def _mean_effective(entry: Entry | None) -> float | None:
+    values = _effective_experts(entry) if entry else None
+    return fmean(values.values()) if values else None
+
+
+def _collapse(data: ReportData) -> tuple[str, ...]:
+    """A sentence for each input on which some router has collapsed."""
+    found = _by_input(data)
+    usual = {router: _mean_effective(entry) for router, entry in found.get(_RANDOM, {}).items()}
+    return tuple(
+        sentence
+        for name, entries in found.items()
+        for sentence in _collapse_on(name, list(entries.values()), {} if name == _RANDOM else usual)
+    )
+
+
+def _collapse_on(input_name: str, entries: Sequence[Entry], usual: Mapping[str, float | None]) -> list[str]:
+    collapsed, everything = [], []
     for entry in entries:
-        effective = _mean_effective(entry)
+        effective, elsewhere = _mean_effective(entry), usual.get(entry.router)
         if effective is None or effective >= _COLLAPSED_BELOW:
             continue
-        usual = _mean_effective(on_random[entry.router]) if entry.router in on_random else None
-        compared = f", {usual:.2f} on random input" if usual is not None and input_name != "random" else ""
+        compared = "" if elsewhere is None else f", {elsewhere:.2f} on random input"
         collapsed.append(f"{entry.router} ({effective:.2f} effective experts{compared})")
+        if entry.experts_per_token == entry.num_experts:
+            everything.append(f"{entry.router} selects all {exact(entry.num_experts)} experts there as everywhere")
     if not collapsed:
+        return []
+    meaning = f" {listing(everything)}: its load stays even, and its weight is one expert's." if everything else ""
+    return [f"On “{input_name}” input the probability collapses onto one expert for {listing(collapsed)}.{meaning}"]
+
+
+def _ends(data: ReportData) -> tuple[str, ...]:
+    """The least and the most even of equals on the inputs that tell most; of whole runs alone."""
+    said, equal = [], None
+    for name, entries in _by_input(data).items():
+        same, _ = equals(list(entries.values()))
+        loads = {entry.router: fmean(values.values()) for entry in same if (values := _largest_load(entry))}
+        if name in TELLING and len(loads) > 1 and not why_unranked(data, list(entries.values()), data.routers):
+            least, most = min(loads, key=loads.__getitem__), max(loads, key=loads.__getitem__)
+            said.append(f"{percent(loads[least])} ({least}) to {percent(loads[most])} ({most}) on “{name}”")
+            equal = same[0]
+    return (f"Largest load {among(equal)}: {', '.join(said)}.",) if equal else ()
+
+
+def _alike(data: ReportData) -> tuple[str, ...]:
+    """Which routers an offset of all features leaves as they are, in loads and in probabilities, and why."""
+    found, (plain, skewed) = _by_input(data), _OFFSET
+    before, after = found.get(plain, {}), found.get(skewed, {})
+    same = [
+        router
+        for router, entry in after.items()
+        if router in before
+        and all(_equal(figure(before[router]), figure(entry)) for figure in (_largest_load, _effective_experts))
+    ]
+    if not same:
         return ()
-    return (f"On “{input_name}” input the probability collapses onto one expert for {listing(collapsed)}.",)
+    verb = "decides" if len(same) == 1 else "decide"
+    return (
+        f"{listing(same)} {verb} the same on “{skewed}” as on “{plain}”: the first is the second with one added to "
+        "every feature, and a router that begins with a LayerNorm takes away what all features of a token share.",
+    )
+
+
+def _equal(first: Mapping[int, float] | None, second: Mapping[int, float] | None) -> bool:
+    """Whether two figures are the same in every seed."""
+    if not first or not second or first.keys() != second.keys():
+        return False
+    return all(abs(first[seed] - second[seed]) <= _ALIKE for seed in first)

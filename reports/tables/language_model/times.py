@@ -14,8 +14,13 @@ from reports.judging.standing import UNSEPARATED, Standing, judge
 from reports.records.measurements import LanguageEntry
 from reports.records.models import model_sentence
 from reports.records.report_data import ReportData
-from reports.tables.ranking import among, apart, equals, why_unranked
+from reports.tables.ranking import ALL_OTHERS, among, apart, equals, why_unranked
+from reports.tables.times.costs import PEAK_MEMORY
 
+_NOTES = (
+    "Parameters: all of a model's routers'. Experts: what a token selects, which is work of the model and no router's.",
+)
+_STANDING = (PEAK_MEMORY, "Standing is to the model with its own gates; the page's end defines it.")
 _SIZES = ("batch_size", "sequence_length", "layers", "num_experts", "top_k", "hidden_size")
 
 
@@ -32,9 +37,10 @@ def summary(data: ReportData) -> Table:
     return Table(
         name="language-model",
         title="Inside a language model: ratios to stock",
-        caption=f"{_models(data, data.language)} Time of a call over that of the same model with its own gates in "
-        "the same interleaved run, with 95 % intervals over processes. Most of a call is the model and no router; one "
-        "that selects another number of experts changes the model's work too.",
+        caption="Time of a call over that of the same model with its own gates in the same interleaved run, with 95 % "
+        "intervals over processes. Most of a call is the model and no router; one that selects another number of "
+        "experts changes the model's work too.",
+        notes=(_models(data, data.language), *_NOTES),
         rows=rows,
         columns=(
             *ROUTER_AND_START,
@@ -51,20 +57,21 @@ def scenario(name: str, data: ReportData) -> Table:
     entries = data.inside(name)
     standings = standings_to_stock(entries)
     record = data.scenarios("language_model")[name]
+    # Of one token a call and a token are the same time.
+    several = any(entry.timing.tokens_per_call != 1 for entry in entries)
     return Table(
         name=f"language-model-{name}",
         title=f"Inside a language model: {record.label.lower()}",
-        caption=f"{_models(data, entries)} {_call(record.description, entries[0])} Parameters: all of its routers'. "
-        "Experts: what a token selects, which is work of the model and no router's. Peak memory: what one call "
-        "allocates at its worst moment, beyond what was there before. Standing is to the model with its own gates; the "
-        "page's end defines it.",
+        caption=f"{_call(record.description, entries[0])} Ratio: to the time of {entries[0].timing.baseline}, with its "
+        "95 % interval over processes.",
+        notes=(_models(data, entries), *_NOTES, *_STANDING),
         rows=[_row(entry) | {"standing": standings.get(id(entry))} for entry in entries],
         columns=(
             *ROUTER_AND_START,
             Column("Parameters", ("parameters",), count),
             EXPERTS,
             Column("Time of a call", ("us_per_call",), duration),
-            Column("Per token", ("ns_per_token",), _nanoseconds),
+            *((Column("Per token", ("ns_per_token",), _nanoseconds),) if several else ()),
             interval_column(f"Ratio to {entries[0].timing.baseline}", "ratio", ratio),
             verdict_column("Standing", "standing"),
             Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
@@ -139,7 +146,7 @@ def _conclusion(
     same, others = equals(replaced)
     reason = why_unranked(data, entries, (entry.router for entry in data.language))
     if reason or not same:
-        return (f"{what}: nobody is named, {reason or 'all select another number of experts'}.",)
+        return (f"{what}: nobody is named, {reason or ALL_OTHERS}.",)
     free = list(dict.fromkeys(entry.router for entry in same if standings[id(entry)] in UNSEPARATED))
     everyone = dict.fromkeys(entry.router for entry in same)
     ranked = sorted(same, key=lambda entry: entry.timing.ratio.estimate)

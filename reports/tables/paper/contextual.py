@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
-from reports.format.numbers import Show, fixed, significant, some_of
-from reports.format.table import Column, Table, bounds_column, interval_column, text_column, verdict_column
+from reports.format.numbers import Show, difference, fixed, significant, some_of
+from reports.format.table import Column, Table, text_column, verdict_column
 from reports.judging.intervals import Interval, paired_difference
 from reports.judging.verdict import Claim, judge_shift
 from reports.records.measurements import Entry
@@ -31,6 +31,7 @@ class Shift:
     decimals: int
     stat: Callable[[Entry], Stat]
     paper_largest: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.title
@@ -47,8 +48,8 @@ class Shift:
 
     @property
     def show_shift(self) -> Show:
-        """How a difference of it is written."""
-        return fixed(self.decimals, signed=True)
+        """How a difference of it is written, with its interval."""
+        return difference(self.decimals)
 
 
 def _output_std(kind: str) -> Callable[[Entry], Stat]:
@@ -83,6 +84,7 @@ VARIED = Shift(
     4,
     _output_std("partitioned"),
     paper_largest="mlp",
+    notes=(OUTPUT_STD,),
 )
 # Copied experts answer alike, so that no router changes the output: what shifts here is the input alone.
 VARIED_BY_INPUT = Shift(
@@ -92,11 +94,17 @@ VARIED_BY_INPUT = Shift(
     +1,
     4,
     _output_std("copied"),
+    notes=(OUTPUT_STD,),
+)
+_CONTROLS = (
+    "All three inputs have the encoder's width, D = {:,}: “plain” is N(0, 1); “matched” is the control, Gaussian "
+    "with the contextual input's mean and standard deviation of each feature. What contextual adds to matched is the "
+    "work of the text's structure, what matched adds to plain is that of scale and offset."
 )
 SHIFTS = (POLARISED, CONCENTRATED, VARIED, VARIED_BY_INPUT)
 
 
-@registry.table("contextual", "{}, random against contextual", place=1, keys=lambda _: SHIFTS)
+@registry.table("contextual", "{} (random against contextual)", place=1, keys=lambda _: SHIFTS)
 def random_against_contextual(shift: Shift, data: ReportData) -> Table:
     """One metric on plain, matched and contextual input, router by router, paired by seed."""
     contextual = data.select("router", "contextual")
@@ -113,23 +121,26 @@ def random_against_contextual(shift: Shift, data: ReportData) -> Table:
     return Table(
         name=f"contextual-{shift.name}",
         title=f"{shift.title}: random against contextual",
-        caption=f"Claim (III-F): {shift.claim}. “plain” is N(0, 1) at the encoder's width; “matched” is the control, "
-        "Gaussian with the contextual input's mean and standard deviation of each feature: what contextual adds to "
-        "matched is the work of the text's structure, what matched adds to plain is that of scale and offset."
-        f"{OUTPUT_STD if shift in (VARIED, VARIED_BY_INPUT) else ''}",
+        caption=f"Claim (III-F): {shift.claim}. Differences with their 95 % intervals, paired by seed.",
+        notes=(_CONTROLS.format(contextual[0].hidden_size), *shift.notes),
         rows=rows,
         columns=(
             text_column("Router", "router"),
             Column("plain", ("plain",), shift.show),
             Column("matched", ("matched",), shift.show),
             Column("contextual", ("contextual",), shift.show),
-            interval_column("contextual − plain", "shift", shift.show_shift),
+            _shift_column("contextual − plain", "shift", shift),
             verdict_column("Claim", "verdict"),
-            interval_column("contextual − matched", "control", shift.show_shift),
+            _shift_column("contextual − matched", "control", shift),
             verdict_column("Against control", "control_verdict"),
         ),
-        findings=(_conclusion(shift, rows), *_largest(shift, pairs, data), *_without_control(matched)),
+        findings=(_conclusion(shift, rows), *_largest(shift, pairs, data)),
+        left_out=() if matched else (("The control of random against contextual", "“matched” input was not measured"),),
     )
+
+
+def _shift_column(heading: str, prefix: str, shift: Shift) -> Column:
+    return Column(heading, (prefix, f"{prefix}_low", f"{prefix}_high"), shift.show_shift)
 
 
 def _row(shift: Shift, plain: Entry, contextual: Entry, matched: Entry | None) -> dict[str, object]:
@@ -194,42 +205,4 @@ def _largest(shift: Shift, pairs: Sequence[tuple[Entry, Entry]], data: ReportDat
     return (
         f"{shift.title}, largest relative change {among(same[0])}: {way} for {most}, × {significant(factors[most])}; "
         f"the paper has an increase, largest for {named}{beside}.",
-    )
-
-
-def _without_control(matched: dict[str, Entry]) -> tuple[str, ...]:
-    return () if matched else ("The control input “matched” was not measured.",)
-
-
-@registry.table("experts", "Experts copied against partitioned", place=1)
-def experts(data: ReportData) -> Table:
-    """Copied against partitioned experts inside the encoder: what the layer does to the network it replaces."""
-    rows = [
-        {
-            "router": entry.router,
-            "kind": kind,
-            "output_std": layer.output_std.mean,
-            **interval_fields("std", layer.output_std.interval),
-            "output_error": layer.output_error.mean if layer.output_error else None,
-            **interval_fields("error", layer.output_error.interval if layer.output_error else None),
-        }
-        for entry in data.select("router", "in_place")
-        for kind, layer in entry.behaviour.layer.items()
-    ]
-    return Table(
-        name="experts",
-        title="Experts copied against partitioned",
-        caption="Input “in_place”: what enters the first encoder layer's feed-forward network. Copied: every expert "
-        "is that network, so that no router changes the output. Partitioned: each expert holds a share of its "
-        "neurons. Error is the relative L2 distance from the original network's output; 95 % intervals over seeds."
-        f"{OUTPUT_STD}",
-        rows=sorted(rows, key=lambda row: str(row["kind"])),
-        columns=(
-            text_column("Experts", "kind"),
-            text_column("Router", "router"),
-            Column("Output STD", ("output_std",), fixed(4)),
-            bounds_column("95 % interval", "std", fixed(4)),
-            Column("Relative error", ("output_error",), fixed(4)),
-            bounds_column("95 % interval of the error", "error", fixed(4)),
-        ),
     )

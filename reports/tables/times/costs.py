@@ -5,16 +5,24 @@ from __future__ import annotations
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
+from reports.format.inputs import input_column, quoted
 from reports.format.numbers import count, fixed, listing, mebibytes, percent, sentence, significant
 from reports.format.table import EXPERTS, Column, Table, interval_column, text_column, verdict_column
 from reports.judging.standing import judge
 from reports.records.measurements import Entry
 from reports.records.report_data import ReportData
-from reports.tables.precision.decisions import HEADLINE_COLUMN, headline_caption, headline_fields
-from reports.tables.ranking import among, apart, by_time, equals, why_unranked
+from reports.tables.precision.headline import flips_column, headline_fields, headline_input
+from reports.tables.ranking import ALL_OTHERS, among, apart, by_time, equals, why_unranked
 
-FLOOR = (
-    " The floor of a router is its bare matrix products and one read of its input, measured beside it: by how much a "
+PEAK_MEMORY = "Peak memory: what one call allocates at its worst moment, beyond what was there before."
+_NOTES = (
+    PEAK_MEMORY,
+    "Throughput counts matrix products only; its peak is the most that the run reached on this machine with these "
+    "threads, by large matrix products or by a router.",
+    "Standing is to the baseline; the page's end defines it.",
+)
+_FLOOR = (
+    "The floor of a router is its bare matrix products and one read of its input, measured beside it: by how much a "
     "call takes longer is what activations, selection, allocations and Python cost."
 )
 
@@ -23,7 +31,8 @@ FLOOR = (
 def summary(data: ReportData) -> Table:
     """The router alone on random input: cost and behaviour in one row per router."""
     entries = data.select("router", "random")
-    baseline = entries[0].timing.baseline
+    baseline, flips = entries[0].timing.baseline, headline_input(data)
+    said = f" Flips: share of assignments that bfloat16 changes on {quoted(data, flips)}, over seeds." if flips else ""
     rows = [
         _cost_row(entry)
         | {name: entry.behaviour.metric(name).mean for name in ("token_entropy", "mean_top_k_prob", "cv")}
@@ -33,8 +42,8 @@ def summary(data: ReportData) -> Table:
     return Table(
         name="summary",
         title="The router alone on random input",
-        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes."
-        f"{headline_caption(data)}",
+        caption=f"{_sizes(entries[0])} Time of a call; ratio to {baseline} with its 95 % interval over processes. Mean "
+        f"top-k: of a router's own K, the column Experts.{said}",
         rows=rows,
         columns=(
             text_column("Router", "router"),
@@ -47,7 +56,7 @@ def summary(data: ReportData) -> Table:
             Column("Entropy (nats)", ("token_entropy",), fixed(4)),
             Column("Mean top-k", ("mean_top_k_prob",), fixed(4)),
             Column("CV", ("cv",), fixed(3)),
-            HEADLINE_COLUMN,
+            flips_column(f"Flips in bfloat16, “{flips}”" if flips else "Flips in bfloat16"),
         ),
         findings=(_fastest(data, entries),),
     )
@@ -68,13 +77,12 @@ def costs(scenario: str, data: ReportData) -> Table:
     return Table(
         name=f"costs-{scenario}",
         title=f"Cost: {described.label.lower()}",
-        caption=f"{sentence(described.description)} Peak memory: what one call allocates at its worst moment, beyond "
-        "what was there before. Throughput counts matrix products only; its peak is the most that the run reached "
-        "on this machine with these threads, by large matrix products or by a router. Standing is to the baseline; the "
-        f"page's end defines it.{FLOOR if with_floor else ''}",
+        caption=f"{sentence(described.description)} Time of a call, and its ratio to that of "
+        f"{entries[0].timing.baseline} on the same input, with its 95 % interval over processes.",
+        notes=(*_NOTES, *((_FLOOR,) if with_floor else ())),
         rows=_with_standings(entries),
         columns=(
-            text_column("Input", "input"),
+            input_column(data),
             text_column("Router", "router"),
             EXPERTS,
             Column("µs/call", ("us_per_call",), significant),
@@ -86,7 +94,7 @@ def costs(scenario: str, data: ReportData) -> Table:
             Column("GFLOP/s", ("gflops",), significant),
             Column("Share of peak", ("share_of_peak",), percent),
         ),
-        findings=tuple(f"Input “{name}” was not measured in this scenario." for name in absent),
+        left_out=tuple((f"Cost: {scenario} on “{name}”", "the files hold no such measurement") for name in absent),
     )
 
 
@@ -130,7 +138,7 @@ def _fastest(data: ReportData, entries: list[Entry]) -> str:
     same, others = equals(entries)
     reason = why_unranked(data, entries, data.routers)
     if reason or not same:
-        return f"Nobody is named the fastest on random input: {reason or 'all select another number of experts'}."
+        return f"Nobody is named the fastest on random input: {reason or ALL_OTHERS}."
     ranking = by_time(same)
     first = ranking.first
     tie = f", level with {listing([entry.router for entry in ranking.level])}" if ranking.level else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reports.errors import MissingDataError
 from reports.format import registry
 from reports.format.fields import interval_fields
+from reports.format.inputs import input_column
 from reports.format.numbers import fixed, percent
 from reports.format.table import Column, Table, interval_column, text_column
 from reports.records.report_data import ReportData
@@ -36,7 +37,7 @@ def noise(data: ReportData) -> Table:
         ],
         columns=(
             text_column("Scenario", "scenario"),
-            text_column("Input", "input"),
+            input_column(data),
             interval_column("Noise floor", "noise_floor", fixed(3)),
             Column("Resolution", ("resolution",), percent),
         ),

@@ -10,7 +10,9 @@ from reports.comparisons.comparison import Change, Row, ordered
 from reports.comparisons.forest import forest
 from reports.comparisons.gate import load_gate
 from reports.comparisons.page import comparison_files
+from reports.comparisons.stored import compare_files
 from reports.judging.intervals import Interval
+from tests.reports.conftest import set_ratio
 
 EVIL = "router | random | <b>\x1b[31m\u202e=cmd" + "x" * 150
 
@@ -89,3 +91,28 @@ def test_nothing_in_common_writes_no_page(two_runs, save, tmp_path, capsys):
     assert main(["compare", run, run, "-o", str(tmp_path / "page")]) == 3
     assert not (tmp_path / "page").exists()
     capsys.readouterr()
+
+
+def test_ratios_of_both_runs_stand_side_by_side_a_row_a_router(two_runs, save):
+    for info in (benchmark["extra_info"] for benchmark in two_runs[1]["benchmarks"]):
+        if info["router"] == "mlp":
+            set_ratio(info, 8.0, 7.9, 8.1)
+    found = comparison_files(compare_files(*(save(run, f"{n}.json") for n, run in zip("ab", two_runs, strict=True))))
+    page = found["index.html"].decode()
+    assert "1 of 2 ratios to the baseline differ (mlp in token | random: slower, by a factor of 1.891)." in page
+    # Its interval in base is 3 % to either side: 4.23 ± 0.13.
+    assert "4.230 → 8.000 [7.900, 8.100]" in page
+    assert '<td class="poor">slower</td>' in page
+    svg = found["figures/ratios-01.svg"].decode()
+    ElementTree.fromstring(svg)
+    assert svg.count("<circle") == 4
+    assert found["tables/ratios.csv"].decode().splitlines()[0] == (
+        "group,router,base,base_low,base_high,head,head_low,head_high,standing"
+    )
+
+
+def test_without_a_difference_of_ratios_the_section_is_folded(two_runs, save):
+    found = comparison_files(compare_files(*(save(run, f"{n}.json") for n, run in zip("ab", two_runs, strict=True))))
+    page = found["index.html"].decode()
+    assert "None of 2 ratios to the baseline differs by more than the intervals allow." in page
+    assert '<details class="section" id="ratios">' in page

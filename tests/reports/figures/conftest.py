@@ -4,7 +4,7 @@ import pytest
 
 from reports.figures.style import report_style
 from reports.loading.load import load_report_data
-from tests.reports.conftest import ROUNDS
+from tests.reports.conftest import ROUNDS, TIMED
 
 
 @pytest.fixture
@@ -16,6 +16,18 @@ def figure_of(save):
             return builder(load_report_data([save(document)])).draw()
 
     return drawn
+
+
+@pytest.fixture
+def few(document):
+    """The document with three routers and the inputs that are timed: read in a tenth of the time."""
+    document["benchmarks"] = [
+        benchmark
+        for benchmark in document["benchmarks"]
+        if benchmark["extra_info"]["router"] in ("linear", "attention", "mlp")
+        and benchmark["extra_info"]["input"] in TIMED
+    ]
+    return document
 
 
 @pytest.fixture

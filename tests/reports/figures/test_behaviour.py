@@ -1,5 +1,6 @@
 """Figures of what routers decide, read from what is drawn."""
 
+import copy
 from functools import partial
 
 import matplotlib.colors
@@ -8,6 +9,7 @@ import pytest
 
 from reports.errors import MissingDataError, ReportError
 from reports.figures.behaviour import co_activation, expert_load, outputs, probabilities
+from reports.figures.behaviour.leading import leading_inputs
 from reports.loading.load import load_report_data
 from tests.reports.conftest import EXPERTS, stat
 
@@ -92,6 +94,46 @@ def test_a_soft_router_has_a_scale_of_its_own(figure_of, document):
     assert image.get_cmap().name != hard.images[0].get_cmap().name
 
 
+def test_both_scales_of_figure_6_have_a_bar_and_tokens_that_are_no_words_are_quoted(figure_of, document):
+    for info in infos(document):
+        tokens = info["figures"]["sequence_tokens"]
+        tokens[:6] = [",", " ", "\n", " the", "[CLS]", "é"]
+    figure = figure_of(partial(probabilities.by_token, "contextual"), document)
+    words = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert words[:6] == ["“,”", "“ ”", "“\\n”", "“ the”", "[CLS]", "é"]
+    bars = [ax.get_ylabel() for ax in figure.axes if not ax.images]
+    assert bars == ["probability", "probability, a panel's own scale"]
+
+
+def test_of_several_sizes_the_usual_one_is_shown_and_said(document, save):
+    """At 16, 2,048 and 4,096 tokens, the second at two widths."""
+    kept = [
+        b
+        for b in document["benchmarks"]
+        if (b["extra_info"]["scenario"], b["extra_info"]["input"]) == ("router", "random")
+    ]
+    sizes = {"T16": (16, 768), "T2048": (2048, 768), "T2048-D1024": (2048, 1024), "T4096": (4096, 768)}
+    document["benchmarks"], record = [], document["study"]["inputs"]["random"]
+    document["study"] |= {"inputs": {}, "noise": []}
+    for label, (tokens, width) in sizes.items():
+        document["study"]["inputs"][f"random@{label}"] = record | {"sizes": label}
+        for benchmark in copy.deepcopy(kept[:2]):
+            info = benchmark["extra_info"]
+            info |= {"input": f"random@{label}", "num_tokens": tokens, "batch_size": 1, "sequence_length": tokens}
+            info |= {"hidden_size": width, "flops": 0}
+            info["timing"] |= {"tokens_per_call": tokens, "ns_per_token": 1e3 * info["timing"]["us_per_call"] / tokens}
+            info["timing"]["gflops"] = 0.0
+            info["figures"] |= {"sequence_probs": info["figures"]["sequence_probs"][:16]}
+            document["benchmarks"].append(benchmark)
+    data = load_report_data([save(document)])
+    assert leading_inputs(data) == ["random@T2048-D1024"]
+    caption = expert_load.expert_load("random@T2048-D1024", data).caption
+    assert caption.endswith(
+        "Of 4 sizes this is the one with T = 2,048, D = 1,024 and E = 8: the number of tokens nearest to 2,048, and "
+        "the widest of such."
+    )
+
+
 def test_ridges_that_are_all_the_same_are_one(figure_of, document):
     for info in infos(document):
         info["behaviour"]["layer"]["copied"]["output_std"] = stat([0.06] * 3)
@@ -99,4 +141,25 @@ def test_ridges_that_are_all_the_same_are_one(figure_of, document):
     copied, partitioned = figure_of(partial(outputs.distribution, "contextual"), document).axes
     assert [text.get_text() for text in copied.get_yticklabels()] == ["all 9 routers"]
     assert len(partitioned.get_yticks()) == 9
-    assert copied.get_ylim() == partitioned.get_ylim()
+    # As high a row in both panels, one below the other: 1.3 rows and 9.3 with the room above them.
+    assert (*copied.get_ylim(), *partitioned.get_ylim()) == pytest.approx((-0.3, 1, -8.3, 1))
+    assert partitioned.get_gridspec().get_height_ratios() == [1, 9]
+
+
+def test_ridges_have_one_scale_and_the_narrow_one_is_the_highest(figure_of, document):
+    ax = figure_of(partial(outputs.distribution, "random"), document).axes[0]
+    peaks = [body.get_paths()[0].vertices[:, 1].max() + row for row, body in enumerate(ax.collections)]
+    # Of the synthetic outputs mlp's have a third of the others' deviation, in bins that are half of it.
+    assert peaks[2] == pytest.approx(0.85)
+    assert [peaks[0], peaks[1], peaks[3]] == pytest.approx([0.85 * 0.05 / 0.16] * 3, rel=0.04)
+
+
+def test_a_ridge_that_is_far_too_high_is_cut_off(few, save, figure_of):
+    spike = {"edges": [-1.0, -1e-6, 1e-6, 1.0], "counts": [10, 80, 10]}
+    for info in infos(few, "random"):
+        if info["router"] == "mlp":
+            info["figures"]["output_histogram"]["random"] = spike
+    plot = outputs.distribution("random", load_report_data([save(few)]))
+    assert "the narrower, the higher (mlp: cut off at the top)." in plot.caption
+    bodies = figure_of(partial(outputs.distribution, "random"), few).axes[0].collections
+    assert bodies[0].get_paths()[0].vertices[:, 1].max() == pytest.approx(0.85 / 4, rel=0.01)

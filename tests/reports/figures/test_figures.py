@@ -11,6 +11,7 @@ from reports.figures.behaviour import outputs
 from reports.figures.fine_tuning import losses, perplexity
 from reports.figures.style import log_ticks, report_style, save
 from reports.loading.load import load_report_data
+from tests.reports.conftest import set_processes
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ \x1b[31m\n", "_private")
 
@@ -79,8 +80,29 @@ def test_perplexity_before_training_alone_is_drawn(draw, tuning):
 
 def test_ratios_have_a_panel_per_scenario_and_leave_the_baseline_out(draw, language_document):
     figure, _ = draw(language_model.ratios, language_document)
-    assert titles(figure) == ["Inject", "Prefill", "Decode", "Fine-tuning step"]
+    assert [title.partition("\n")[0] for title in titles(figure)] == ["Inject", "Prefill", "Decode", "Fine-tuning step"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()][:2] == ["linear", "attention"]
+
+
+def test_a_panel_says_who_stands_apart_from_the_models_own_gates(draw, save_study, language_document):
+    infos = [benchmark["extra_info"] for benchmark in language_document["benchmarks"]]
+    stock = {info["scenario"]: info["timing"]["us_per_call"] for info in infos if info["router"] == "stock"}
+    for info in infos:
+        centre = {"prefill": 1.0, "decode": {"mlp": 2.0, "hash": 0.5}.get(info["router"], 1.0)}.get(info["scenario"])
+        if centre and info["router"] != "stock":
+            set_processes(info, [centre * stock[info["scenario"]]] * 5)
+            info["timing"]["ratio"] = {"estimate": centre, "low": centre * 0.99, "high": centre * 1.01}
+    figure, _ = draw(language_model.ratios, language_document)
+    assert titles(figure)[:3] == [
+        "Inject\nall 9 slower: × 1.32 to 8.70", "Prefill\nall level with stock",
+        "Decode\nmlp slower, hash faster, 7 level",
+    ]  # fmt: skip
+    plot = language_model.ratios(save_study(language_document))
+    assert plot.caption.endswith("so other work of the model: hash and hadamard_unconstrained.")
+    language_document["study"]["preset"] = {"name": "smoke"}
+    assert "Titles say" in plot.caption
+    assert "Titles say" not in language_model.ratios(save_study(language_document)).caption
+    assert titles(draw(language_model.ratios, language_document)[0])[0] == "Inject"
 
 
 def test_hostile_names_are_drawn_as_they_are(draw, tuning, language_document):
@@ -106,7 +128,7 @@ def test_the_deviation_beside_a_ridge_is_the_first_seeds_or_none(draw, document)
         for layer in benchmark["extra_info"]["behaviour"]["layer"].values():
             layer["output_std"] = {"mean": None, "sd": None, "values": [None, 0.777, 0.777]}
     _, svg = draw(partial(outputs.distribution, "random"), document)
-    assert "0.777" not in svg
+    assert "σ" not in svg
 
 
 @pytest.mark.parametrize("builder", [losses.curves, perplexity.slopes])

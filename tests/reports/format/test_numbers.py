@@ -6,6 +6,7 @@ from reports.format.numbers import (
     bounds,
     by_format,
     count,
+    difference,
     duration,
     exact,
     fixed,
@@ -14,7 +15,10 @@ from reports.format.numbers import (
     mebibytes,
     percent,
     ratio,
+    scientific_spread,
+    share_interval,
     significant,
+    spread_of,
     within,
 )
 
@@ -80,3 +84,29 @@ def test_bytes_are_shown_in_mebibytes():
 def test_the_forms_of_a_comparison(show, value, text):
     assert show(value) == text
     assert show(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((0.0615, 0.0595, 0.0636), "+0.0615 [+0.0595, +0.0636]"),
+        # what would be +0.0000 [+0.0000, +0.0001]: two digits of the half-width, 3e-5
+        ((2.1e-5, -1.0e-5, 5.2e-5), "+0.000021 [−0.000010, +0.000052]"),
+        ((1e-6, 0.0, 2e-6), "< 0.0001"), ((-1e-6, -2e-6, 0.0), "< 0.0001"), ((0, 0, 0), "0"),
+        ((0.2, None, None), "+0.2000"), ((None, None, None), "–"), ((0.5, 0.5, 0.5), "+0.5000 [+0.5000, +0.5000]"),
+        ((-0.1, -0.1 - 1e-9, -0.1 + 1e-9), "−0.1000000 [−0.1000000, −0.1000000]"),
+    ],
+)  # fmt: skip
+def test_a_difference_has_digits_enough_to_show_its_interval(values, text):
+    assert difference(4)(*values) == text
+
+
+def test_one_sign_and_one_power_of_ten_serve_a_whole_cell():
+    assert share_interval(0.003, 0.0019, 0.00404) == "0.30 [0.19, 0.40] %"
+    assert share_interval(0.003, None, None) == "0.30 %"
+    assert (spread_of(".1%")(0.162, 0.011), spread_of(".1%")(0.162, None)) == ("16.2 ± 1.1 %", "16.2 %")
+    assert spread_of(".2f")(1.0, 0.5) == "1.00 ± 0.50"
+    assert scientific_spread(0.00215, 0.000194) == "(2.15 ± 0.19)e-3"
+    assert (scientific_spread(0.155, None), scientific_spread(0.09999, None)) == ("1.55e-1", "1.00e-1")
+    assert (scientific_spread(0, 0), scientific_spread(None, None)) == ("0", "–")
+    assert scientific_spread(5e-324, 0.0) == "(0.00 ± 0.00)e-300"

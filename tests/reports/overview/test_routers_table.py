@@ -28,7 +28,7 @@ def test_a_row_for_each_router(tuned):
         "Decode / own gates": "1.94 [1.92, 1.96]",
         "Perplexity": "49.01 ± 0.15 (distilled)",
         "Over floor": "–",
-        "Verdict": "even, paper 4/6",
+        "Verdict": "paper 4/6",
     }
     assert shown["hash"]["Verdict"].startswith("not ranked, paper ")
     assert shown["hadamard"]["Verdict"].startswith("fastest")

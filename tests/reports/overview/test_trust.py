@@ -32,13 +32,14 @@ def with_noise(data, *arguments, **named):
 def test_a_good_run_is_green_and_says_which_differences_count(data):
     box = told(data)
     assert box.level == Level.GREEN
-    assert box.headline == "Differences from these on are found, four times in five; brackets hold 95 % intervals."
+    assert box.headline == "Nothing speaks against its numbers."
     assert box.differences == (("Router alone", "1.2 to 2.1 %"),)
     assert box.reasons == (
         "Of 2 comparisons of equal code none found a difference; one in twenty does by chance.",
         "Load average 0.1 before and 0.4 after the run on 2 cores.",
         "On a CPU, with 1 thread: ratios on a GPU differ.",
-        "The encoder of real text is all-MiniLM-L6-v2; the language model is SmolLM2-135M, upcycled.",
+        "Encoder of real text: sentence-tuned encoder, taken instead of the masked-LM BERT.",
+        "Language model: derived from a dense model by upcycling; not Qwen1.5-MoE.",
     )
 
 
@@ -59,10 +60,11 @@ def test_what_makes_a_run_amber(data):
     assert with_noise(data, 0, 0).reasons[0].startswith("The file states no noise floor")
     coarse = with_noise(data, 0, 4, resolution=0.24)
     assert coarse.level == Level.AMBER
-    assert coarse.reasons[0] == "Coarse: no difference below 20 % is told in router alone."
+    assert coarse.reasons[0] == "Coarse: differences of more than 20 % may be missed in router alone."
     busy = told(data, run={"load": {"before": [5.0, 1, 1], "after": [1.0, 1, 1]}})
     assert busy.reasons[0] == ("Load average 5.0 before and 1.0 after the run on 2 cores: other programs were running.")
     assert told(data, commit={"id": "a", "dirty": True}).level == Level.AMBER
+    assert (busy.faults, told(data).faults) == (1, 0)
     assert "slowed down by the power cap" in trust_box(data).reasons[0]
 
 
@@ -70,7 +72,7 @@ def test_what_makes_a_run_red(data):
     planned = data.sources[0].records.model_copy(update={"planned": data.sources[0].measured + 9})
     incomplete = told(data, records=planned)
     assert incomplete.level == Level.RED
-    assert incomplete.headline == "Nobody should be ranked by these numbers."
+    assert incomplete.headline == "Nobody should be ranked by these numbers, because:"
     assert "is incomplete: it holds" in incomplete.reasons[0]
     smoke = told(data, run={"preset": {"name": "smoke"}})
     assert smoke.level == Level.RED

@@ -72,7 +72,7 @@ def test_times_of_two_machines_stand_apart_and_what_is_no_time_stands_together(d
     assert tables["summary-b"].title == "The router alone on random input, machine B"
     assert "Machine B: Another CPU, 64 CPUs, device cpu, threads 1" in tables["summary-b"].caption
     assert tables["summary-a"].findings[0].startswith("Machine A: Fastest on random input of the routers")
-    assert list(tables["balance-random"].frame["router"]) == ["linear", "mlp", "hash"]
+    assert list(tables["balance"].frame["router"]) == ["linear", "mlp", "hash"]
     assert {plot.name for section in build_sections(data) for plot in section.plots} >= {"latency-a", "latency-b"}
     (notice,) = notices(data)
     assert notice.startswith(

@@ -33,7 +33,7 @@ def test_the_summary_has_a_column_per_scenario(build):
     # attention: 1 + 0.05 · 2.8
     assert cells(table, "attention")["Prefill"] == "1.140 [1.129, 1.151]"
     assert cells(table, "stock", "original")["Decode"] == "1.000 [0.990, 1.010]"
-    assert "derived from a dense model by upcycling; not Qwen1.5-MoE" in table.caption
+    assert "derived from a dense model by upcycling; not Qwen1.5-MoE" in table.whole_caption
 
 
 def test_a_router_that_a_scenario_lacks_is_a_dash_and_a_new_scenario_a_column(build, language_document):

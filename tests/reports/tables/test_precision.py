@@ -30,18 +30,30 @@ def with_language_model(document):
     return document
 
 
-def test_a_row_per_router_on_every_input_that_was_compared(document, save):
-    tables = {table.name: table for table in section(load_report_data([save(document)])).tables}
-    assert list(tables) == [f"precision-{name}" for name in ("random", "contextual", "in_place")]
-    table = tables["precision-contextual"]
-    shown = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.shown()}
-    assert set(shown) == set(ROUTERS)
+def rows_of(table):
+    return {row[:2]: dict(zip(table.headings, row, strict=True)) for row in map(tuple, table.shown())}
+
+
+def test_a_row_per_input_that_was_compared_and_router(document, save):
+    found = section(load_report_data([save(document)]))
+    table, margins = found.tables
+    shown, close = rows_of(table), rows_of(margins)
+    assert shown.keys() == close.keys()
+    inputs = ("random, D = 768", "contextual, D = 384", "in_place, D = 384")
+    assert shown.keys() == {(name, router) for name in inputs for router in ROUTERS}
     # mean of 0.009, 0.01 and 0.011: t(2) · 0.001 / √3 = 0.00248
-    assert shown["linear"]["Tokens changed: bfloat16"] == "1.00 % [0.75 %, 1.25 %]"
-    assert shown["linear"]["Flips in bfloat16"] == "0.50 % [0.38 %, 0.62 %]"
-    assert shown["hash"]["Margin, median"] == "–"
-    assert "A dash: not defined of hash (it selects by itself: no rule ranks the experts)." in table.caption
-    assert shown["hadamard_unconstrained"]["Tokens changed: bfloat16"].startswith("0.00 %")
+    linear = shown["contextual, D = 384", "linear"]
+    assert linear["Tokens changed: bfloat16"] == "1.00 [0.75, 1.25] %"
+    assert linear["Flips: bfloat16"] == "0.50 [0.38, 0.62] %"
+    assert shown["random, D = 768", "hadamard_unconstrained"]["Tokens changed: bfloat16"].startswith("0.00 [")
+    assert close["contextual, D = 384", "linear"]["Margin, median"] == "(2.00 ± 0.10)e-2"
+    assert close["contextual, D = 384", "hash"]["Margin, median"] == "–"
+    assert "A dash: not defined of hash (it selects by itself: no rule ranks the experts)." in margins.caption
+    assert found.notes == (
+        "bfloat16: all in bfloat16, against float64 of what there was.",
+        "mixed: hidden states in bfloat16, the router in float32.",
+        "float32: the control.",
+    )
 
 
 def test_who_decides_otherwise_most_often_is_named_among_equals(document, save):
@@ -64,14 +76,15 @@ def test_the_headline_stands_in_the_summary(document, save):
     (shown,) = registry.table.of("summary")
     table = shown.build(data)
     row = dict(zip(table.headings, table.shown()[0], strict=True))
-    assert row["Flips in bfloat16"] == "0.50 % [0.38 %, 0.62 %]"
-    assert "on “contextual”" in table.caption
+    assert row["Flips in bfloat16, “contextual”"] == "0.50 [0.38, 0.62] %"
+    assert "on “contextual” (D = 384), over seeds." in table.caption
 
 
 def test_a_language_model_has_all_layers_and_each(document, save):
     found = section(load_report_data([save(with_language_model(document))]))
     tables = {table.name: table for table in found.tables}
-    assert [row["router"] for row in tables["precision-language-model"].rows] == ["stock", "linear", "hash"]
+    for name in ("precision-language-model", "precision-margins-language-model"):
+        assert [row["router"] for row in tables[name].rows] == ["stock", "linear", "hash"]
     assert tables["precision-layers"].headings == ["Layer", "stock", "linear", "hash"]
     assert tables["precision-layers"].shown()[0] == ["model.layers.2", "0.50 %", "0.50 %", "0.50 %"]
     (plot,) = found.plots

@@ -4,9 +4,13 @@ from functools import partial
 import pytest
 
 from reports.errors import MissingDataError
+from reports.format.escape import escape_markdown
+from reports.format.render import to_csv, to_markdown
 from reports.loading.load import load_report_data
+from reports.page.sections import build_sections
 from reports.tables.behaviour import balance
-from reports.tables.paper import contextual, paper_values
+from reports.tables.behaviour import metrics as metric_tables
+from reports.tables.paper import contextual, experts, paper_values
 from reports.tables.times import costs, latency
 from tests.reports.conftest import set_processes, set_ratio, stat
 
@@ -99,7 +103,7 @@ def test_random_input_verdicts(build):
     table = build(paper_values.random_input)
     assert row(table, metric="Entropy (nats)", router="linear")["verdict"] == "reproduced"
     assert row(table, metric="Entropy (nats)", router="mlp_hadamard")["verdict"] == "approximate"
-    assert row(table, metric="Mean top-k probability", router="hash")["verdict"] == "reproduced"
+    assert row(table, metric="Mean top-2 probability", router="hash")["verdict"] == "reproduced"
 
 
 def test_other_sizes_are_not_compared(build, document):
@@ -119,7 +123,38 @@ def test_supplemental_leaves_open_definitions_open(build):
 
 def test_routers_of_the_paper_that_were_not_measured_are_named(build, document):
     document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["router"] != "hybrid"]
-    assert "not measured here: hybrid" in " ".join(build(paper_values.random_input).findings)
+    absent = ("hybrid", "the paper has it, and it was not measured here")
+    tables = [build(each) for each in (paper_values.parameters, paper_values.random_input, paper_values.supplemental)]
+    assert [table.left_out for table in tables] == [(absent,)] * 3
+
+
+def test_what_several_tables_leave_out_is_said_once(document, save):
+    document["benchmarks"] = [
+        b
+        for b in document["benchmarks"]
+        if b["extra_info"]["router"] != "hybrid" and b["extra_info"]["input"] not in ("matched", "in_place")
+    ]
+    (*shown, last) = build_sections(load_report_data([save(document)]))
+    assert "experts" not in [section.anchor for section in shown]
+    assert not [section.anchor for section in shown if section.left_out]
+    assert [sentence for sentence in last.left_out if "hybrid" in sentence] == [
+        "hybrid: left out, because the paper has it, and it was not measured here."
+    ]
+    (control,) = [sentence for sentence in last.left_out if "control" in sentence]
+    assert control == "The control of random against contextual: left out, because “matched” input was not measured."
+
+
+def test_what_several_tables_of_a_section_need_is_a_note_and_said_once(document, save):
+    sections = {section.anchor: section for section in build_sections(load_report_data([save(document)]))}
+    costs_of, contextual_of = sections["costs"], sections["contextual"]
+    assert [note.split()[0] for note in costs_of.notes] == ["Peak", "Throughput", "Standing"]
+    assert [note[:27] for note in contextual_of.notes] == ["All three inputs have the e", "The output STD is that of a"]
+    for section in sections.values():
+        for note in section.notes:
+            assert not [table.name for table in section.tables if note in table.caption]
+            alone = [table for table in section.tables if note in table.notes]
+            assert not [table.name for table in alone if escape_markdown(note) not in to_markdown(table)]
+            assert not [table.name for table in alone if escape_markdown(note) in to_markdown(table, alone=False)]
 
 
 def test_latency_compares_the_order_alone(build):
@@ -204,15 +239,33 @@ def test_a_shift_that_no_router_shows_is_not_supported(build, document):
 def test_contextual_without_the_control(build, document):
     document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] != "matched"]
     table = build(partial(contextual.random_against_contextual, contextual.POLARISED))
-    assert table.findings[-1] == "The control input “matched” was not measured."
+    assert table.left_out == (("The control of random against contextual", "“matched” input was not measured"),)
     assert "–" in table.shown()[0]
 
 
 def test_experts_by_kind(build):
-    table = build(contextual.experts)
+    table = build(experts.experts)
     assert list(table.frame["kind"].unique()) == ["copied", "partitioned"]
     assert row(table, kind="copied", router="mlp")["output_error"] == 0
     assert row(table, kind="partitioned", router="mlp")["output_error"] == pytest.approx(0.7)
+    assert table.findings == (
+        "The network's output: copied experts keep it with all 9 routers; partitioned experts keep it with no router, "
+        "with relative errors of 0.70 (linear) to 0.70 (linear), where 1 is as large as the output itself.",
+    )
+
+
+def test_a_standard_deviation_has_the_ends_of_its_seeds_and_nothing_below_zero(build, document):
+    (info,) = entries(document, "router", "in_place", "hash")
+    info["behaviour"]["layer"]["partitioned"] = {
+        "output_std": stat([0.5, 0.7, 5.4]),
+        "output_error": stat([0.6, 0.8, 7]),
+    }
+    table = build(experts.experts)
+    found = row(table, kind="partitioned", router="hash")
+    # the interval of the mean: 2.2 - 4.3027 * 2.7731 / sqrt(3)
+    assert found["output_std_low"] == pytest.approx(-4.689, abs=1e-3)
+    assert ["partitioned", "hash", "2.200 (0.500 to 5.400)", "2.800 (0.600 to 7.000)"] in table.shown()
+    assert "0.70 (linear) to 2.80 (hash)" in table.findings[0]
 
 
 def test_costs_show_the_share_of_peak(build):
@@ -224,15 +277,56 @@ def test_costs_show_the_share_of_peak(build):
 
 def test_costs_with_one_input_say_which_is_missing(build, document):
     document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] == "random"]
-    assert build(partial(costs.costs, "token")).findings == ("Input “contextual” was not measured in this scenario.",)
+    missing = ("Cost: token on “contextual”", "the files hold no such measurement")
+    assert build(partial(costs.costs, "token")).left_out == (missing,)
 
 
 def test_collapse_is_found_in_the_data(build, document):
-    skewed = build(partial(balance.balance, "skewed"))
-    assert "hadamard_unconstrained (1.00 effective experts" in skewed.findings[0]
-    assert build(partial(balance.balance, "random")).findings == ()
+    table = build(balance.effective_experts)
+    # exp(1.2 + 0.05) on random input
+    assert table.findings == (
+        "On “skewed” input the probability collapses onto one expert for hadamard_unconstrained (1.00 effective "
+        "experts, 3.49 on random input). hadamard_unconstrained selects all 8 experts there as everywhere: its load "
+        "stays even, "
+        "and its weight is one expert's.",
+    )
     set_metric(document, "skewed", "hadamard_unconstrained", "token_entropy", [1.0, 1.1, 1.2])
-    assert build(partial(balance.balance, "skewed")).findings == ()
+    assert build(balance.effective_experts).findings == ()
+
+
+def test_routers_that_an_offset_of_all_features_leaves_as_they_are_are_named(build, document):
+    for router in ("linear", "attention", "hybrid", "hash", "self_supervised"):
+        set_metric(document, "skewed", router, "max_violation", [0.1, 0.31, 0.6])
+    ends, finding = build(balance.largest_loads).findings
+    # (1 + MaxVio) / 8 of means 0.3, 0.9, 0.3 and 0.3366: all are even but on the last
+    assert ends == (
+        "Largest load of the routers that select 2 experts a token: 16.2 % (linear) to 16.2 % (linear) on “random”, "
+        "23.8 % (linear) to 23.8 % (linear) on “contextual”, 16.2 % (mlp) to 16.7 % (linear) on “skewed”."
+    )
+    assert finding.startswith("mlp, mlp_hadamard and hadamard decide the same on “skewed” as on “plain”: ")
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] != "plain"]
+    assert len(build(balance.largest_loads).findings) == 1
+
+
+def test_inputs_of_unlike_widths_are_named_with_them(build, document):
+    table = build(balance.largest_loads)
+    assert table.headings[:4] == ["Router", "Experts", "random, D = 768", "contextual, D = 384"]
+    assert build(partial(costs.costs, "token")).shown()[0][0] == "random, D = 768"
+    assert "“contextual” (D = 384)" in build(costs.summary).caption
+    for benchmark in document["benchmarks"]:
+        benchmark["extra_info"]["hidden_size"] = 384
+    assert build(balance.largest_loads).headings[2] == "random"
+    assert build(partial(costs.costs, "token")).shown()[0][0] == "random"
+    assert "on “contextual”, over seeds" in build(costs.summary).caption
+
+
+def test_metrics_of_the_inputs_that_tell_are_shown_and_those_of_all_stand_in_the_csv(build, document):
+    table = build(metric_tables.balance)
+    assert list(table.frame["input"].unique()) == ["random", "contextual", "skewed"]
+    assert "the CSV has all 8 inputs" in table.caption
+    assert to_csv(table).count("\n") == 1 + 8 * 9
+    document["benchmarks"] = [b for b in document["benchmarks"] if b["extra_info"]["input"] in ("prose", "plain")]
+    assert list(build(metric_tables.balance).frame["input"].unique()) == ["prose", "plain"]
 
 
 @pytest.mark.parametrize(
@@ -243,9 +337,8 @@ def test_collapse_is_found_in_the_data(build, document):
         paper_values.supplemental,
         latency.latency,
         partial(contextual.random_against_contextual, contextual.POLARISED),
-        contextual.experts,
+        experts.experts,
         partial(costs.costs, "token"),
-        partial(balance.balance, "skewed"),
     ],
 )
 def test_a_table_without_its_data_says_what_is_missing(build, document, builder):
@@ -264,8 +357,8 @@ def test_every_metric_of_the_file_stands_in_the_table_of_balance_or_of_decisions
     for benchmark in document["benchmarks"]:
         metrics = benchmark["extra_info"]["behaviour"]["metrics"]
         metrics["spread"] = metrics["taste"] = metrics["cv"]
-    even, decided = build(partial(balance.balance, "random")), build(partial(balance.decisions, "random"))
-    assert even.headings[:5] == ["Router", "Experts", "Largest load", "Load entropy", "MaxVio"]
+    even, decided = build(metric_tables.balance), build(metric_tables.decisions)
+    assert even.headings[:5] == ["Input", "Router", "Experts", "Load entropy", "MaxVio"]
     assert "Spread of it" in even.headings
     assert "Taste of it" in decided.headings
     labels = {record["label"] for record in document["study"]["metrics"].values()}
@@ -279,32 +372,31 @@ def test_the_largest_load_is_taken_within_a_seed(build, document):
     # (1 + 0.6) / 8 = 20 %, (1 + 1.4) / 8 = 30 %, (1 + 2.2) / 8 = 40 %: mean 30 %, sd 10 %, however the experts are
     # numbered; the mean loads of the synthetic file have a largest one of 20 %
     set_metric(document, "skewed", "attention", "max_violation", [0.6, 1.4, 2.2])
-    table = build(partial(balance.balance, "skewed"))
+    table = build(balance.largest_loads)
     found = row(table, router="attention")
-    assert (found["max_load"], found["max_load_sd"]) == pytest.approx((0.3, 0.1))
-    shown = dict(zip(table.headings, table.shown()[1], strict=True))
-    assert shown["Largest load"] == "30.0 % ± 10.0 %"
-    assert shown["MaxVio"] == "1.400 ± 0.800"
+    assert (found["max_load_skewed"], found["max_load_skewed_sd"]) == pytest.approx((0.3, 0.1))
+    assert dict(zip(table.headings, table.shown()[1], strict=True))["skewed, D = 384"] == "30.0 ± 10.0 %"
+    assert row(build(metric_tables.balance), input="skewed", router="attention")["max_violation"] == pytest.approx(1.4)
 
 
 def test_effective_experts_are_those_of_each_seed(build, document):
     set_metric(document, "skewed", "mlp", "token_entropy", [0.0, 1.0, 2.0])
     set_metric(document, "skewed", "mlp", "specialisation", [0.0, 0.0, 0.0])
     # 1, e and e²: their mean, and not e, which is exp of the mean entropy
-    found = row(build(partial(balance.balance, "skewed")), router="mlp")
-    assert found["effective_experts"] == pytest.approx((1 + math.e + math.e**2) / 3)
+    found = row(build(balance.effective_experts), router="mlp")
+    assert found["effective_experts_skewed"] == pytest.approx((1 + math.e + math.e**2) / 3)
 
 
 def test_an_entropy_of_no_number_of_experts_is_no_traceback(build, document):
     del document["study"]["metrics"]["token_entropy"]["range"]
     set_metric(document, "skewed", "mlp", "token_entropy", [1e4, 2e4, 3e4])
-    assert row(build(partial(balance.balance, "skewed")), router="mlp")["effective_experts"] > 1e100
+    assert row(build(balance.effective_experts), router="mlp")["effective_experts_skewed"] > 1e100
 
 
 def test_a_figure_that_a_seed_lacks_is_a_dash(build, document):
     (info,) = entries(document, "router", "skewed", "mlp")
     info["behaviour"]["metrics"]["max_violation"] = {"mean": None, "sd": None, "values": [0.5, None, 0.5]}
-    assert math.isnan(row(build(partial(balance.balance, "skewed")), router="mlp")["max_load"])
+    assert math.isnan(row(build(balance.largest_loads), router="mlp")["max_load_skewed"])
 
 
 def test_a_decision_that_is_zero_of_every_router_has_no_column(build, document):
@@ -312,23 +404,23 @@ def test_a_decision_that_is_zero_of_every_router_has_no_column(build, document):
     for benchmark in document["benchmarks"]:
         metrics = benchmark["extra_info"]["behaviour"]["metrics"]
         metrics["spread"] = metrics["cv"] | {"mean": 0.0, "sd": 0.0, "values": [0.0] * len(metrics["cv"]["values"])}
-    assert "Spread of it" not in build(partial(balance.decisions, "random")).headings
+    assert "Spread of it" not in build(metric_tables.decisions).headings
     set_metric(document, "random", "mlp", "spread", [0.0, 0.0, 0.1])
-    assert "Spread of it" in build(partial(balance.decisions, "random")).headings
+    assert "Spread of it" in build(metric_tables.decisions).headings
 
 
 def test_a_metric_that_is_not_defined_is_a_dash(build):
-    table = build(partial(balance.decisions, "random"))
-    shown = {cells[0]: dict(zip(table.headings, cells, strict=True)) for cells in table.shown()}
+    table = build(metric_tables.decisions)
+    shown = {cells[1]: dict(zip(table.headings, cells, strict=True)) for cells in table.shown()}
     assert shown["linear"]["Z-loss"] == "4.3000 ± 0.0100"
     assert (shown["hybrid"]["Z-loss"], shown["hash"]["Z-loss"]) == ("–", "–")
 
 
 def test_the_papers_tables_take_the_papers_k_and_others_the_routers(build):
     # Hash selects one expert with all of its probability; the paper's mean over two is 0.5
-    assert row(build(paper_values.random_input), metric="Mean top-k probability", router="hash")["ours"] == 0.5
+    assert row(build(paper_values.random_input), metric="Mean top-2 probability", router="hash")["ours"] == 0.5
     assert row(build(costs.summary), router="hash")["mean_top_k_prob"] == 1.0
-    assert row(build(partial(balance.decisions, "random")), router="hash")["mean_top_k_prob"] == 1.0
+    assert row(build(metric_tables.decisions), input="random", router="hash")["mean_top_k_prob"] == 1.0
 
 
 def test_without_a_metric_that_has_no_better_direction_there_is_no_table_of_decisions(build, document):
@@ -338,4 +430,4 @@ def test_without_a_metric_that_has_no_better_direction_there_is_no_table_of_deci
         behaviour = benchmark["extra_info"]["behaviour"]
         behaviour["metrics"] = {name: behaviour["metrics"][name] for name in document["study"]["metrics"]}
     with pytest.raises(MissingDataError, match="every metric of the files has a better direction"):
-        build(partial(balance.decisions, "random"))
+        build(metric_tables.decisions)
