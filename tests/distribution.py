@@ -1,6 +1,6 @@
 """Which worker runs what under `-n`: a file's tests on one worker, because they share what is dear to make.
 
-xdist's `loadgroup` reads the group at the end of an item's id, where pytest 9.2 no longer lets it be written: every test
+xdist's `loadgroup` reads a test's group at the end of its id, where pytest 9.2 no longer lets it be written: every test
 is a group of its own then, and both workers make each page, run and model.
 """
 

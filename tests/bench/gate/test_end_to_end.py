@@ -7,12 +7,14 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from reports.loading.schema import json_schema
+from tests.bench.gate.forked_workers import ForkedWorker
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ("routers", "harness", "bench", "conftest.py", "pyproject.toml")
@@ -115,7 +117,14 @@ def test_more_work_moves_the_flops_and_a_wrong_router_fails(
     ]
 
 
-def test_what_sleeps_is_slower(gate: Callable[..., int], sources: Path) -> None:
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seventeen workers need not import torch seventeen times; the first test here has processes of their own."""
+    stand_in = SimpleNamespace(Popen=ForkedWorker, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("bench.gate.revisions.process.subprocess", stand_in)
+
+
+def test_what_sleeps_is_slower(forked: None, gate: Callable[..., int], sources: Path) -> None:
     """Too slow for the budget: what costs too much to confirm was once no regression."""
     sleep = "        __import__('time').sleep(0.01)\n"
     changes = {"routers/scorers/linear.py": (FORWARD, sleep + FORWARD)}

@@ -42,7 +42,7 @@ def passages() -> Passages:
 
 @pytest.fixture(autouse=True, scope="module")
 def text_is_read_once(passages: Passages) -> Iterator[None]:
-    """A command parts Shakespeare's works and makes tokens of six of them, which takes a second: most of many a test."""
+    """A command parts Shakespeare's works and makes tokens of six of them, which takes a second, most of many tests."""
     kept: dict[tuple[Any, ...], Tensor] = {}
 
     def windows(tokenizer: Any, text: str, *, length: int, count: int) -> Tensor:
