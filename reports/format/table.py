@@ -74,6 +74,8 @@ class Table:
     """What no row shows though it belongs there, and why: a report says each reason once, for all tables."""
     further_rows: Sequence[Mapping[str, object]] = ()
     """Rows that the CSV alone has."""
+    unmerged_rows: Sequence[Mapping[str, object]] = ()
+    """What stands in the CSV in the place of `rows`, where these say alike ones once."""
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -82,8 +84,8 @@ class Table:
 
     @property
     def whole_frame(self) -> pd.DataFrame:
-        """The same with the rows that the CSV alone has."""
-        return pd.DataFrame([*self.rows, *self.further_rows])
+        """Every row by itself, with those that the CSV alone has."""
+        return pd.DataFrame([*(self.unmerged_rows or self.rows), *self.further_rows])
 
     @property
     def whole_caption(self) -> str:
@@ -97,6 +99,7 @@ class Table:
             self,
             rows=_without(verdicts, self.rows),
             further_rows=_without(verdicts, self.further_rows),
+            unmerged_rows=_without(verdicts, self.unmerged_rows),
             columns=tuple(column for column in self.columns if not column.is_verdict),
             findings=(),
         )

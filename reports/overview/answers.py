@@ -294,7 +294,7 @@ def _load_of_others(entry: Entry) -> str:
 
 def _seeds(entry: Entry) -> str:
     number = len(largest_loads(entry))
-    return f" (mean ± sd over {number} seeds)" if number > 1 else ""
+    return f" (sd over {number} seeds)" if number > 1 else ""
 
 
 def _undecided(ranking: Smallest[str]) -> str:

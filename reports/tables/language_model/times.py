@@ -76,7 +76,7 @@ def scenario(name: str, data: ReportData) -> Table:
             verdict_column("Standing", "standing"),
             Column("Peak memory (MiB)", ("peak_memory",), mebibytes),
         ),
-        findings=_conclusion(name, entries, standings, data),
+        findings=_conclusion(record.label.lower(), entries, standings, data),
     )
 
 
@@ -136,13 +136,13 @@ def _nanoseconds(value: float | None) -> str:
 
 
 def _conclusion(
-    name: str, entries: Sequence[LanguageEntry], standings: Mapping[int, Standing], data: ReportData
+    label: str, entries: Sequence[LanguageEntry], standings: Mapping[int, Standing], data: ReportData
 ) -> tuple[str, ...]:
     """Who of equals is level with the model's own gates, who costs least and most, and who stands apart."""
     replaced = [entry for entry in entries if entry.router != STOCK]
     if not replaced:
         return ()
-    what = f"Inside a language model, {name}"
+    what = f"Inside a language model, {label}"
     same, others = equals(replaced)
     reason = why_unranked(data, entries, (entry.router for entry in data.language))
     if reason or not same:

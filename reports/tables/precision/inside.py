@@ -25,7 +25,15 @@ def by_layer(_: str, data: ReportData) -> Table:
     """Tokens changed in bfloat16, a row per layer and a column per router."""
     entries = [entry for entry in inside_compared(data) if entry.precision and entry.precision.layers]
     paths = list(dict.fromkeys(path for entry in entries if entry.precision for path in entry.precision.layers))
-    rows = [{"layer": path} | {entry.router: _changed_at(path, entry.precision) for entry in entries} for path in paths]
+    names = [entry.router for entry in entries]
+    starts = [f"{entry.router}, {entry.initialise} start" for entry in entries]
+    # A field of a router's own name alone would be the layer's where somebody calls a router so.
+    fields = {f"changed, {start}": entry for start, entry in zip(starts, entries, strict=True)}
+    rows = [
+        {"layer": path} | {field: _changed_at(path, entry.precision) for field, entry in fields.items()}
+        for path in paths
+    ]
+    headings = [start if names.count(name) > 1 else name for name, start in zip(names, starts, strict=True)]
     return Table(
         name="precision-layers",
         title="Tokens whose set of experts bfloat16 changes, layer by layer",
@@ -33,7 +41,7 @@ def by_layer(_: str, data: ReportData) -> Table:
         rows=rows,
         columns=(
             text_column("Layer", "layer"),
-            *(Column(entry.router, (entry.router,), by_format(".2%")) for entry in entries),
+            *(Column(heading, (field,), by_format(".2%")) for heading, field in zip(headings, fields, strict=True)),
         ),
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
+from reports.figures.theme import OKABE_ITO
 from reports.format.numbers import count, percent
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
@@ -87,9 +88,9 @@ def along_layers(analysis: Analysis) -> Plot:
     found = _known(analysis)
 
     lines = (
-        Line("in this layer or before", "#D55E00", 100 * found.up_to),
-        Line("in this layer", "#0072B2", 100 * found.differs),
-        Line("flip rate", "#009E73", 100 * found.flip_rate, marked=False),
+        Line("in this layer or before", OKABE_ITO[5], 100 * found.up_to),
+        Line("in this layer", OKABE_ITO[0], 100 * found.differs),
+        Line("flip rate", OKABE_ITO[2], 100 * found.flip_rate, marked=False),
     )
 
     def draw() -> Figure:

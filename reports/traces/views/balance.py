@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reports.figures.style import label
+from reports.figures.theme import FAINT, OKABE_ITO
 from reports.format.numbers import count, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
@@ -119,8 +120,8 @@ def _bars(analysis: Analysis, layers: list[int]) -> Figure:
     panels = drawn.subplots(1, len(layers), sharey=True, squeeze=False)[0]
     for axes, layer in zip(panels, layers, strict=True):
         ranked = np.sort(shares(analysis.load[layer]))[::-1][:_LONGEST_LIST]
-        axes.bar(np.arange(len(ranked)), 100 * ranked, width=0.9 if len(ranked) < 100 else 1.0, color="#0072B2")
-        axes.axhline(100 / analysis.num_experts, color="#D55E00", linewidth=1, label="even share")
+        axes.bar(np.arange(len(ranked)), 100 * ranked, width=0.9 if len(ranked) < 100 else 1.0, color=OKABE_ITO[0])
+        axes.axhline(100 / analysis.num_experts, color=OKABE_ITO[5], linewidth=1, label="even share")
         axes.set(title=f"layer {label(analysis.layer_names[layer])}", xlabel="experts, by load", xticks=[])
     panels[0].set_ylabel("% of assignments")
     panels[0].legend(loc="upper right")
@@ -135,13 +136,13 @@ def along_layers(analysis: Analysis) -> Plot:
         drawn = Figure(figsize=(WIDTH, 2.7), layout="constrained")
         panels = drawn.subplots(1, 2)
         for axes, name, heading in zip(panels, ("max_violation", "cv"), ("MaxVio", "CV"), strict=True):
-            axes.plot(analysis.measures[name], marker="o", markersize=3, linewidth=1, color="#0072B2")
+            axes.plot(analysis.measures[name], marker="o", markersize=3, linewidth=1, color=OKABE_ITO[0])
             axes.set_ylim(bottom=0)
             axes.set_title(heading)
             by_layer(analysis.layer_names, axes)
         if analysis.cv_by_chance is not None:
             label_of_line = "of experts chosen at random"
-            panels[1].axhline(analysis.cv_by_chance, color="#999999", linewidth=1, label=label_of_line)
+            panels[1].axhline(analysis.cv_by_chance, color=FAINT, linewidth=1, label=label_of_line)
             panels[1].legend(loc="best")
         return drawn
 

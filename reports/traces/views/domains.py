@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.errors import MissingDataError
 from reports.figures.style import label
+from reports.figures.theme import FAINT, OKABE_ITO
 from reports.format.numbers import count, fixed, percent, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table, text_column
@@ -85,10 +86,8 @@ def information(analysis: Analysis) -> Plot:
     def draw() -> Figure:
         drawn = Figure(figsize=(WIDTH, 2.7), layout="constrained")
         axes = drawn.subplots()
-        axes.plot(domains.information, marker="o", markersize=3, linewidth=1, color="#0072B2", label="of this trace")
-        axes.plot(
-            domains.by_chance, linewidth=1, color="#999999", label="of domains that have nothing to do with experts"
-        )
+        axes.plot(domains.information, marker="o", markersize=3, linewidth=1, color=OKABE_ITO[0], label="of this trace")
+        axes.plot(domains.by_chance, linewidth=1, color=FAINT, label="of domains that have nothing to do with experts")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("nats")
         by_layer(analysis.layer_names, axes)

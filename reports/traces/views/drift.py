@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
+from reports.figures.theme import FAINT, OKABE_ITO
 from reports.format.numbers import count, fixed, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table
@@ -76,17 +77,17 @@ def drift_figure(analysis: Analysis) -> Plot:
         axes = drawn.subplots()
         places = np.arange(len(found.labels))
         low, high = found.from_first.min(axis=1), found.from_first.max(axis=1)
-        axes.fill_between(places, low, high, color="#56B4E9", alpha=0.3, linewidth=0, label="all layers")
+        axes.fill_between(places, low, high, color=OKABE_ITO[4], alpha=0.3, linewidth=0, label="all layers")
         axes.plot(
             found.from_first.mean(axis=1),
             marker="o",
             markersize=3,
             linewidth=1,
-            color="#0072B2",
+            color=OKABE_ITO[0],
             label="mean over layers",
         )
         if not np.isnan(found.by_chance).all():
-            axes.plot(found.by_chance.mean(axis=1), linewidth=1, color="#999999", label="by chance")
+            axes.plot(found.by_chance.mean(axis=1), linewidth=1, color=FAINT, label="by chance")
         every = -(-len(places) // 12)
         axes.set_xticks(places[::every], [f"{each:,}" for each in found.labels[::every]], fontsize=7)
         axes.set_ylim(bottom=0)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from reports.errors import MissingDataError
 from reports.figures.style import colours
+from reports.figures.theme import FAINT
 from reports.format.numbers import count, fixed, listing, significant
 from reports.format.plot import Plot
 from reports.format.table import Column, Table
@@ -63,7 +64,7 @@ def along_layers(analysis: Analysis) -> Plot:
 
     def draw() -> Figure:
         drawn, axes = lines_by_layer(lines, analysis.layer_names, "busiest rank over mean")
-        axes.axhline(1, color="#999999", linewidth=1)
+        axes.axhline(1, color=FAINT, linewidth=1)
         return drawn
 
     return Plot(

@@ -94,11 +94,13 @@ def test_a_soft_router_has_a_scale_of_its_own(figure_of, document):
     assert image.get_cmap().name != hard.images[0].get_cmap().name
 
 
-def test_both_scales_of_figure_6_have_a_bar_and_tokens_that_are_no_words_are_quoted(figure_of, document):
-    for info in infos(document):
+def test_both_scales_of_figure_6_have_a_bar_and_tokens_that_are_no_words_are_quoted(figure_of, few):
+    for info in infos(few):
         tokens = info["figures"]["sequence_tokens"]
+        if info["router"] == "mlp":
+            info["figures"]["sequence_probs"] = [[1.0] + [0.0] * (EXPERTS - 1)] * len(tokens)
         tokens[:6] = [",", " ", "\n", " the", "[CLS]", "é"]
-    figure = figure_of(partial(probabilities.by_token, "contextual"), document)
+    figure = figure_of(partial(probabilities.by_token, "contextual"), few)
     words = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert words[:6] == ["“,”", "“ ”", "“\\n”", "“ the”", "[CLS]", "é"]
     bars = [ax.get_ylabel() for ax in figure.axes if not ax.images]

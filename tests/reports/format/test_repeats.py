@@ -61,6 +61,7 @@ def test_rows_that_differ_in_the_router_alone_are_one_for_each_other_text():
     assert [(row["router"], row["kind"]) for row in said.rows] == [
         ("all 3 routers", "copied"), ("a", "own"), ("b", "own"), ("c", "own"),
     ]  # fmt: skip
+    assert list(said.whole_frame["router"]) == [*"abc", *"abc"]  # the CSV has each by itself
 
 
 @given(

@@ -54,7 +54,7 @@ def test_the_most_even_is_judged_by_seed(load, pristine):
     # (1 + 0.12) / 8 = 14.0 %, sd 0.04 / 8 = 0.5 %
     assert answer.router == "linear"
     assert answer.text.startswith(
-        ": its busiest of 8 experts has 14.0 ± 0.5 % (mean ± sd over 3 seeds) of the assignments on “contextual”, "
+        ": its busiest of 8 experts has 14.0 ± 0.5 % (sd over 3 seeds) of the assignments on “contextual”, "
         "where 12.5 % would be even. Nobody is level; next is mlp, 24.1 ± 0.3 %. Not ranked, being other work: hash "
     )
 

@@ -92,6 +92,18 @@ def test_a_language_model_has_all_layers_and_each(document, save):
         assert len([ax for ax in plot.draw().axes if ax.get_visible()]) == 4
 
 
+def test_a_router_may_be_called_as_the_column_of_layers_is(document, save):
+    document = with_language_model(document)
+    for benchmark in document["benchmarks"]:
+        if benchmark["extra_info"].get("subject") == "language_model" and benchmark["extra_info"]["router"] == "linear":
+            benchmark["extra_info"]["router"] = "layer"
+    (table,) = (
+        table for table in section(load_report_data([save(document)])).tables if table.name == "precision-layers"
+    )
+    assert table.headings == ["Layer", "stock", "layer", "hash"]
+    assert table.shown()[0] == ["model.layers.2", "0.50 %", "0.50 %", "0.50 %"]
+
+
 def test_files_without_it_read_as_before(document, save):
     for benchmark in document["benchmarks"]:
         del benchmark["extra_info"]["behaviour"]["precision"]
