@@ -82,7 +82,7 @@ class HashRouter(Router):
         ids = None if token_ids is None else flat_token_ids(token_ids, hidden_states.shape)
         expert = self.assign(tokens, ids).unsqueeze(1)
         weights = torch.ones(expert.shape, dtype=_probs_dtype(hidden_states), device=expert.device)
-        routing = OneExpert(self.num_experts, selected_experts=expert, routing_weights=weights)
+        routing = OneExpert.of(num_experts=self.num_experts, selected_experts=expert, routing_weights=weights)
         return routing.masked(flat_mask(mask, hidden_states.shape))
 
     def assign(self, tokens: Tensor, token_ids: Tensor | None = None) -> Tensor:
@@ -101,13 +101,16 @@ class HashRouter(Router):
             values = F.pad(values, (0, -self.hidden_size % block))
         elif values.storage_offset() % FLOATS_PER_WORD:
             values = values.clone()  # torch views pairs of floats as words only from an even offset on
-        words = values.view(torch.int64).view(len(tokens), values.shape[1] // block, LANES)
-        return (words.sum(dim=1) * self.lane_weights).sum(dim=1)
+        lanes = values.view(torch.int64).view(len(tokens), values.shape[1] // block, LANES).sum(dim=1)
+        # The same sum mod 2⁶⁴; a GPU has no product of int64 matrices.
+        return torch.mv(lanes, self.lane_weights) if lanes.is_cpu else (lanes * self.lane_weights).sum(dim=1)
 
     def _to_expert(self, key: Tensor) -> Tensor:
         """One round of SplitMix64's finaliser, then the upper half, the better mixed one, modulo E: equation (10)."""
         key = (key ^ _shift_right(key, 32)) * _signed(MIX_1)
-        return _shift_right(key, 32) % self.num_experts
+        last = self.num_experts - 1
+        # Modulo a power of two is a mask, which takes the repeated sign off as well, and no division.
+        return (key >> 32) & last if self.num_experts & last == 0 else _shift_right(key, 32) % self.num_experts
 
 
 @dataclass(frozen=True, eq=False)
