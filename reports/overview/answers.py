@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
-from reports.format.numbers import duration, exact, fixed, interval, listing, percent, percents, significant
+from reports.format.numbers import duration, fixed, listing, percent, significant
 from reports.judging import paper
-from reports.judging.intervals import Interval
 from reports.judging.order import STOCK
 from reports.judging.standing import UNSEPARATED, Standing
 from reports.overview.against_paper import COMPARED, OPEN, claims, contradiction, in_order, verdicts
-from reports.overview.by_seed import Smallest, smallest
-from reports.overview.evenness import largest_loads, most_even_of
+from reports.overview.by_seed import smallest
+from reports.overview.evenness import most_even_of
 from reports.overview.headline import alone, inside, inside_scenario, on_text, short, some, text_input, timed_input
 from reports.overview.perplexities import COMMAND, perplexities
-from reports.records.measurements import Entry, LanguageEntry, Measurement
+from reports.overview.phrases import (
+    apart,
+    beside,
+    between,
+    each_of,
+    is_baseline,
+    load_of,
+    load_of_others,
+    may_be_missed,
+    over_seeds,
+    perplexity_of,
+    price_of,
+    ratio_of,
+    time_of,
+    to_tune,
+    two_digits,
+    undecided,
+)
 from reports.records.report_data import ReportData
 from reports.tables.language_model.times import standings_to_stock
 from reports.tables.peers import in_short
 from reports.tables.ranking import among, by_time, equals, why_unranked
-
-_RATIO = interval(significant)
 
 
 @dataclass(frozen=True)
@@ -71,13 +84,13 @@ def fastest(data: ReportData) -> Answer:
         return Answer(question, f"Nobody is named, because {reason or 'all select another number of experts'}.")
     ranking = by_time(same)
     first = ranking.first
-    beside = "" if _is_baseline(first) else f", {_time(first)}"
+    over = "" if is_baseline(first) else f", {time_of(first)}"
     level, behind = ([entry.router for entry in each] for each in (ranking.level, ranking.behind))
     return Answer(
         question,
-        f", {duration(first.timing.us_per_call)} for {first.num_tokens:,} tokens{beside}, {among(first)} "
-        f"(“{timed_input(data)}” input). {_beside(level, behind, lambda router: _time(entries[router]))}"
-        f"{_apart(others, _time)}",
+        f", {duration(first.timing.us_per_call)} for {first.num_tokens:,} tokens{over}, {among(first)} "
+        f"(“{timed_input(data)}” input). {beside(level, behind, lambda router: time_of(entries[router]))}"
+        f"{apart(others, time_of)}",
         router=first.router,
         section="latency",
     )
@@ -96,10 +109,10 @@ def most_even(data: ReportData) -> Answer:
     first = entries[ranking.first]
     return Answer(
         question,
-        f": its busiest of {first.num_experts} experts has {_load(first)}{_seeds(first)} of the assignments on "
-        f"“{name}”, where {percent(1 / first.num_experts)} would be even{_price(data, first.router)}. "
-        f"{_undecided(ranking)}{_beside(ranking.level, ranking.behind, lambda router: _load(entries[router]))}"
-        f"{_apart(others, _load_of_others)}",
+        f": its busiest of {first.num_experts} experts has {load_of(first)}{over_seeds(first)} of the assignments on "
+        f"“{name}”, where {percent(1 / first.num_experts)} would be even{price_of(data, first.router)}. "
+        f"{undecided(ranking)}{beside(ranking.level, ranking.behind, lambda router: load_of(entries[router]))}"
+        f"{apart(others, load_of_others)}",
         router=first.router,
         section="balance",
     )
@@ -122,12 +135,12 @@ def time_inside(data: ReportData) -> Answer:
         for word, kinds in {"Level": UNSEPARATED, "Faster": (Standing.FASTER,), "Slower": (Standing.SLOWER,)}.items()
     }
     level = groups.pop("Level")
-    others_said = [f" {word}: {_each(found, _ratio)}." for word, found in groups.items() if found]
+    others_said = [f" {word}: {each_of(found, ratio_of)}." for word, found in groups.items() if found]
     return Answer(
         question,
         f"Not told apart from the model's own gates: {'all' if len(level) == len(same) > 1 else f'{len(level)} of'} "
-        f"{len(same)} {among(same[0]).removeprefix('of the ')}{_between(level)}.{_may_be_missed(level)}"
-        f"{''.join(others_said)}{_apart(others, _ratio)}",
+        f"{len(same)} {among(same[0]).removeprefix('of the ')}{between(level)}.{may_be_missed(level)}"
+        f"{''.join(others_said)}{apart(others, ratio_of)}",
         section="language-model",
     )
 
@@ -136,7 +149,7 @@ def quality_inside(data: ReportData) -> Answer:
     """Perplexity after fine-tuning, or what measures it."""
     question, read = "Quality inside a model", perplexities(data)
     if not read:
-        return Answer(question, "Not measured here; this measures it:", command=COMMAND.format(_to_tune(data)))
+        return Answer(question, "Not measured here; this measures it:", command=COMMAND.format(to_tune(data)))
     if data.tuned.quick:
         return Answer(question, "Nobody is named, because the fine-tuning is a quick run.", section="fine-tuning")
     replaced = {router: each for router, each in read.items() if router != STOCK} or read
@@ -146,8 +159,8 @@ def quality_inside(data: ReportData) -> Answer:
     own = f"; the model's own gates, tuned likewise: {fixed(2)(stock.interval.estimate)}" if stock else ""
     return Answer(
         question,
-        f" from the {first.start} start, perplexity {_perplexity(first.interval)} after fine-tuning{own}. "
-        f"{_beside(ranking.level, ranking.behind, lambda router: _perplexity(replaced[router].interval))}",
+        f" from the {first.start} start, perplexity {perplexity_of(first.interval)} after fine-tuning{own}. "
+        f"{beside(ranking.level, ranking.behind, lambda router: perplexity_of(replaced[router].interval))}",
         router=first.router,
         section="fine-tuning",
     )
@@ -178,12 +191,12 @@ def beside_the_paper(data: ReportData) -> Answer | None:
         slower, faster, printed = turned
         named = paper.NAMES.get(slower.router, slower.router)
         ratio_here = (
-            _ratio(slower)
+            ratio_of(slower)
             if faster.router == slower.timing.baseline
             else f"{significant(math.exp(slower.shift_to(faster).log))}"
         )
         said += (
-            f" One contradiction matters: in the paper {named} takes {_two_digits(printed)} times as long as "
+            f" One contradiction matters: in the paper {named} takes {two_digits(printed)} times as long as "
             f"{paper.NAMES.get(faster.router, faster.router)}, here {ratio_here} times."
         )
     return Answer("Against the paper", said, section="random-input")
@@ -227,104 +240,3 @@ def _missing(data: ReportData) -> dict[str, int]:
         groups.setdefault(entry.group, set()).add(entry.router)
     counts = {router: sum(router not in there for there in groups.values()) for router in data.routers}
     return {router: count for router, count in counts.items() if count}
-
-
-def _is_baseline(entry: Measurement) -> bool:
-    return entry.router == entry.timing.baseline
-
-
-def _ratio(entry: Entry | LanguageEntry) -> str:
-    value = entry.timing.ratio
-    return _RATIO(value.estimate, value.low, value.high)
-
-
-def _time(entry: Entry) -> str:
-    """As a ratio to the baseline; the baseline's own as it is."""
-    if _is_baseline(entry):
-        return duration(entry.timing.us_per_call)
-    return f"{_ratio(entry)} times {short(entry.timing.baseline)}"
-
-
-def _price(data: ReportData, router: str) -> str:
-    """What the most even one costs, where that is something else than the fastest's time."""
-    entry = alone(data).get(router)
-    where = "" if entry is None or entry.input == text_input(data) else f" on “{entry.input}”"
-    return "" if entry is None or _is_baseline(entry) else f"; it takes {_time(entry)}{where}"
-
-
-def _load(entry: Entry) -> str:
-    loads = list(largest_loads(entry).values())
-    if not loads:
-        return "an unknown share"
-    return percents(fmean(loads), stdev(loads) if len(loads) > 1 else None)
-
-
-def _perplexity(value: Interval) -> str:
-    return interval(fixed(2))(value.estimate, value.low, value.high)
-
-
-def _beside(level: Sequence[str], behind: Sequence[str], show: Callable[[str], str]) -> str:
-    """Who cannot be told from the first, or else who comes next."""
-    if level:
-        return f"Not told apart from {some(map(short, level))}."
-    if not behind:
-        return "There is no other to compare with."
-    return f"Nobody is level; next is {short(behind[0])}, {show(behind[0])}."
-
-
-def _each(entries: Sequence[LanguageEntry], show: Callable[..., str]) -> str:
-    return some(f"{short(entry.router)} {show(entry)}" for entry in entries)
-
-
-def _apart(others: Sequence[Entry] | Sequence[LanguageEntry], show: Callable[..., str]) -> str:
-    """Those that select another number of experts, each with it."""
-    each = [f"{short(entry.router)} {show(entry)} ({_number(entry)})" for entry in others]
-    return f" Not ranked, being other work: {some(each)}." if each else ""
-
-
-def _number(entry: Entry | LanguageEntry) -> str:
-    number = entry.experts_per_token
-    return "experts unknown" if number is None else f"{exact(number)} {'expert' if number == 1 else 'experts'}"
-
-
-def _load_of_others(entry: Entry) -> str:
-    """A router that selects all experts loads them alike whatever it prefers."""
-    return "even because it selects all" if entry.experts_per_token == entry.num_experts else _load(entry)
-
-
-def _seeds(entry: Entry) -> str:
-    number = len(largest_loads(entry))
-    return f" (sd over {number} seeds)" if number > 1 else ""
-
-
-def _undecided(ranking: Smallest[str]) -> str:
-    """What a smallest estimate is worth that few are told apart from."""
-    if not ranking.level or not ranking.behind:
-        return ""
-    return f"Shown to be less even: {some(map(short, ranking.behind))}. "
-
-
-def _between(level: Sequence[LanguageEntry]) -> str:
-    """The range of their ratios."""
-    if not level:
-        return ""
-    ratios = sorted(entry.timing.ratio.estimate for entry in level)
-    shown = dict.fromkeys(significant(each) for each in (ratios[0], ratios[-1]))
-    return f", at {' to '.join(shown)} times their time"
-
-
-def _may_be_missed(level: Sequence[LanguageEntry]) -> str:
-    """From which size on a difference from the model's own gates is found."""
-    found = [each.timing.resolution for each in level]
-    return f" A difference below {percent(max(found))} may be missed." if found else ""
-
-
-def _to_tune(data: ReportData) -> str:
-    """The routers of the files as options; those beyond three are for the reader to add."""
-    names = [router for router in data.routers if router == router.strip() and router != STOCK][:3] or ["NAME"]
-    return " --router ".join(map(short, names))
-
-
-def _two_digits(number: float) -> str:
-    """A number of the paper that has no more."""
-    return f"{float(f'{number:.2g}'):,.0f}" if number >= 100 else significant(number)

@@ -83,7 +83,7 @@ def test_time_inside_a_model_is_beside_its_own_gates(data, load, bench):
         benchmark["extra_info"]["timing"] = stock | {"ratio": {"estimate": 1.0, "low": 0.9, "high": 1.1}}
     assert time_inside(load(level)).text.startswith(
         "Not told apart from the model's own gates: all 2 routers that select 8 experts a token, at 1.00 times their "
-        "time. A difference below 2.0 % may be missed."
+        "time. Differences up to 2.0 % may be missed."
     )
 
 
