@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.peers.importing import module_of
 from bench.peers.work import Subject, Work, WorkSizes, gap
 from bench.router.checked import BASELINE, TWIN
+from bench.router.seeds import derive_seed
 from bench.sizes import DType
 from bench.timing.group import CannotRunError
 from routers import Router, create_router, get_selection_rule
@@ -97,7 +98,7 @@ class Gates(Work):
         super().__init__(sizes, device, dtype)
         self.kind = KINDS[gate]
         self.rule = get_selection_rule(rule_of(gate), **self.kind.rule_fields)
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(derive_seed("peers weights", 0))
         weight = torch.empty(sizes.num_experts, sizes.hidden_size).normal_(std=0.02, generator=generator)
         self.weight = weight.to(device, dtype.router)
         makers: dict[str, Callable[[], Subject]] = {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bench.peers.importing import module_of
 from bench.peers.work import Subject, Work, WorkSizes, gap
 from bench.router.checked import BASELINE, TWIN
+from bench.router.seeds import derive_seed
 from bench.sizes import DType
 from bench.timing.group import CannotRunError
 from routers import MoELayer
@@ -45,7 +46,7 @@ class Layers(Work):
 
     def __init__(self, sizes: WorkSizes, device: str, dtype: DType) -> None:
         super().__init__(sizes, device, dtype)
-        generator = torch.Generator(device).manual_seed(0)
+        generator = torch.Generator(device).manual_seed(derive_seed("peers weights", 0))
         hidden, inner, experts = sizes.hidden_size, sizes.intermediate_size, sizes.num_experts
 
         def drawn(dtype: torch.dtype, *shape: int) -> Tensor:

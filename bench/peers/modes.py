@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.peers.catalogue import FORWARD, TRAINING
 from bench.peers.work import Subject
+from bench.router.seeds import derive_seed
 from bench.timing.interleave import Call
 
 
@@ -21,7 +22,9 @@ def training_call(subject: Subject, tokens: Tensor) -> Call:
     """Forward and backward from a fixed gradient, to the tokens (T, D) and the parameters."""
     with torch.no_grad():
         result = subject.differentiable(tokens)
-    upstream = torch.randn(result.shape, generator=torch.Generator().manual_seed(1)).to(result)
+    upstream = torch.randn(result.shape, generator=torch.Generator().manual_seed(derive_seed("peers gradient", 0))).to(
+        result
+    )
 
     def call() -> None:
         leaf = tokens.detach().requires_grad_()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.router.seeds import derive_seed
 from bench.sizes import DType
 
 
@@ -83,7 +84,7 @@ class Work(ABC):
 
     def draw(self, num_tokens: int, seed: int = 0) -> Tensor:
         """Hidden states (T, D) from N(0, 1), the same wherever the work is."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(derive_seed("peers tokens", seed))
         tokens = torch.randn(num_tokens, self.sizes.hidden_size, generator=generator)
         return tokens.to(self.device, self.dtype.hidden_states)
 

@@ -43,6 +43,22 @@ def test_everybody_who_runs_gives_the_references_outputs_and_gradients(kind: Wor
     assert len({found[name].parameters for name in sound}) == 1
 
 
+@pytest.mark.parametrize("work", [Layers(WorkSizes(64, 8, 4, 2), "cpu", DTYPES["float32"]), get_work("gate_qwen3_moe")])
+def test_tokens_are_not_the_numbers_of_the_weights(work: WorkKind | Layers) -> None:
+    made = work if isinstance(work, Layers) else work.make(work.sizes_at(SMALL), "cpu", DTYPES["float32"])
+    weights = made.subject(BASELINE).parameters[0].detach()  # the router's
+    likeness = torch.nn.functional.cosine_similarity(made.draw(4)[:, None], weights[None], dim=-1)
+    # of independent numbers 1/8 on average at a width of 64; of the same 1
+    assert likeness.abs().max() < 0.6
+
+
+@pytest.mark.parametrize("name", ["gate_qwen3_moe_training", "gate_gpt_oss_training", "gate_mixtral_training"])
+def test_a_single_token_has_a_gradient_that_rounding_does_not_hide(name: str) -> None:
+    found = checked(get_work(name), "float32", num_tokens=1)
+    assert found[BASELINE].error is None
+    assert found[f"{name.removeprefix('gate_').removesuffix('_training')}@transformers"].error is None
+
+
 def test_who_cannot_run_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "megatron", None)  # as where it is not installed
     reasons = {name: str(each.error) for name, each in checked(get_work("gate_mixtral"), "float32").items()}
