@@ -20,6 +20,7 @@ from reports.overview.phrases import (
     apart,
     beside,
     between,
+    corrected,
     each_of,
     is_baseline,
     load_of,
@@ -138,8 +139,9 @@ def time_inside(data: ReportData) -> Answer:
     others_said = [f" {word}: {each_of(found, ratio_of)}." for word, found in groups.items() if found]
     return Answer(
         question,
-        f"Not told apart from the model's own gates: {'all' if len(level) == len(same) > 1 else f'{len(level)} of'} "
-        f"{len(same)} {among(same[0]).removeprefix('of the ')}{between(level)}.{may_be_missed(level)}"
+        f"Not told apart from the model's own gates{corrected(entries)}: "
+        f"{'all' if len(level) == len(same) > 1 else f'{len(level)} of'} {len(same)} "
+        f"{among(same[0]).removeprefix('of the ')}{between(level)}.{may_be_missed(level)}"
         f"{''.join(others_said)}{apart(others, ratio_of)}",
         section="language-model",
     )

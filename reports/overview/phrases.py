@@ -109,6 +109,12 @@ def between(level: Sequence[LanguageEntry]) -> str:
     return f", at {' to '.join(shown)} times their time"
 
 
+def corrected(entries: Sequence[LanguageEntry]) -> str:
+    """For how many comparisons, where several are made: one interval alone may exclude 1 then."""
+    number = sum(entry.router != STOCK for entry in entries)
+    return f", corrected for {number} comparisons" if number > 1 else ""
+
+
 def may_be_missed(level: Sequence[LanguageEntry]) -> str:
     """From which size on a difference from the model's own gates is found, among so many comparisons.
 
@@ -118,7 +124,7 @@ def may_be_missed(level: Sequence[LanguageEntry]) -> str:
         return ""
     seen = max(math.exp(abs(math.log(entry.timing.ratio.estimate))) - 1 for entry in level)
     least = max(seen, *(entry.timing.resolution for entry in level))
-    return f" Differences up to {percent(least)} may be missed."
+    return f" Differences up to {percent(least)} may be missed so."
 
 
 def to_tune(data: ReportData) -> str:

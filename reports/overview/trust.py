@@ -29,7 +29,7 @@ class Level(IntEnum):
 
 
 _HEADLINES = {
-    Level.GREEN: "Nothing speaks against its numbers.",
+    Level.GREEN: "Nothing speaks against its times, for this machine.",
     Level.AMBER: "To be read with care, because:",
     Level.RED: "Nobody should be ranked by these numbers, because:",
 }

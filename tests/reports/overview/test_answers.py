@@ -74,7 +74,8 @@ def test_who_is_shown_to_be_less_even_stands_before_who_is_not_told_apart(load, 
 def test_time_inside_a_model_is_beside_its_own_gates(data, load, bench):
     answer = said(data)["Time inside a model (decode)"]
     assert answer.text.startswith(
-        "Not told apart from the model's own gates: 0 of 7 routers that select 8 experts a token. Slower: linear"
+        "Not told apart from the model's own gates, corrected for 9 comparisons: 0 of 7 routers that select 8 experts "
+        "a token. Slower: linear"
     )
     assert "Slower: linear 1.20 [1.19, 1.21], attention" in answer.text
     level = only(bench, "stock", "linear", "mlp", scenario="decode")
@@ -82,8 +83,8 @@ def test_time_inside_a_model_is_beside_its_own_gates(data, load, bench):
     for benchmark in level["benchmarks"][1:]:
         benchmark["extra_info"]["timing"] = stock | {"ratio": {"estimate": 1.0, "low": 0.9, "high": 1.1}}
     assert time_inside(load(level)).text.startswith(
-        "Not told apart from the model's own gates: all 2 routers that select 8 experts a token, at 1.00 times their "
-        "time. Differences up to 2.0 % may be missed."
+        "Not told apart from the model's own gates, corrected for 2 comparisons: all 2 routers that select 8 experts a "
+        "token, at 1.00 times their time. Differences up to 2.0 % may be missed so."
     )
 
 
