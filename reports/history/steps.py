@@ -54,6 +54,9 @@ class Step:
 Bounds = list[int]
 """Where segments begin, and n: [0, …, n]."""
 
+_WEIGHTS_APART = 1e-9
+"""The least variance of a run, as a share of the largest: sums of weights further apart lose digits of the lighter."""
+
 
 class _Series:
     """Values with weights; sums of any stretch in constant time."""
@@ -65,6 +68,8 @@ class _Series:
         y = y - self._origin
         within, between = _variances(y, errors)
         variance = within + between
+        # A run that claims to be exact beside others that are not would be the only one in every sum.
+        variance = np.maximum(variance, _WEIGHTS_APART * variance.max())
         weights = 1 / variance if variance.min() > 0 else np.ones_like(y)
         scale = len(y) / weights.sum()
         weights = weights * scale

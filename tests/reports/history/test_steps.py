@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reports.history.steps import FEWEST, SHORTEST, find_steps, first_p, level_of
@@ -104,6 +104,7 @@ def test_the_level_of_many_is_benjamini_and_hochbergs():
     st.lists(st.floats(-700, 700, allow_subnormal=False), max_size=14),
     st.lists(st.one_of(st.none(), st.floats(0, 100)), min_size=14, max_size=14),
 )
+@example([0.0] * 6, [None] * 4 + [1.0, 3e-114] + [None] * 8)
 def test_any_numbers_give_steps_inside_the_series(values, errors):
     steps = find_steps(values, errors[: len(values)])
     places = [0, *(step.place for step in steps), len(values)]
