@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from bench.peers.catalogue import TRAINING
-from bench.peers.work import Subject, Work
+from bench.peers.work import Subject, Work, gradient_of
 from bench.router.checked import BASELINE, TWIN
-from bench.router.seeds import derive_seed
 from bench.timing.group import CannotRunError, Checked
 from bench.timing.interleave import one_line
 
@@ -81,8 +80,7 @@ class _Batch:
                 break
         self.index = index[decided]
         self.expected = {"output": expected.detach()[decided]}
-        generator = torch.Generator().manual_seed(derive_seed("peers gradient", 0))
-        self._upstream = torch.randn(expected.shape, generator=generator).to(expected)
+        self._upstream = gradient_of(expected)
         self._rows = index
         if self.gradients:
             expected.backward(self._upstream)  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.peers.catalogue import FORWARD, TRAINING
-from bench.peers.work import Subject
-from bench.router.seeds import derive_seed
+from bench.peers.work import Subject, gradient_of
 from bench.timing.interleave import Call
 
 
@@ -22,9 +21,7 @@ def training_call(subject: Subject, tokens: Tensor) -> Call:
     """Forward and backward from a fixed gradient, to the tokens (T, D) and the parameters."""
     with torch.no_grad():
         result = subject.differentiable(tokens)
-    upstream = torch.randn(result.shape, generator=torch.Generator().manual_seed(derive_seed("peers gradient", 0))).to(
-        result
-    )
+    upstream = gradient_of(result)
 
     def call() -> None:
         leaf = tokens.detach().requires_grad_()

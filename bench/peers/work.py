@@ -89,6 +89,12 @@ class Work(ABC):
         return tokens.to(self.device, self.dtype.hidden_states)
 
 
+def gradient_of(output: Tensor) -> Tensor:
+    """What a backward pass begins with, drawn from N(0, 1) in the output's shape, the same in every process."""
+    generator = torch.Generator().manual_seed(derive_seed("peers gradient", 0))
+    return torch.randn(output.shape, generator=generator).to(output)
+
+
 def gap(logits: Tensor, top_k: int) -> Tensor:
     """(T, E) -> (T,): by how much the last of K is above the first that is left out; infinite where none is."""
     if top_k == logits.shape[1]:

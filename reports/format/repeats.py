@@ -19,8 +19,7 @@ def say_once(table: Table) -> Table:
     """The table with rows that differ in the router alone as one, and what all rows have alike in the caption.
 
     A table of one or two rows stays as it is; so do its first column, and all that judges. The rows keep the fields
-    whose column is gone: they stand in the CSV, and
-    so does each row by itself.
+    whose column is gone: they stand in the CSV, and so does each row by itself.
     """
     table = _with_alike_rows_merged(table)
     if len(table.rows) < LEAST_ROWS:
@@ -68,11 +67,9 @@ def _with_alike_rows_merged(table: Table) -> Table:
         here = [table.rows[number] for number in numbers]
         merged = len(here) >= LEAST_ROWS and len({_without(shown[number], router) for number in numbers}) == 1
         rows += [{**here[0], _ROUTER: f"all {len(here)} routers"}] if merged else here
-    return (
-        table
-        if len(rows) == len(table.rows)
-        else replace(table, rows=rows, unmerged_rows=table.unmerged_rows or table.rows)
-    )
+    if len(rows) == len(table.rows):
+        return table
+    return replace(table, rows=rows, unmerged_rows=table.unmerged_rows or table.rows)
 
 
 def _without(cells: Sequence[str], place: int) -> tuple[str, ...]:

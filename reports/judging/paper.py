@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TITLE = "Optimizing MoE Routers"
-ADDRESS = "https://arxiv.org/abs/2506.16419"
+NUMBER = "2506.16419"
+"""On arXiv."""
+ADDRESS = f"https://arxiv.org/abs/{NUMBER}"
 HARDWARE = "NVIDIA A100 40 GB (III-E1)"
 
 

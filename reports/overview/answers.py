@@ -177,7 +177,7 @@ def beside_the_paper(data: ReportData) -> Answer | None:
     compared = sum(tally[verdict] for verdict in COMPARED)
     counts = [f"{tally[verdict]} {verdict}" for verdict in COMPARED if tally[verdict]]
     said = (
-        f"Of {compared} numbers of arXiv 2506.16419 {listing(counts)}"
+        f"Of {compared} numbers of arXiv {paper.NUMBER} {listing(counts)}"
         if compared
         else "No number is of the paper's sizes"
     )

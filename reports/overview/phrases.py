@@ -124,7 +124,7 @@ def may_be_missed(level: Sequence[LanguageEntry]) -> str:
         return ""
     seen = max(math.exp(abs(math.log(entry.timing.ratio.estimate))) - 1 for entry in level)
     least = max(seen, *(entry.timing.resolution for entry in level))
-    return f" Differences up to {percent(least)} may be missed so."
+    return f" Differences up to {percent(least)} may stay hidden."
 
 
 def to_tune(data: ReportData) -> str:

@@ -84,7 +84,7 @@ def test_time_inside_a_model_is_beside_its_own_gates(data, load, bench):
         benchmark["extra_info"]["timing"] = stock | {"ratio": {"estimate": 1.0, "low": 0.9, "high": 1.1}}
     assert time_inside(load(level)).text.startswith(
         "Not told apart from the model's own gates, corrected for 2 comparisons: all 2 routers that select 8 experts a "
-        "token, at 1.00 times their time. Differences up to 2.0 % may be missed so."
+        "token, at 1.00 times their time. Differences up to 2.0 % may stay hidden."
     )
 
 
