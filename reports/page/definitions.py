@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.judging import paper
 from reports.judging.standing import STANDING_RULE
 from reports.records.report_data import ReportData
 
@@ -39,7 +40,7 @@ METHOD = (
 )
 
 SOURCES = (
-    ("Optimizing MoE Routers (the paper)", "https://arxiv.org/abs/2506.16419"),
+    (f"{paper.TITLE} (the paper)", paper.ADDRESS),
     ("Fedus et al. 2021, Switch Transformers (load-balancing loss)", "https://arxiv.org/abs/2101.03961"),
     ("Hu et al. 2021, LoRA (the adapters of fine-tuning)", "https://arxiv.org/abs/2106.09685"),
     ("Roller et al. 2021, Hash Layers (hash routing)", "https://arxiv.org/abs/2106.04426"),
