@@ -194,12 +194,13 @@ class Router(nn.Module, ABC):
 
     def flatten(self, hidden_states: Tensor) -> Tensor:
         """Checked tokens, (T, D) or (B, S, D) -> (T, D)."""
-        if hidden_states.dim() not in (2, 3) or hidden_states.shape[-1] != self.hidden_size:
+        shape = hidden_states.shape
+        if len(shape) not in (2, 3) or shape[-1] != self.hidden_size:
             raise ValueError(
-                f"hidden_states have shape {tuple(hidden_states.shape)}, "
+                f"hidden_states have shape {tuple(shape)}, "
                 f"expected (tokens, {self.hidden_size}) or (batch, sequence, {self.hidden_size})"
             )
-        tokens = hidden_states if hidden_states.dim() == 2 else hidden_states.reshape(-1, self.hidden_size)
+        tokens = hidden_states if len(shape) == 2 else hidden_states.reshape(-1, self.hidden_size)
         if self.check_finite:
             refuse_non_finite(tokens)
             floats = (tensor.dtype for tensor in (*self.parameters(), *self.buffers()) if tensor.is_floating_point())

@@ -20,7 +20,7 @@ def expert_softmax(logits: Tensor) -> Tensor:
     """
     if logits.dtype.itemsize < torch.float32.itemsize:
         logits = logits.to(torch.float32)
-    if logits.dim() == 2 and logits.device.type == "cpu" and not torch.compiler.is_compiling():
+    if logits.dim() == 2 and logits.is_cpu and not torch.compiler.is_compiling():
         rows, experts = logits.shape
         if rows >= MANY_ROWS and experts < FEW_EXPERTS:
             return no_view(torch.softmax(logits.t().contiguous(), dim=0).t())

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from routers.base import Router
+from routers.native.hashing import hash_tokens
 from routers.registry import register_router
 from routers.routing import Routing, TokenChoice
 from routers.routing.mask import flat_mask
@@ -52,7 +53,7 @@ class HashRouter(Router):
 
     selects_by_itself = True
 
-    lane_weights: Tensor
+    word_weights: Tensor
     expert_of_id: Tensor | None
 
     def __init__(self, *, seed: int = 0, token_counts: Tensor | None = None, **sizes_and_options: Any) -> None:
@@ -60,8 +61,10 @@ class HashRouter(Router):
         self.top_k = 1
         self.seed = seed
         weights = torch.tensor(list(islice(_splitmix64(seed), LANES)), device="cpu")
-        # Odd, so that a product mod 2⁶⁴ loses no bit. Drawn anew from the seed, so no part of the saved state.
-        self.register_buffer("lane_weights", weights | 1, persistent=False)
+        # Odd, so that a product mod 2⁶⁴ loses no bit. Drawn anew from the seed, so no part of the saved state. Those of
+        # the lanes are repeated for every word, as the native kernel reads them.
+        repeats = -(-self.hidden_size // (LANES * FLOATS_PER_WORD))
+        self.register_buffer("word_weights", (weights | 1).repeat(repeats), persistent=False)
         table = None if token_counts is None else balanced_assignment(token_counts, self.num_experts)
         self.register_buffer("expert_of_id", table)
 
@@ -88,22 +91,25 @@ class HashRouter(Router):
     def assign(self, tokens: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """The expert of each token, (T, D) and (T,) ids or None -> (T,) int64."""
         if token_ids is None:
-            return self._to_expert(self._hash_values(tokens))
+            values = tokens.detach().to(torch.float32).contiguous()
+            expert = hash_tokens(values, self.word_weights, self.num_experts, _signed(MIX_1))
+            return self._to_expert(self._hash_values(values)) if expert is None else expert
         ids = flat_token_ids(token_ids.reshape(-1), tokens.shape)
         if self.expert_of_id is not None:
             return look_up(self.expert_of_id, ids)
-        return self._to_expert(ids.long() * _signed(GOLDEN) + self.lane_weights[0])
+        return self._to_expert(ids.long() * _signed(GOLDEN) + self.word_weights[0])
 
-    def _hash_values(self, tokens: Tensor) -> Tensor:
-        values = tokens.detach().to(torch.float32).contiguous()
+    def _hash_values(self, values: Tensor) -> Tensor:
+        """By torch's operators, float32 (T, D) -> keys (T,) int64."""
         block = LANES * FLOATS_PER_WORD
         if self.hidden_size % block:
             values = F.pad(values, (0, -self.hidden_size % block))
         elif values.storage_offset() % FLOATS_PER_WORD:
             values = values.clone()  # torch views pairs of floats as words only from an even offset on
-        lanes = values.view(torch.int64).view(len(tokens), values.shape[1] // block, LANES).sum(dim=1)
+        lanes = values.view(torch.int64).view(len(values), values.shape[1] // block, LANES).sum(dim=1)
+        lane_weights = self.word_weights[:LANES]
         # The same sum mod 2⁶⁴; a GPU has no product of int64 matrices.
-        return torch.mv(lanes, self.lane_weights) if lanes.is_cpu else (lanes * self.lane_weights).sum(dim=1)
+        return torch.mv(lanes, lane_weights) if lanes.is_cpu else (lanes * lane_weights).sum(dim=1)
 
     def _to_expert(self, key: Tensor) -> Tensor:
         """One round of SplitMix64's finaliser, then the upper half, the better mixed one, modulo E: equation (10)."""

@@ -2,10 +2,12 @@
 
 from routers.selection.catalogue import get_selection_rule, list_selection_rules, register_selection_rule
 from routers.selection.fused import FUSED_PATH
+from routers.selection.native import NATIVE_PATH
 from routers.selection.paths import SelectionPath, register_selection_path, use_selection_path
 from routers.selection.rule import SelectionRule
 
 register_selection_path(FUSED_PATH)
+register_selection_path(NATIVE_PATH)
 
 __all__ = [
     "SelectionPath",

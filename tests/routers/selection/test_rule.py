@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from routers import SelectionRule, get_selection_rule
 from routers.reference.rule import reference_selection
+from routers.selection import use_selection_path
 
 
 def logits_of(*probabilities):
@@ -262,10 +263,12 @@ def test_scores_that_nothing_needs_are_made_when_they_are_read(rule, random_toke
 
 
 def test_a_softmax_over_the_selected_is_not_divided_by_its_sum(random_tokens):
-    # Rounded weights often have a sum beside 1; transformers' gate leaves it so, and so does the rule.
+    # Rounded weights often have a sum beside 1; transformers' gate leaves it so, and so does the rule. Seen in the last
+    # bits, which are torch's on the eager path alone.
     logits, rule = random_tokens(64, 9), get_selection_rule("gpt_oss")
     expected = torch.softmax(logits.topk(8).values, dim=-1)
     assert (expected.sum(dim=-1) != 1).any()
-    assert torch.equal(rule.select(logits, 8).routing_weights, expected)
+    with use_selection_path("eager"):
+        assert torch.equal(rule.select(logits, 8).routing_weights, expected)
     divided = get_selection_rule("gpt_oss", epsilon=0.5).select(logits.double(), 8).routing_weights
     torch.testing.assert_close(divided, torch.softmax(logits.double().topk(8).values, dim=-1) / 1.5)
