@@ -27,6 +27,7 @@ from bench.timing.context import MeasurementContext
 from bench.timing.modes import ClockMode
 from harness.progress import progress_bar
 from routers import get_router_class, list_routers
+from routers.native import native_version
 
 PACKAGES = ("routers", "harness", "bench")
 
@@ -41,6 +42,7 @@ def open_journal(session: pytest.Session, preset: Preset) -> Journal:
         "threads": config.getoption("--threads"),
         "clock": asdict(clock_mode(config)),
         "torch": torch.__version__,
+        "native": native_version(),
         "code": source_digest(config.rootpath),
         "benchmarks": sorted(item.nodeid for item in session.items if case_of(item)),
     }

@@ -29,6 +29,7 @@ from bench.router.inputs import INPUTS, PROSE
 from bench.timing.modes import available_devices
 from harness.command_line import most_threads, parse
 from harness.progress import progress_bar
+from routers.native import native_version
 
 MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -138,7 +139,7 @@ def _journal(
     root: Path, options: argparse.Namespace, settings: GateSettings, subject: dict[str, Any]
 ) -> Iterator[Journal]:
     """The journal of a run; it stays for `--resume` unless the run is finished."""
-    configuration = subject | settings.as_dict() | {"torch": torch.__version__}
+    configuration = subject | settings.as_dict() | {"torch": torch.__version__, "native": native_version()}
     del configuration["budget_s"]  # more time may be given to a run that is continued
     with Journal(root / options.journal, configuration, resume=options.resume) as journal:
         if journal.notice:

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import torch
 
+from routers.native import native_version
+
 Answer = TypeVar("Answer")
 
 CPUS = Path("/sys/devices/system/cpu")
@@ -63,6 +65,8 @@ def describe_machine() -> dict[str, Any]:
             "parallel_backend": backend[1] if backend else None,
         },
         "gpu": _gpu(),
+        # Not there where there is none, as in runs from before there was any.
+        **({"native": {"numba": native}} if (native := native_version()) else {}),
     }
 
 

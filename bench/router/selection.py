@@ -70,12 +70,15 @@ PATHS: dict[str, Callable[[Router, Tensor], Select]] = {
     TWIN: partial(_by_path, "eager"),
     "compiled": _compiled,
     "fused": partial(_by_path, "fused"),
+    "native": partial(_by_path, "native"),
 }
+KERNELS = ("fused", "native")
+"""Paths that are one kernel, of a card and of a CPU: each is there or not."""
 
 
 def _suits(path: str, router: Router, logits: Tensor) -> bool:
     """The path is there; of one that is not the eager steps would be measured under its name."""
-    if path != "fused":
+    if path not in KERNELS:
         return True
     with use_selection_path(path):
         return choose_selection_path(router.selection, logits, router.top_k) is not None
@@ -138,9 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.router.selection", description="the selection alone: eager, compiled, and one kernel"
     )
-    parser.add_argument("--device", default="cuda", help="cuda, or cpu, where there is no kernel (cuda)")
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu, with the native kernel (cuda)")
     parser.add_argument("--tokens", type=int, action="append", help="T; may be repeated (1 and 16384)")
-    parser.add_argument("--path", action="append", choices=["compiled", "fused"], help="beside eager; repeated (both)")
+    beside = ["compiled", *KERNELS]
+    parser.add_argument("--path", action="append", choices=beside, help="beside eager; may be repeated (all)")
     parser.add_argument("--rounds", type=int, default=40, help=f"of each of {BLOCKS} blocks (40)")
     parser.add_argument("--json", action="store_true", help="records instead of the table")
     options = parser.parse_args(arguments)
@@ -149,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--device {options.device}: expected one of: {', '.join(available_devices())}")
     if options.rounds < 1 or min(tokens) < 1:
         parser.error(f"--rounds {options.rounds} --tokens {min(tokens)}: expected at least 1")
-    paths = (EAGER, TWIN, *(options.path or ["compiled", "fused"]))
+    paths = (EAGER, TWIN, *(options.path or beside))
     on = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     records = []
     for anchor in ANCHORS:

@@ -112,12 +112,14 @@ def _as_routing(decision: Any) -> Routing:
 def _with_its_gradient(routing: Routing) -> Routing:
     """The routing, whose tensors refuse to be differentiated where reentrant checkpointing has cut them off."""
     values = {each.name: getattr(routing, each.name) for each in fields(routing)}
-    found: dict[str, Any] = {
-        name: refuse_lost_gradient(value)
-        for name, value in values.items()
-        if isinstance(value, Tensor) and value.is_floating_point()
-    }
+    found: dict[str, Any] = {name: _refusing(value) for name, value in values.items() if isinstance(value, Tensor)}
+    if routing.unread is not None:
+        found["unread"] = routing.unread.mapped(_refusing)
     return replace(routing, **found)
+
+
+def _refusing(tensor: Tensor) -> Tensor:
+    return refuse_lost_gradient(tensor) if tensor.is_floating_point() else tensor
 
 
 def _with_logits(routing: Routing) -> Routing:

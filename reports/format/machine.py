@@ -114,6 +114,7 @@ def describe(machine: Mapping[str, Any]) -> str:
         _joined(_first(system, "system"), _first(system, "release")),
         _joined("Python", _first(python, "version") or _first(machine, "python_version")),
         _joined("torch", _first(torch, "version")),
+        _joined("numba", _first(mapping_in(machine, "native"), "numba")),
         _joined("governor", None if governor in (None, "", "unavailable") else str(governor)),
     ]
     return ", ".join(part for part in parts if part)

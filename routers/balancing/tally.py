@@ -114,4 +114,6 @@ def _rows(routing: TokenChoice, mask: Tensor) -> TokenChoice:
     """The routing of some tokens: every tensor of a routing has a row for each token."""
     values = {each.name: getattr(routing, each.name) for each in fields(routing)}
     chosen: dict[str, Any] = {name: value[mask] for name, value in values.items() if isinstance(value, Tensor)}
+    if routing.unread is not None:
+        chosen["unread"] = routing.unread.mapped(lambda rows: rows[mask])
     return replace(routing, **chosen)

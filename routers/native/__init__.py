@@ -4,6 +4,13 @@ numba is an extra, `native`: without it everything is computed by torch's operat
 runs. `addresses` and `compiled` import it.
 """
 
-from routers.native.use import give_up, has_native_kernels, is_plain, operators_are_seen, use_native_kernels
+from routers.native.use import (
+    give_up,
+    has_native_kernels,
+    is_plain,
+    native_version,
+    operators_are_seen,
+    use_native_kernels,
+)
 
-__all__ = ["give_up", "has_native_kernels", "is_plain", "operators_are_seen", "use_native_kernels"]
+__all__ = ["give_up", "has_native_kernels", "is_plain", "native_version", "operators_are_seen", "use_native_kernels"]

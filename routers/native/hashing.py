@@ -11,7 +11,7 @@ from torch import Tensor
 
 from routers.native.use import give_up, has_native_kernels, is_plain, operators_are_seen
 
-WORD_BYTES = 8
+WORD_BYTES, MOST_EXPERTS = 8, 1 << 32
 FEW_THREADS, VALUES_OF_A_THREAD = 2, 1 << 17
 """The kernel has one thread; torch, where it has more, divides more values than that among them."""
 
@@ -34,6 +34,7 @@ def hash_tokens(values: Tensor, factors: Tensor, num_experts: int, mixer: int) -
         and is_plain(values)
         and values.is_contiguous()
         and size % 2 == 0
+        and num_experts < MOST_EXPERTS
         and values.data_ptr() % WORD_BYTES == 0
         and factors.is_cpu
         and (torch.get_num_threads() <= FEW_THREADS or values.numel() <= VALUES_OF_A_THREAD)

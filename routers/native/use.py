@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
@@ -19,11 +21,14 @@ _transform, _trace = torch._C._functorch.peek_interpreter_stack, torch._C._get_t
 
 _faults: list[str] = []
 """Why they are not used any more in this process: the first thing that went wrong."""
-_wanted = [True]
+_wanted = [os.environ.get("MOE_ROUTER_NATIVE") != "0"]
 
 
 def has_native_kernels() -> bool:
-    """numba is installed, no kernel has failed in this process, and `use_native_kernels(False)` is not in effect."""
+    """numba is installed, no kernel has failed in this process, and nobody wants to do without them.
+
+    Without them is `use_native_kernels(False)`, or MOE_ROUTER_NATIVE=0 in the environment when routers are imported.
+    """
     return _wanted[-1] and not _faults and _has_numba()
 
 
@@ -77,6 +82,11 @@ def give_up(error: Exception) -> None:
             f"native kernels cannot be used, and torch's operators take their place from now on: {reason}",
             stacklevel=3,
         )
+
+
+def native_version() -> str | None:
+    """The version of numba that native kernels run by; None where there are none."""
+    return version("numba") if has_native_kernels() else None
 
 
 @cache

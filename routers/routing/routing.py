@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -28,6 +29,9 @@ class UnreadScores(Protocol):
     @property
     def probabilities(self) -> Tensor:
         """The scores as rows on the simplex."""
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same, of which each tensor with a row for each token is changed: (T, N) -> (T', N)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from torch import Tensor
@@ -43,6 +43,7 @@ class UnreadSelection(Selection):
     rule: SelectionRule
     logits: Tensor
     bias: Tensor | None
+    bias_version: int | None
 
     @classmethod
     def of(
@@ -51,6 +52,9 @@ class UnreadSelection(Selection):
         """The selection of logits (T, E), by a bias (E,) or None: experts and weights, each (T, K)."""
         made = cls(logits, logits, selected_experts, routing_weights, None)
         made.rule, made.logits, made.bias = rule, logits, bias
+        # Its address and not a copy is kept: on a card to copy it would take as long as to select. Tensors of inference
+        # mode have no version.
+        made.bias_version = None if bias is None or bias.is_inference() else bias._version
         return made
 
     @property
@@ -60,13 +64,29 @@ class UnreadSelection(Selection):
 
     @property
     def ranked(self) -> Tensor:
-        """(T, E), before groups are masked, with gradients to the logits."""
+        """(T, E), before groups are masked, with gradients to the logits.
+
+        Raises:
+            RuntimeError: the bias has been changed since.
+        """
+        if self.bias is not None and self.bias_version is not None and self.bias_version != self.bias._version:
+            raise RuntimeError(
+                "the bias of the ranking was changed after this selection, whose ranked values are made when they are "
+                "read: read them before"
+            )
         return self.rule.rank(self.logits, self.bias)
 
     @property
     def probabilities(self) -> Tensor:
         """(T, E), the scores as rows on the simplex."""
         return self.rule.probabilities(self.scores)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same, of which each tensor with a row for each token is changed: (T, N) -> (T', N)."""
+        selected, weights = change(self.selected_experts), change(self.routing_weights)
+        made = self.of(self.rule, change(self.logits), self.bias, selected, weights)
+        made.bias_version = self.bias_version
+        return made
 
     def of_all_experts(self, rule: SelectionRule) -> dict[str, Any]:
         """See `Selection.of_all_experts`; nothing is computed."""

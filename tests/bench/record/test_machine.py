@@ -22,6 +22,7 @@ from bench.record.machine import conditions, describe_machine
 from bench.run import Run
 from bench.timing.context import MeasurementContext
 from bench.timing.interleave import threads
+from routers.native import native_version
 
 ROOT = Path(__file__).parents[3]
 real_affinity = machine._affinity
@@ -56,6 +57,7 @@ def test_both_are_plain_json() -> None:
         assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert datetime.fromisoformat(volatile["time"]).tzinfo is not None
     assert stable["torch"]["version"] == torch.__version__
+    assert stable.get("native") == ({"numba": native_version()} if native_version() else None)
     assert stable["memory_bytes"] is None or stable["memory_bytes"] > 2**20
 
 

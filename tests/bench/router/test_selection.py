@@ -1,6 +1,7 @@
 """The selection alone: every path beside the eager one, right before it is timed."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -19,6 +20,13 @@ def test_a_record_of_each_path_that_there_is(capsys):
     # Without a card there is no kernel, and the eager steps are not measured under its name.
     assert {each["path"] for each in found} == {"eager", "eager@again"}
     assert all(each["us"] > 0 for each in found)
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed: the extra `native`")
+def test_the_native_kernel_of_a_cpu(capsys):
+    assert selection.main(["--device", "cpu", "--tokens", "70", "--path", "native", "--rounds", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["records"]
+    assert {each["path"] for each in found} == {"eager", "eager@again", "native"}
 
 
 def test_a_table(capsys):

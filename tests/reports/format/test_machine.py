@@ -71,6 +71,8 @@ def test_a_machine_in_one_line(other):
     assert describe(other) == words
     other["gpu"], other["governor"] = {"name": "H100"}, "unavailable"
     assert describe(other) == "H100, " + words.removesuffix(", governor performance")
+    other["native"] = {"numba": "0.68.1"}
+    assert describe(other) == "H100, " + words.removesuffix(", governor performance") + ", numba 0.68.1"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """When native kernels are used, and that nothing fails where they cannot be. Axes: T tokens, D hidden size."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,13 @@ def test_are_there_where_numba_is_and_can_be_left_out(unharmed):
         assert not has_native_kernels()
         with use_native_kernels(True):
             assert has_native_kernels() is (find_spec("numba") is not None)
+
+
+def test_the_environment_leaves_them_out():
+    program = "from routers.native import has_native_kernels; print(has_native_kernels())"
+    environment = {**os.environ, "MOE_ROUTER_NATIVE": "0"}
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout == "False\n"
 
 
 def test_the_first_fault_is_said_once_and_is_the_end_of_them(unharmed):
