@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from routers.native.products import native_product
 from routers.routing.probabilities import no_view
 
 FEW_EXPERTS = 8
@@ -32,7 +33,11 @@ def expert_product(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -
 
     Of few experts on a CPU the result lies in memory by expert, as a transposed (E, T), unless it has a gradient.
     """
-    if torch.compiler.is_compiling() or tokens.shape[0] < SEVERAL_TOKENS or not _suits(tokens, weight):
+    if torch.compiler.is_compiling() or tokens.shape[0] < SEVERAL_TOKENS:
+        return F.linear(tokens, weight, bias)
+    if (found := native_product(tokens, weight, bias)) is not None:
+        return found
+    if not _suits(tokens, weight):
         return F.linear(tokens, weight, bias)
     if bias is None:
         return no_view(torch.mm(weight, tokens.t()).t())
