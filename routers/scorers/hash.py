@@ -82,22 +82,36 @@ class HashRouter(Router):
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`. token_ids: (T,) or (B, S) integers; the values are not read then."""
         tokens = self.flatten(hidden_states)
-        ids = None if token_ids is None else flat_token_ids(token_ids, hidden_states.shape)
-        expert = self.assign(tokens, ids).unsqueeze(1)
-        weights = torch.ones(expert.shape, dtype=_probs_dtype(hidden_states), device=expert.device)
+        if token_ids is None:
+            expert, weights = self._assign_by_values(tokens)
+        else:
+            expert = self.assign(tokens, flat_token_ids(token_ids, hidden_states.shape)).unsqueeze(1)
+            weights = torch.ones(expert.shape, device=expert.device)
+        if hidden_states.dtype == torch.float64:
+            weights = weights.double()
         routing = OneExpert.of(num_experts=self.num_experts, selected_experts=expert, routing_weights=weights)
-        return routing.masked(flat_mask(mask, hidden_states.shape))
+        return routing if mask is None else routing.masked(flat_mask(mask, hidden_states.shape))
 
     def assign(self, tokens: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """The expert of each token, (T, D) and (T,) ids or None -> (T,) int64."""
         if token_ids is None:
-            values = tokens.detach().to(torch.float32).contiguous()
-            expert = hash_tokens(values, self.word_weights, self.num_experts, _signed(MIX_1))
-            return self._to_expert(self._hash_values(values)) if expert is None else expert
+            return self._assign_by_values(tokens)[0].squeeze(1)
         ids = flat_token_ids(token_ids.reshape(-1), tokens.shape)
         if self.expert_of_id is not None:
             return look_up(self.expert_of_id, ids)
         return self._to_expert(ids.long() * _signed(GOLDEN) + self.word_weights[0])
+
+    def _assign_by_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Experts (T, 1) int64 and weights (T, 1) of 1, of tokens (T, D)."""
+        values = tokens.detach()
+        if values.dtype != torch.float32:  # asked for first: a cast to the same dtype costs a microsecond
+            values = values.to(torch.float32)
+        values = values.contiguous()
+        found = hash_tokens(values, self.word_weights, self.num_experts, _SIGNED_MIX)
+        if found is not None:
+            return found
+        expert = self._to_expert(self._hash_values(values)).unsqueeze(1)
+        return expert, torch.ones(expert.shape, device=expert.device)
 
     def _hash_values(self, values: Tensor) -> Tensor:
         """By torch's operators, float32 (T, D) -> keys (T,) int64."""
@@ -113,7 +127,7 @@ class HashRouter(Router):
 
     def _to_expert(self, key: Tensor) -> Tensor:
         """One round of SplitMix64's finaliser, then the upper half, the better mixed one, modulo E: equation (10)."""
-        key = (key ^ _shift_right(key, 32)) * _signed(MIX_1)
+        key = (key ^ _shift_right(key, 32)) * _SIGNED_MIX
         last = self.num_experts - 1
         # Modulo a power of two is a mask, which takes the repeated sign off as well, and no division.
         return (key >> 32) & last if self.num_experts & last == 0 else _shift_right(key, 32) % self.num_experts
@@ -158,6 +172,9 @@ def _shift_right(key: Tensor, bits: int) -> Tensor:
 def _signed(number: int) -> int:
     """A 64-bit pattern as int64."""
     return number - (1 << 64) if number >> 63 else number
+
+
+_SIGNED_MIX = _signed(MIX_1)
 
 
 def _splitmix64(seed: int) -> Iterator[int]:
