@@ -103,10 +103,12 @@ class HashRouter(Router):
 
     def _assign_by_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Experts (T, 1) int64 and weights (T, 1) of 1, of tokens (T, D)."""
-        values = tokens.detach()
-        if values.dtype != torch.float32:  # asked for first: a cast to the same dtype costs a microsecond
+        # Each is asked for first: code that was not run for a while comes from memory, in ten microseconds a detach.
+        values = tokens.detach() if tokens.requires_grad else tokens
+        if values.dtype != torch.float32:
             values = values.to(torch.float32)
-        values = values.contiguous()
+        if not values.is_contiguous():
+            values = values.contiguous()
         found = hash_tokens(values, self.word_weights, self.num_experts, _SIGNED_MIX)
         if found is not None:
             return found
