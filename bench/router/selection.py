@@ -38,14 +38,19 @@ Select = Callable[[], Selected]
 
 
 class Anchor(NamedTuple):
-    """A size of which others report times on a card: docs/reference/selection.md names them."""
+    """The paper's size, or one of which others report times on a card: docs/reference/selection.md names them."""
 
     rule: str
     num_experts: int
     top_k: int
 
 
-ANCHORS = (Anchor("softmax", 128, 8), Anchor("softmax", 512, 10), Anchor("deepseek_v3", 256, 8))
+ANCHORS = (
+    Anchor("softmax", 8, 2),
+    Anchor("softmax", 128, 8),
+    Anchor("softmax", 512, 10),
+    Anchor("deepseek_v3", 256, 8),
+)
 
 
 def _by_path(path: str, router: Router, logits: Tensor) -> Select:

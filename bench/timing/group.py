@@ -217,10 +217,13 @@ class Group(Generic[AnyChecked]):
         floor = floor_of(name)
         if not self.blocks or not all(floor in block.durations for block in self.blocks):
             return None
-        over = Interval.of_ratios(
-            [paired_ratio(block.durations[name], block.durations[floor]) for block in self.blocks]
-        )
-        return {"us_per_call": geometric_mean(self.process_us(name)) / over.estimate, "ratio": over.as_dict()}
+        ratios = [paired_ratio(block.durations[name], block.durations[floor]) for block in self.blocks]
+        over, process_us = Interval.of_ratios(ratios), self.process_us(name)
+        return {
+            "us_per_call": geometric_mean(process_us) / over.estimate,
+            "process_us": [time / ratio for time, ratio in zip(process_us, ratios, strict=True)],
+            "ratio": over.as_dict(),
+        }
 
     def process_us(self, name: str) -> list[float]:
         """Microseconds a call, one a process.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from reports.judging.order import in_order
 from reports.judging.slopes import LEAST_SIZES
 from reports.records.measurements import Entry
+from reports.records.timing import Timing
 
 AXES = {"num_tokens": "tokens", "num_experts": "experts", "hidden_size": "hidden size"}
 """The sizes that a time is shown against -> what they are called."""
@@ -38,6 +39,7 @@ class SizeSeries:
         input: its name without sizes.
         alike: the other sizes, the dtype and the selection rule, in words.
         times: router -> its times.
+        floors: router -> those of its bare products and one read of its input, where they were timed beside it.
     """
 
     axis: str
@@ -45,6 +47,7 @@ class SizeSeries:
     input: str
     alike: str
     times: dict[str, Times]
+    floors: dict[str, Times]
 
     def __str__(self) -> str:
         return f"{self.scenario} on {self.input} against {AXES[self.axis]}, {self.alike}"
@@ -73,11 +76,11 @@ def size_series(entries: Iterable[Entry]) -> list[SizeSeries]:
                 # What selects by itself has no rule, and stands beside any.
                 if _key(entry, axis, dict(key[2])["selection"]) == key:
                     times.setdefault(entry.router, []).append(entry)
-            complete = {router: _times(times[router], axis) for router in in_order(times)}
-            long = {router: each for router, each in complete.items() if len(each) >= LEAST_SIZES}
+            long = _long({router: _times(times[router], axis, _of_call) for router in in_order(times)})
             if long:
                 scenario, input_name, alike = key
-                found.append(SizeSeries(axis, scenario, input_name, _words(alike), long))
+                floors = _long({router: _times(times[router], axis, _of_floor) for router in long})
+                found.append(SizeSeries(axis, scenario, input_name, _words(alike), long, floors))
     return found
 
 
@@ -91,11 +94,25 @@ def _key(entry: Entry, axis: str, rule: str | None = None) -> Key:
     return entry.scenario, entry.input.partition(_SEPARATOR)[0], tuple(alike.items())
 
 
-def _times(entries: Iterable[Entry], axis: str) -> Times:
+def _of_call(timing: Timing) -> tuple[float, ...]:
+    return timing.process_us
+
+
+def _of_floor(timing: Timing) -> tuple[float, ...]:
+    return (timing.floor.process_us or ()) if timing.floor else ()
+
+
+def _long(times: dict[str, Times]) -> dict[str, Times]:
+    """Of what was timed at enough sizes for a line."""
+    return {router: each for router, each in times.items() if len(each) >= LEAST_SIZES}
+
+
+def _times(entries: Iterable[Entry], axis: str, times_of: Callable[[Timing], tuple[float, ...]]) -> Times:
     """The first of each size, of those sizes that as many processes have timed as any."""
     first: Times = {}
     for entry in entries:
-        first.setdefault(getattr(entry, axis), entry.timing.process_us)
+        if times := times_of(entry.timing):
+            first.setdefault(getattr(entry, axis), times)
     most = max(map(len, first.values()), default=0)
     return {size: first[size] for size in sorted(first) if len(first[size]) == most}
 

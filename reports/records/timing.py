@@ -18,6 +18,7 @@ class Floor(Record):
 
     us_per_call: Positive
     ratio: Ratio
+    process_us: tuple[Positive, ...] | None = None
 
 
 class Timing(Record):
@@ -52,6 +53,8 @@ class Timing(Record):
             yield other_than(
                 "floor.ratio.estimate", self.floor.ratio.estimate, over, "us_per_call over floor.us_per_call"
             )
+            if (process_us := self.floor.process_us) is not None:
+                yield other_than("floor.process_us", len(process_us), self.repetitions, "one a repetition")
 
     def in_calls_of(self, tokens: int | None) -> Iterator[str | None]:
         """The rules for a benchmark on so many tokens: a call handles no more, and a token takes its part of a call."""

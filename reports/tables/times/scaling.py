@@ -12,6 +12,11 @@ from reports.judging.slopes import slope, upper_half
 from reports.records.report_data import ReportData
 from reports.records.size_series import AXES, SizeSeries, Times, size_series
 
+_FLOORS = (
+    " The last column is the slope of the router's floor, its bare products and one read of its input, over the same "
+    "half: where that is above 1 the sizes leave a cache behind, and a router that grows alike adds nothing to it."
+)
+
 
 def series_shown(data: ReportData) -> list[SizeSeries]:
     """Those of all files' benchmarks."""
@@ -27,8 +32,8 @@ def scaling(series: SizeSeries, data: ReportData) -> Table:
         caption=f"{series.alike}. Slopes of log time over log {AXES[series.axis]}, fitted in each process by least "
         "squares; the interval is Student's 95 % over the processes. 1: the time is in proportion, 0: it does not "
         "depend on it. The upper half of the range is that of the logarithms: at small sizes what a call costs at all "
-        "hides what each costs more.",
-        rows=[_row(router, times) for router, times in series.times.items()],
+        "hides what each costs more." + (_FLOORS if series.floors else ""),
+        rows=[_row(router, times, series.floors.get(router)) for router, times in series.times.items()],
         columns=(
             text_column("Router", "router"),
             Column("Sizes", ("sizes",), count),
@@ -38,11 +43,12 @@ def scaling(series: SizeSeries, data: ReportData) -> Table:
             Column("largest", ("us_largest",), duration),
             interval_column("Slope", "slope", fixed(3)),
             interval_column("Slope, upper half", "upper_slope", fixed(3)),
+            *((interval_column("its floor's", "floor_slope", fixed(3)),) if series.floors else ()),
         ),
     )
 
 
-def _row(router: str, times: Times) -> dict[str, object]:
+def _row(router: str, times: Times, floor: Times | None) -> dict[str, object]:
     smallest, largest = min(times), max(times)
     return {
         "router": router,
@@ -53,4 +59,5 @@ def _row(router: str, times: Times) -> dict[str, object]:
         "us_largest": geometric_mean(times[largest]),
         **interval_fields("slope", slope(times)),
         **interval_fields("upper_slope", slope(upper_half(times))),
+        **(interval_fields("floor_slope", slope(upper_half(floor))) if floor else {}),
     }

@@ -13,6 +13,7 @@ def test_a_record_of_each_path_that_there_is(capsys):
     assert selection.main(["--device", "cpu", "--tokens", "3", "--path", "fused", "--rounds", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["records"]
     assert {(each["rule"], each["num_experts"]) for each in found} == {
+        ("softmax", 8),
         ("softmax", 128),
         ("softmax", 512),
         ("deepseek_v3", 256),

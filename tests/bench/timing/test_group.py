@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.timing.group import Block, Checked, Group, GroupSpec, NotTimedError
+from bench.timing.group import Block, Checked, Group, GroupSpec, NotTimedError, floor_of
 
 
 def spec(*routers: str, tokens: int = 4) -> GroupSpec:
@@ -57,6 +57,15 @@ def test_the_ratio_leads_and_the_times_follow_from_it() -> None:
     stock, mlp = (measured.timing(name, 1.0) for name in ("stock", "mlp"))
     assert mlp["us_per_call"] / stock["us_per_call"] == pytest.approx(mlp["ratio"]["estimate"])
     assert [a / b for a, b in zip(mlp["process_us"], stock["process_us"], strict=True)] == pytest.approx([2, 2])
+
+
+def test_a_floors_times_are_the_routers_over_their_ratio_process_by_process() -> None:
+    durations = [{"stock": [10], "stock@again": [10], floor_of("stock"): [floor]} for floor in (5, 2)]
+    measured = group(*[Block(each, dict.fromkeys(each, 1)) for each in durations])
+    floor = measured.timing("stock", 1.0)["floor"]
+    assert floor["process_us"] == pytest.approx([0.005, 0.002])
+    assert floor["us_per_call"] == pytest.approx(1e-5**0.5)
+    assert floor["ratio"]["estimate"] == pytest.approx(10**0.5)
 
 
 def test_a_router_that_fails_in_one_process_is_not_timed() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from statistics import geometric_mean
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_the_table_has_both_slopes_with_intervals_over_processes(data):
     assert shown["linear"][6:] == ["1.000 [1.000, 1.000]"] * 2
     # 0.5 ± 4.3027 · 0.1 / √3 of two degrees of freedom
     assert shown["mlp"][6:] == ["0.500 [0.252, 0.748]"] * 2
+
+
+def test_the_slope_of_a_floor_stands_beside_its_routers_where_it_was_timed(sized, save):
+    document = copy.deepcopy(sized)
+    for info in (each["extra_info"] for each in document["benchmarks"]):
+        if info["router"] == "linear":
+            times = [4.0 * info["num_tokens"] ** slope for slope in (1.1, 1.2, 1.3)]
+            us = geometric_mean(times)
+            over = info["timing"]["us_per_call"] / us
+            ratio = {"estimate": over, "low": 0.9 * over, "high": 1.1 * over}
+            info["timing"]["floor"] = {"us_per_call": us, "process_us": times, "ratio": ratio}
+    data = load_report_data([save(document)])
+    (series,) = size_series(data.entries)
+    assert list(series.floors) == ["linear"]
+    shown = {row[0]: row for row in scaling.scaling(series, data).shown()}
+    # 1.2 ± 4.3027 · 0.1 / √3 of two degrees of freedom
+    assert shown["linear"][-1] == "1.200 [0.952, 1.448]"
+    assert shown["mlp"][-1] == "–"
 
 
 def _shown(data):
