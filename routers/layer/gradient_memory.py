@@ -19,6 +19,8 @@ from torch import Tensor
 
 SMALLEST = 1 << 22
 """Bytes. Below, the allocator has warm memory, which is faster than any that the system gives."""
+LARGEST = 1 << 27
+"""Bytes. Above, pages of 2 MB were the slower ones for what is written whole: docs/explanation/performance.md."""
 _PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
 _HUGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 
@@ -45,11 +47,11 @@ def untouched_zeros(shape: Sequence[int], like: Tensor) -> Tensor:
 def in_large_pages(memory: Tensor) -> Tensor:
     """The same memory, with pages of 2 MB where the system has none behind it yet; for what is written whole.
 
-    What the allocator has used before stays as it is, which is faster still.
+    Of `SMALLEST` to `LARGEST` bytes. What the allocator has used before stays as it is, which is faster still.
     """
     advise = _madvise()
     size = memory.nbytes
-    if advise is not None and memory.device.type == "cpu" and size >= SMALLEST:
+    if advise is not None and memory.device.type == "cpu" and SMALLEST <= size <= LARGEST:
         first = -(-memory.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         # What the system says to it does not matter: it is advice.
         advise(ctypes.c_void_p(first), ctypes.c_size_t(memory.data_ptr() + size - first), _HUGE_PAGES)
