@@ -65,6 +65,11 @@ def use_selection_path(name: str | None) -> Iterator[None]:
         _asked_for[:] = before
 
 
+def may_take(name: str) -> bool:
+    """No path was asked for, or this one."""
+    return not _asked_for or name in _asked_for
+
+
 def choose_selection_path(rule: SelectionRule, logits: Tensor, top_k: int) -> SelectionPath | None:
     """The path for logits (T, E); None for the eager one."""
     for path in _paths.values():

@@ -48,3 +48,49 @@ def test_has_the_papers_statistics(seed, paper_statistics):
     entropy, top_2 = paper_statistics("linear", seed)
     assert entropy == pytest.approx(1.9524, abs=4 * 0.0027)
     assert top_2 == pytest.approx(0.2127, abs=4 * 0.0011)
+
+
+PLAIN = {
+    "the softmax": {},
+    "not normalised": {"norm_topk_prob": False},
+    "a bias": {"bias": True},
+    "one expert": {"top_k": 1, "norm_topk_prob": False},
+}
+BESIDES = {
+    "another rule": {"selection": "glm4_moe"},
+    "a scale": {"scale": 2.5},
+    "straight through": {"straight_through": True},
+    "a look at what is not finite": {"check_finite": True},
+}
+
+
+@pytest.mark.parametrize("options", [*PLAIN.values(), *BESIDES.values()], ids=[*PLAIN, *BESIDES])
+@pytest.mark.parametrize("num_tokens", [0, 1, 15])
+def test_few_tokens_are_routed_as_they_are_one_step_after_the_other(options, num_tokens, make_router, random_tokens):
+    router, tokens = make_router("linear", spread=0.1, **options), random_tokens(num_tokens, 32)
+    with torch.no_grad():
+        found, expected = router(tokens), router.select(logits=router.checked_logits(tokens))
+    assert type(found) is type(expected)
+    for name in ("selected_experts", "routing_weights", "router_logits", "router_probs", "router_scores", "ranked"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("options", [PLAIN["the softmax"], *BESIDES.values()], ids=["the softmax", *BESIDES])
+def test_few_tokens_take_the_short_way_where_nothing_else_is_asked_for(
+    options, make_router, random_tokens, monkeypatch
+):
+    router, tokens, steps = make_router("linear", **options), random_tokens(3, 32), []
+    monkeypatch.setattr(router, "checked_logits", lambda tokens: steps.append(tokens) or router.weight[:, :1].t()[:0])
+    with torch.no_grad():
+        router(tokens)
+    assert bool(steps) is bool(options)
+
+
+def test_a_gradient_a_mask_and_another_shape_take_the_long_way(make_router, random_tokens):
+    router, tokens = make_router("linear"), random_tokens(3, 32)
+    assert router(tokens).routing_weights.grad_fn is not None
+    with torch.no_grad():
+        assert not router(tokens, mask=torch.tensor([True, False, True])).kept[1].any()
+        assert router(tokens.view(1, 3, 32)).selected_experts.shape == (3, 2)
+        with pytest.raises(ValueError, match=r"shape \(3, 31\), expected \(tokens, 32\)"):
+            router(tokens[:, :31])
