@@ -11,7 +11,7 @@ from torch.compiler import is_compiling
 
 from routers.logit_router import LogitRouter
 from routers.parameters import normal_parameter
-from routers.precision import as_parameter_dtype
+from routers.precision import as_parameter_dtype, autocast_is_on, heeds_autocast
 from routers.products import SEVERAL_TOKENS, expert_product
 from routers.registry import register_router
 from routers.routing import Routing, TokenChoice
@@ -34,6 +34,7 @@ class LinearRouter(LogitRouter):
         self.weight = normal_parameter(self.num_experts, self.hidden_size)
         self.bias = nn.Parameter(torch.zeros(self.num_experts)) if bias else None
 
+    @heeds_autocast
     def forward(self, hidden_states: Tensor, *, token_ids: Tensor | None = None, mask: Tensor | None = None) -> Routing:
         """Route a batch, see `Router.forward`.
 
@@ -69,7 +70,7 @@ class LinearRouter(LogitRouter):
             and hidden_states.is_cpu
             and hidden_states.dtype is weight.dtype is torch.float32
             and not (self.straight_through or self.check_finite)
-            and not torch.is_grad_enabled()
+            and not (torch.is_grad_enabled() or autocast_is_on())
             and may_take(EAGER)
         )
 
