@@ -1,4 +1,6 @@
-"""The floor of a router: its bare matrix products and one read of its input, which no implementation can do without.
+"""The floor of a router: its bare matrix products, as torch's library computes them, and one read of its input.
+
+A router whose product is a native kernel's may be below it.
 
 Axes: T tokens, D hidden size.
 """

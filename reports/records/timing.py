@@ -14,7 +14,7 @@ from reports.records.rules import above, other_than
 
 
 class Floor(Record):
-    """What no implementation can do without, the bare products and one read of the input, and the time over it."""
+    """The bare products, as torch's library computes them, and one read of the input, and the time over them."""
 
     us_per_call: Positive
     ratio: Ratio
