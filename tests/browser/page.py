@@ -76,6 +76,10 @@ class ReportPage:
         """Makes the window that wide, and as high as such a device's."""
         self.tab.set_viewport_size({"width": width, "height": WIDTHS[width]})
 
+    def settle(self) -> None:
+        """Waits until the page has drawn two frames more: its script sees what overflows between layout and paint."""
+        self.tab.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
     def unfold(self) -> None:
         """Opens every folded section."""
         self.tab.evaluate("() => document.querySelectorAll('details').forEach(part => { part.open = true; })")

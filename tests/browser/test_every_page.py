@@ -45,6 +45,7 @@ def test_axe_finds_nothing_serious_at_any_width_in_both_themes(site: str, open_p
     found = []
     for width in WIDTHS:
         page.resize(width)
+        page.settle()
         # All rules look at the light page; of them colours alone differ in the dark one.
         for theme, rules in zip(THEMES, ((), ("color-contrast",)), strict=True):
             page.tab.emulate_media(color_scheme=theme)
