@@ -18,9 +18,11 @@ from routers.native.compiled import kernel, source_stamp
 
 _TOKENS = 32
 """Of a block, which stays in the cache while the experts go by."""
+_in_any_order = numba.njit(error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+"""A step whose sums may be in any order, as those of a library's product; NaN and infinity stay what they are."""
 
 
-@numba.njit(error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@_in_any_order
 def _one(x: Any, w: Any, added: Any, token: Any, expert: Any, out: Any) -> None:
     total = np.float32(0.0)
     for d in range(w.shape[1]):
@@ -28,7 +30,7 @@ def _one(x: Any, w: Any, added: Any, token: Any, expert: Any, out: Any) -> None:
     out[expert, token] = total + added[expert] if len(added) else total
 
 
-@numba.njit(error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@_in_any_order
 def _four_by_four(x: Any, w: Any, added: Any, t: Any, e: Any, out: Any) -> None:
     a00 = a01 = a02 = a03 = a10 = a11 = a12 = a13 = np.float32(0.0)
     a20 = a21 = a22 = a23 = a30 = a31 = a32 = a33 = np.float32(0.0)

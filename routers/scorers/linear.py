@@ -41,7 +41,8 @@ class LinearRouter(LogitRouter):
         While a language model decodes there are few tokens, and what Python does between three of torch's operators
         takes as long as they do. Of the softmax, in float32 on a CPU, they are therefore called one after the other.
         """
-        weight = self._parameters["weight"]  # `self.weight` takes half a microsecond
+        # `self.weight` takes half a microsecond. It may be no parameter: pruned, or parametrised.
+        weight = self._parameters.get("weight")
         if mask is None and weight is not None and self._is_plain_softmax_of_few(hidden_states, weight):
             logits = F.linear(hidden_states, weight, self.bias)
             top_logits, selected = logits.topk(self.top_k)

@@ -43,12 +43,10 @@ class Plan:
     Attributes:
         numbers: one record of `NUMBERS`, which has to live as long as its address is used.
         address: where it is.
-        scores_all: scores are made of all experts' logits: nothing that follows from the logits of the selected.
     """
 
     numbers: np.ndarray
     address: int
-    scores_all: bool
 
 
 @lru_cache(maxsize=256)
@@ -79,5 +77,4 @@ def plan_of(rule: SelectionRule, num_experts: int, top_k: int) -> Plan:
         "scale": scale,
     }
     numbers = np.array([tuple(values[name] for name in NUMBERS.names or ())], dtype=NUMBERS)
-    scores_all = rule.score_function != "identity" and (ranks_scores or rule.weighed_by == "scores")
-    return Plan(numbers, numbers.ctypes.data, scores_all)
+    return Plan(numbers, numbers.ctypes.data)

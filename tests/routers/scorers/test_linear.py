@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.utils import parametrize
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -84,6 +85,21 @@ def test_few_tokens_take_the_short_way_where_nothing_else_is_asked_for(
     with torch.no_grad():
         router(tokens)
     assert bool(steps) is bool(options)
+
+
+def test_a_weight_that_is_no_parameter_of_the_router_takes_the_long_way(make_router, random_tokens):
+    router, tokens = make_router("linear"), random_tokens(3, 32)
+    twice = make_router("linear")
+    with torch.no_grad():
+        twice.weight.mul_(2)
+    parametrize.register_parametrization(router, "weight", _Twice())
+    with torch.no_grad():
+        torch.testing.assert_close(router(tokens).router_logits, twice(tokens).router_logits)
+
+
+class _Twice(torch.nn.Module):
+    def forward(self, weight):
+        return weight * 2
 
 
 def test_a_gradient_a_mask_and_another_shape_take_the_long_way(make_router, random_tokens):
